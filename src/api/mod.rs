@@ -1,0 +1,4 @@
+//! The control socket: types, routes and the access each needs, server, client.
+
+pub mod operations;
+pub mod types;

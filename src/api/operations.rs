@@ -1,0 +1,86 @@
+//! What the server asks of the daemon, without knowing how anything is done.
+
+use std::{future::Future, pin::Pin};
+
+use tokio::sync::mpsc;
+
+use super::types::{
+    Act, Events, LogLine, Logs, NginxFile, NginxTest, Problem, Roll, Rollout, Status, Version, Wait,
+};
+use crate::{
+    ident::{InstanceId, RolloutId, ServiceName},
+    store::Event,
+};
+
+/// Result of an operation.
+pub type Answer<T> = Result<T, Problem>;
+
+/// A boxed future, so that [`Operations`] can be used behind `dyn`.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who asks, by the socket's peer credentials (`SO_PEERCRED`, unix(7)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// User id.
+    pub uid: u32,
+    /// Process id at the time it connected.
+    pub pid: i32,
+    /// How far it may go.
+    pub access: crate::config::Access,
+}
+
+/// What happens to one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Stop and start it, the same release.
+    Restart,
+}
+
+/// How another release, or the other colour, comes into service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// T0 to T5.
+    Rolling,
+    /// Blue to green or back.
+    Swap,
+}
+
+/// Everything that can be asked of the daemon. Reads never wait for an operation (`C1`); long
+/// operations answer as soon as their intent is durable (`C3`).
+pub trait Operations: Send + Sync + 'static {
+    /// Who answers.
+    fn version(&self) -> Version;
+    /// The whole state, observed now.
+    fn status(&self) -> Pending<'_, Answer<Status>>;
+    /// Begins to start, stop or restart an instance.
+    fn act(&self, by: Caller, verb: Verb, on: InstanceId, how: Act)
+    -> Pending<'_, Answer<Rollout>>;
+    /// Begins a rollout of a service.
+    fn roll(
+        &self,
+        by: Caller,
+        way: Way,
+        on: ServiceName,
+        how: Roll,
+    ) -> Pending<'_, Answer<Rollout>>;
+    /// The last rollouts, newest first.
+    fn rollouts(&self) -> Pending<'_, Answer<Vec<Rollout>>>;
+    /// One rollout.
+    fn rollout(&self, id: RolloutId) -> Pending<'_, Answer<Rollout>>;
+    /// One rollout, once it has changed or ended.
+    fn wait(&self, id: RolloutId, how: Wait) -> Pending<'_, Answer<Rollout>>;
+    /// Turns a rollout back, if it has not passed its point of no return.
+    fn cancel(&self, by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>>;
+    /// Output of an instance; the channel ends when there is no more to come.
+    fn logs(&self, of: InstanceId, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>>;
+    /// Events; the channel ends when there is no more to come.
+    fn events(&self, how: Events) -> Pending<'_, Answer<mpsc::Receiver<Event>>>;
+    /// The owned file and what nginx answers.
+    fn nginx(&self) -> Pending<'_, Answer<NginxFile>>;
+    /// `nginx -t`.
+    fn nginx_test(&self) -> Pending<'_, Answer<NginxTest>>;
+}

@@ -1,0 +1,281 @@
+//! What the operator asked for, validated: the types every other room reads.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use crate::ident::{Port, ServiceName, Slot};
+
+/// A whole, valid configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// FIFOs, the control socket and nginx's proof socket live here; kept over a restart.
+    pub runtime_dir: PathBuf,
+    /// The database lives here.
+    pub state_dir: PathBuf,
+    /// Instance logs live here.
+    pub log_dir: PathBuf,
+    /// Who may ask for what, and where.
+    pub control: Control,
+    /// The proxy in front, if aibk drives one.
+    pub nginx: Option<Nginx>,
+    /// Every service, by name.
+    pub services: BTreeMap<ServiceName, Service>,
+}
+
+/// The control socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Group that owns the socket (mode 0660); `None` leaves it to the daemon's own.
+    pub group: Option<String>,
+    /// What members of a group may do beyond nothing; root and the daemon's own user are admin.
+    pub grants: BTreeMap<String, Access>,
+}
+
+/// How far a caller may go; each level includes those before it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// See status, logs, events.
+    Read,
+    /// Start, stop, restart, swap, cancel.
+    Operate,
+    /// Bring other code into service.
+    Deploy,
+    /// Everything.
+    Admin,
+}
+
+/// The nginx that aibk publishes upstreams to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nginx {
+    /// Whose child nginx is.
+    pub mode: NginxMode,
+    /// The executable.
+    pub binary: PathBuf,
+    /// The main configuration file, which must include [`Nginx::file`] in its `http` block.
+    pub config: PathBuf,
+    /// The prefix given as `-p`, where the configuration needs one.
+    pub prefix: Option<PathBuf>,
+    /// The one file we own.
+    pub file: PathBuf,
+    /// Where nginx's master writes its pid.
+    pub pid_file: PathBuf,
+    /// Where nginx explains itself (`[emerg]` lines are shown to the operator).
+    pub error_log: PathBuf,
+    /// The unix socket on which nginx tells which upstreams it serves.
+    pub proof_socket: PathBuf,
+}
+
+/// Whose child nginx is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NginxMode {
+    /// The host's own, started by systemd.
+    System,
+    /// A private one, supervised as an instance named `nginx`.
+    Managed,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// What is run.
+    pub kind: Kind,
+    /// Where its instances live.
+    pub slots: Slots,
+    /// The code; a symbolic link is resolved when a rollout begins, so it may be a `current` link.
+    pub directory: PathBuf,
+    /// Who runs it; `None` is the daemon's own user.
+    pub user: Option<String>,
+    /// Its group; `None` is the user's own.
+    pub group: Option<String>,
+    /// Variables given in the configuration itself; they win over the env file's.
+    pub env: BTreeMap<String, String>,
+    /// A dotenv file, read afresh at each start.
+    pub env_file: Option<PathBuf>,
+    /// When it may have traffic.
+    pub ready: Ready,
+    /// How it is ended.
+    pub stop: Stop,
+    /// What happens when it dies.
+    pub restart: Restart,
+    /// How traffic leaves it.
+    pub drain: Drain,
+    /// What rollouts leave behind.
+    pub rollout: RolloutPolicy,
+    /// How nginx talks to it; `None` when it is not behind nginx.
+    pub upstream: Option<UpstreamOptions>,
+}
+
+/// What a service runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A uvicorn process.
+    Asgi(Asgi),
+    /// Any argument vector; `{port}` in an argument becomes the slot's port.
+    Command(Vec<String>),
+}
+
+/// A uvicorn process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asgi {
+    /// `module:attribute`.
+    pub app: String,
+    /// Its virtual environment; relative to the release's directory unless absolute.
+    pub venv: PathBuf,
+    /// The address it listens on.
+    pub host: std::net::IpAddr,
+    /// `--workers`; 1 leaves the option out.
+    pub workers: u16,
+    /// `--loop`, where given.
+    pub event_loop: Option<String>,
+    /// `--http`, where given.
+    pub http: Option<String>,
+    /// More arguments, as they are.
+    pub args: Vec<String>,
+}
+
+/// The slots of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slots {
+    /// It listens on no port.
+    Sole,
+    /// One port.
+    One(Port),
+    /// Two ports: start-before-stop is possible.
+    Two {
+        /// The primary.
+        blue: Port,
+        /// The standby.
+        green: Port,
+    },
+}
+
+impl Slots {
+    /// Every slot, the first (blue) first.
+    #[must_use]
+    pub fn all(self) -> Vec<Slot> {
+        match self {
+            Self::Sole => vec![Slot::Sole],
+            Self::One(port) => vec![Slot::Port(port)],
+            Self::Two { blue, green } => vec![Slot::Port(blue), Slot::Port(green)],
+        }
+    }
+}
+
+/// When an instance may have traffic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ready {
+    /// How to ask.
+    pub probe: Probe,
+    /// Time between two questions once it is ready.
+    pub interval: Duration,
+    /// How long one answer may take.
+    pub timeout: Duration,
+    /// Successes in a row that make it ready.
+    pub successes: u32,
+    /// Failures in a row that make it unready again.
+    pub failures: u32,
+    /// It must be ready this long after its start.
+    pub deadline: Duration,
+}
+
+/// How to ask an instance whether it is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// GET this path on a fresh connection; any 2xx is yes.
+    Http {
+        /// Path and query.
+        path: String,
+    },
+    /// Staying alive this long is enough.
+    Alive {
+        /// How long.
+        after: Duration,
+    },
+}
+
+/// How an instance is ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// From SIGTERM to the end of the whole tree. Longer than the drain deadline.
+    pub deadline: Duration,
+}
+
+/// What happens when an instance dies (`P5`): at once, then after `delay * factor^n`, at most `cap`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restart {
+    /// The first delay, after the first immediate restart.
+    pub delay: Duration,
+    /// Growth from one delay to the next.
+    pub factor: f64,
+    /// The longest delay.
+    pub cap: Duration,
+    /// Uptime after which the past is forgotten.
+    pub stable: Duration,
+    /// Deaths without stable uptime between them that make it `failed`.
+    pub limit: u32,
+}
+
+/// How traffic leaves an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// The longest wait for old nginx workers and open connections.
+    pub deadline: Duration,
+    /// What then.
+    pub on_deadline: OnDeadline,
+}
+
+/// What happens to an instance that still has traffic at its drain deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDeadline {
+    /// It is stopped; what that cut is told.
+    Stop,
+    /// It is kept, and the rollout ends as failed.
+    Keep,
+}
+
+/// What rollouts do between the steps, and leave behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutPolicy {
+    /// How long a freshly published instance is watched.
+    pub watch: Duration,
+    /// How long a swap leaves the old colour warm.
+    pub keep_old: Duration,
+    /// What the second slot does between rollouts.
+    pub standby: Standby,
+}
+
+/// What the second slot does between rollouts (T5 of the rolling update).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standby {
+    /// It is stopped.
+    Stopped,
+    /// It runs, and nginx knows it as `backup`.
+    Hot,
+    /// It runs and shares the load.
+    Shared,
+}
+
+/// How nginx talks to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamOptions {
+    /// The name in `proxy_pass http://NAME`.
+    pub name: ServiceName,
+    /// `least_conn` instead of round robin.
+    pub least_conn: bool,
+    /// Idle connections kept per worker process; zero leaves the directive out.
+    pub keepalive: u32,
+    /// How long an idle connection is kept; below uvicorn's own time.
+    pub keepalive_timeout: Duration,
+    /// Shared memory zone, in KiB, where given.
+    pub zone_kib: Option<u32>,
+    /// `max_fails`; zero because a supervisor knows better than nginx's counting.
+    pub max_fails: u32,
+    /// `fail_timeout`.
+    pub fail_timeout: Duration,
+}

@@ -1,0 +1,11 @@
+//! aibk: a supervisor for the applications of one host.
+//!
+//! The rooms and what each may know are described in `ARCHITECTURE.md`.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod ident;
+pub mod nginx;
+pub mod process;
+pub mod store;

@@ -1,0 +1,38 @@
+//! What nginx is asked to serve: which slot of which service, in which role.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ident::{Port, ServiceName};
+
+/// Number of one state of the owned file. Grows with every publish; nginx answers with it.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Edition(pub u64);
+
+/// What nginx does with a member of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It gets its share of the requests.
+    Serving,
+    /// It gets requests only when no serving member takes them.
+    Backup,
+    /// It is named but gets nothing. An upstream may not be empty, so the last member stays so.
+    Down,
+}
+
+/// The members of one upstream, by port. Absent members are not listed.
+pub type Members = BTreeMap<Port, Role>;
+
+/// Everything the owned file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edited {
+    /// Which state this is.
+    pub edition: Edition,
+    /// Members of every service behind nginx.
+    pub upstreams: BTreeMap<ServiceName, Members>,
+}
