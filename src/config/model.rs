@@ -107,6 +107,9 @@ pub struct Service {
     pub drain: Drain,
     /// What rollouts leave behind.
     pub rollout: RolloutPolicy,
+    /// Unix sockets it listens on: a killed one leaves them behind, and they would refuse the next
+    /// start's bind, so they are removed before a start when nobody answers on them.
+    pub clears: Vec<PathBuf>,
     /// How nginx talks to it; `None` when it is not behind nginx.
     pub upstream: Option<UpstreamOptions>,
 }
@@ -155,6 +158,17 @@ pub enum Slots {
     },
 }
 
+impl Service {
+    /// The address its instances listen on.
+    #[must_use]
+    pub const fn host(&self) -> std::net::IpAddr {
+        match &self.kind {
+            Kind::Asgi(asgi) => asgi.host,
+            Kind::Command(_) => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        }
+    }
+}
+
 impl Slots {
     /// Every slot, the first (blue) first.
     #[must_use]
@@ -192,6 +206,13 @@ pub enum Probe {
         /// Path and query.
         path: String,
     },
+    /// The same over a unix socket.
+    Unix {
+        /// The socket.
+        socket: PathBuf,
+        /// Path and query.
+        path: String,
+    },
     /// Staying alive this long is enough.
     Alive {
         /// How long.
@@ -202,8 +223,20 @@ pub enum Probe {
 /// How an instance is ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {
+    /// How its main process is asked.
+    pub signal: StopSignal,
     /// From SIGTERM to the end of the whole tree. Longer than the drain deadline.
     pub deadline: Duration,
+}
+
+/// The signal that asks a process to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGTERM.
+    #[default]
+    Term,
+    /// SIGQUIT, which is nginx's word for "finish, then end" (nginx(8)).
+    Quit,
 }
 
 /// What happens when an instance dies (`P5`): at once, then after `delay * factor^n`, at most `cap`.
