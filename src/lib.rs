@@ -8,4 +8,5 @@ pub mod config;
 pub mod ident;
 pub mod nginx;
 pub mod process;
+pub mod release;
 pub mod store;
