@@ -31,6 +31,9 @@ pub enum EnvFileError {
         /// The system's reason.
         error: std::io::Error,
     },
+    /// It is a directory, a FIFO or a device.
+    #[error("env file {0}: is not a regular file; correct `env_file`")]
+    NotAFile(PathBuf),
     /// It is larger than 1 MiB.
     #[error("env file {0}: is larger than 1 MiB; check that it is the right file")]
     TooLarge(PathBuf),
@@ -63,6 +66,10 @@ pub struct LineError {
 /// Names the file, the line and the reason, never a value.
 pub fn load_env_file(path: &Path) -> Result<Variables, EnvFileError> {
     let unreadable = |error| EnvFileError::Unreadable { path: path.to_owned(), error };
+    // A FIFO without a writer would hold the daemon for ever.
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        return Err(EnvFileError::NotAFile(path.to_owned()));
+    }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -78,7 +85,7 @@ pub fn load_env_file(path: &Path) -> Result<Variables, EnvFileError> {
 /// # Errors
 /// The first line that is wrong.
 pub fn parse_env(text: &str) -> Result<Variables, LineError> {
-    let mut reader = Reader { rest: text.trim_start_matches('\u{feff}'), line: 1 };
+    let mut reader = Reader { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 1 };
     let mut variables = Variables::new();
     while reader.skip_blank_and_comments() {
         let line = reader.line;
@@ -131,7 +138,8 @@ impl<'t> Reader<'t> {
         let name = self.name()?;
         self.take_while(is_blank);
         if !self.rest.starts_with('=') {
-            return Err(format!("`{}` has no `=` after it; write NAME=value", shown(&name)));
+            let what = shown(&name, "what stands here");
+            return Err(format!("{what} has no `=` after it; write NAME=value"));
         }
         self.take(1);
         let gap = !self.take_while(is_blank).is_empty();
@@ -184,14 +192,14 @@ impl<'t> Reader<'t> {
 
     fn unquoted(&mut self) -> Result<String, String> {
         let line = self.take_while(in_line);
-        let mut before = ' ';
+        // A `#` at the very start is the value's own: a blank before it was looked at earlier.
+        let mut before = '#';
         let comment = line.find(|c: char| {
             let begins = c == '#' && before.is_whitespace();
             before = c;
             begins
         });
-        // A `#` at the very start is the value's own: a blank before it was looked at earlier.
-        let comment = comment.filter(|at| *at > 0).unwrap_or(line.len());
+        let comment = comment.unwrap_or(line.len());
         no_zero(line.get(..comment).unwrap_or(line).trim_end().to_owned())
     }
 }
@@ -204,11 +212,12 @@ fn is_blank(c: char) -> bool {
     c.is_whitespace() && in_line(c)
 }
 
-/// A name for a message: it may be half of a password that was broken over two lines, so only
-/// what looks like a name is shown.
-fn shown(name: &str) -> &str {
+/// A name for a message, or `otherwise`: what stands there may be half of a password that was
+/// broken over two lines, so only what looks like a name is shown.
+fn shown(name: &str, otherwise: &str) -> String {
     let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    if name.len() <= 64 && name.chars().all(plain) { name } else { "this line" }
+    let is_plain = !name.is_empty() && name.len() <= 64 && name.chars().all(plain);
+    if is_plain { format!("`{name}`") } else { otherwise.to_owned() }
 }
 
 /// The kernel ends a variable at a zero byte.
@@ -259,9 +268,9 @@ fn expand(value: &str, known: &Variables) -> Result<String, String> {
             (None, Some(default)) => expanded.push_str(default),
             (None, None) => {
                 return Err(format!(
-                    "${{{}}} is not set in this file above this line; set it, or write \
+                    "refers to {}, which is not set above it in this file; set it, or write \
                      ${{NAME:-default}}",
-                    shown(name)
+                    shown(name, "a `${...}`")
                 ));
             }
         }
@@ -282,3 +291,7 @@ fn reference(after: &str) -> Option<Reference<'_>> {
         Some((name, default)) => Some(((name, Some(default.strip_prefix('-')?)), tail)),
     }
 }
+
+#[cfg(test)]
+#[path = "env_file_tests.rs"]
+mod tests;

@@ -49,13 +49,14 @@ impl Wrong {
     }
 }
 
+/// The most similar name, unless more than a third of it would have to change.
 fn closest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let given = given.to_lowercase();
     known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(&given, name), name))
-        .filter(|(score, _)| *score >= 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|name| (strsim::osa_distance(&given, name), name))
+        .filter(|(changes, name)| *changes <= (name.chars().count() / 3).max(1))
+        .min_by_key(|(changes, _)| *changes)
         .map(|(_, name)| name)
 }
 

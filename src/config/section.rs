@@ -30,6 +30,8 @@ pub(super) struct Section<'f> {
     entries: &'f [(Key, Node)],
     asked: Vec<&'static str>,
     mistakes_before: usize,
+    /// It is no mapping at all: that is told once, not also whatever is missing in it.
+    broken: bool,
 }
 
 impl<'f> Section<'f> {
@@ -50,7 +52,9 @@ impl<'f> Section<'f> {
                 &[]
             }
         };
-        let mut section = Self { file, name, at, entries, asked: Vec::new(), mistakes_before };
+        let broken = file.mistakes.count() > mistakes_before;
+        let asked = Vec::new();
+        let mut section = Self { file, name, at, entries, asked, mistakes_before, broken };
         let value = reader(&mut section);
         section.refuse_unknown();
         value
@@ -120,7 +124,9 @@ impl<'f> Section<'f> {
 
     /// Notes that `key` should be there.
     pub(super) fn missing(&self, key: &'static str) {
-        self.file.mistakes.add(self.at, Wrong::new(format!("`{}` is missing", self.path(key))));
+        if !self.broken {
+            self.file.mistakes.add(self.at, Wrong::new(format!("`{}` is missing", self.path(key))));
+        }
     }
 
     /// The value of `key`, or `default`.
@@ -195,7 +201,9 @@ impl<'f> Section<'f> {
 
     /// Notes what is wrong with the section itself.
     pub(super) fn complain_here(&self, wrong: Wrong) {
-        self.file.mistakes.add(self.at, wrong.about(&self.name));
+        if !self.broken {
+            self.file.mistakes.add(self.at, wrong.about(&self.name));
+        }
     }
 
     /// Notes what is wrong with a part of `key`.

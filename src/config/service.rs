@@ -9,6 +9,7 @@ use super::{
     mistake::Wrong,
     scalar::{self, some_time},
     section::Section,
+    tree::{Node, Value},
     upstream,
 };
 use crate::ident::{Port, ServiceName};
@@ -148,13 +149,15 @@ fn env(s: &mut Section<'_>) -> BTreeMap<String, Secret> {
                 s.complain_at(node.at, &name, Wrong::new("contains a zero byte"));
             }
             Some(value) => drop(env.insert(key.name.clone(), Secret::new(value))),
-            None => {
-                let wrong = Wrong::new(format!("expected text, found {}", node.kind()));
-                s.complain_at(node.at, &name, wrong.instead("write \"\" for an empty value"));
-            }
+            None => s.complain_at(node.at, &name, no_text(node)),
         }
     }
     env
+}
+
+fn no_text(node: &Node) -> Wrong {
+    let wrong = Wrong::new(format!("expected text, found {}", node.kind()));
+    if node.value == Value::Null { wrong.instead("write \"\" for an empty value") } else { wrong }
 }
 
 fn is_variable(name: &str) -> bool {

@@ -20,7 +20,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
 }
 
 fn service<'c>(config: &'c Config, name: &str) -> &'c Service {
-    &config.services[&ServiceName::new(name).unwrap()]
+    config.services.get(&ServiceName::new(name).unwrap()).unwrap()
 }
 
 fn port(number: u16) -> Port {
@@ -120,6 +120,30 @@ fn values_of_env_are_kept_as_written_and_never_shown() {
     let values: Vec<&str> = env.values().map(Secret::expose).collect();
     assert_eq!(values, ["1.10", "007", "yes", "true", "", "1e3", "pa$$ #1"]);
     assert!(!format!("{config:?}").contains("pa$$"));
+}
+
+#[test]
+fn what_is_not_yaml_tells_no_secret() {
+    for broken in [
+        "p: \"hunter2",
+        "p: !!int hunter2",
+        "p: !!bool hunter2",
+        "p: !!binary hunter2",
+        "p: !!float hunter2",
+        "p: *hunter2",
+        "p: {hunter2",
+        "p: hunter2: hunter2",
+        "p: @hunter2",
+        "p: 'hunter2' hunter2",
+        "p: |hunter2",
+        "p: \"\\hunter2\"",
+        "p: hunter2\n\thunter2",
+        "!hunter2 p: hunter2",
+        "<<: hunter2",
+    ] {
+        let error = parse(&format!("services: {{}}\n{broken}\n")).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{broken}: {error}");
+    }
 }
 
 #[test]

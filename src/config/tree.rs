@@ -46,7 +46,8 @@ impl Node {
         match self.value {
             Value::Null => "nothing",
             Value::Bool(_) => "true or false",
-            Value::Int(_) | Value::Float(_) => "a number",
+            Value::Int(_) => "a number",
+            Value::Float(_) => "a decimal number",
             Value::Text(_) => "text",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
@@ -216,29 +217,28 @@ impl<'de> Visitor<'de> for ValueVisitor {
 mod tests {
     use super::*;
 
-    fn map(text: &str) -> Vec<(Key, Node)> {
-        match parse(text).unwrap().unwrap().value {
-            Value::Map(entries) => entries,
-            _ => panic!("not a mapping"),
-        }
+    /// The value under `key`, with the key.
+    fn find(node: &Node, key: &str) -> (Key, Node) {
+        let Value::Map(entries) = &node.value else { panic!("not a mapping") };
+        entries.iter().find(|(k, _)| k.name == key).unwrap().clone()
     }
 
     #[test]
     fn every_key_and_value_knows_its_place() {
-        let text = "a: 1\r\nb:\r\n  - x\r\n  - yes\r\n";
-        let entries = map(text);
-        assert_eq!(entries[1].0.at, Position { line: 2, column: 1 });
-        let Value::List(items) = &entries[1].1.value else { panic!("not a list") };
-        assert_eq!(items[1].at, Position { line: 4, column: 5 });
-        assert!(items[1].value == Value::Text("yes".into()), "`yes` is text");
+        let root = parse("a: 1\r\nb:\r\n  - x\r\n  - yes\r\n").unwrap().unwrap();
+        let (key, items) = find(&root, "b");
+        assert_eq!(key.at, Position { line: 2, column: 1 });
+        let Value::List(items) = &items.value else { panic!("not a list") };
+        let last = items.last().unwrap();
+        assert_eq!(last.at, Position { line: 4, column: 5 });
+        assert!(last.value == Value::Text("yes".into()), "`yes` is text");
     }
 
     #[test]
     fn what_came_by_an_anchor_has_the_place_of_its_text() {
         let text = "a: &a {b: 1.10}\nc:\n  <<: *a\n  d: 2\n";
-        let entries = map(text);
-        let Value::Map(merged) = &entries[1].1.value else { panic!("not a mapping") };
-        let (key, value) = merged.iter().find(|(key, _)| key.name == "b").unwrap();
+        let root = parse(text).unwrap().unwrap();
+        let (key, value) = find(&find(&root, "c").1, "b");
         assert_eq!(key.at, Position { line: 1, column: 8 });
         assert_eq!(value.literal(text).as_deref(), Some("1.10"));
     }
@@ -261,11 +261,10 @@ mod tests {
 
     #[test]
     fn bombs_are_refused() {
-        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
-        for n in 1..12 {
-            let before = format!("*a{},", n - 1).repeat(9);
-            bomb.push_str(&format!("a{n}: &a{n} [{before}]\n"));
-        }
+        let line =
+            |n: usize| format!("a{}: &a{} [{}]\n", n + 1, n + 1, format!("*a{n},").repeat(9));
+        let bomb: String =
+            std::iter::once("a0: &a0 [x,x,x]\n".to_owned()).chain((0..12).map(line)).collect();
         assert!(parse(&bomb).is_err());
         assert!(parse(&"[".repeat(100_000)).is_err());
     }

@@ -128,3 +128,102 @@ fn identity(start: &Start<'_>) -> Vec<(OsString, OsString)> {
     }
     env
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::{
+        config::{Config, Secret},
+        ident::{ReleaseId, ServiceName},
+    };
+
+    const TEXT: &str = "
+services:
+  api:
+    app: app.main:app
+    directory: /srv/api/current
+    slots: [8000, 8001]
+    user: web
+    workers: 2
+    loop: uvloop
+    http: httptools
+    args: [--proxy-headers]
+    drain: {deadline: 1500ms}
+    env: {LANG: de_DE.UTF-8, BOTH: config, AIBKISH: x}
+  worker:
+    command: [./run, '--listen=127.0.0.1:{port}']
+    directory: /srv/worker
+    slots: [9000]
+";
+
+    fn launched(service: &str, port: u16, rollout: Option<RolloutId>) -> SpawnSpec {
+        let config = Config::parse(TEXT, Path::new("/etc/aibk/aibk.yaml")).unwrap();
+        let secret = |value: &str| Secret::new(value);
+        launch(&Start {
+            service: config.services.get(&ServiceName::new(service).unwrap()).unwrap(),
+            release: &Release { id: ReleaseId("r1".into()), directory: "/srv/r1".into() },
+            slot: Slot::Port(Port::new(port).unwrap()),
+            generation: Generation(7),
+            rollout,
+            account: &Account { name: "web".into(), home: "/home/web".into() },
+            env_file: &Variables::from([
+                ("BOTH".into(), secret("file")),
+                ("FILE".into(), secret("a b")),
+                ("AIBK_SERVICE".into(), secret("other")),
+            ]),
+        })
+    }
+
+    fn environment_of(spec: &SpawnSpec) -> HashMap<&str, &str> {
+        let text = |value: &'_ OsString| value.to_str().unwrap().to_owned().leak() as &str;
+        spec.env.iter().map(|(name, value)| (text(name), text(value))).collect()
+    }
+
+    #[test]
+    fn uvicorn_is_run_as_a_module_of_the_release_s_own_python() {
+        let spec = launched("api", 8001, None);
+        let argv: Vec<_> = spec.argv.iter().map(|word| word.to_str().unwrap()).collect();
+        let expected = "/srv/r1/.venv/bin/python -m uvicorn app.main:app --host 127.0.0.1 \
+                        --port 8001 --workers 2 --loop uvloop --http httptools \
+                        --timeout-graceful-shutdown 4 --timeout-keep-alive 75 --proxy-headers";
+        assert_eq!(argv, expected.split_whitespace().collect::<Vec<_>>());
+        assert_eq!((spec.directory.to_str(), spec.user.as_deref()), (Some("/srv/r1"), Some("web")));
+    }
+
+    #[test]
+    fn the_environment_is_built_in_order_and_inherits_nothing() {
+        let spec = launched("api", 8001, Some(RolloutId(3)));
+        let env = environment_of(&spec);
+        for (name, value) in [
+            ("PATH", format!("/srv/r1/.venv/bin:{PATH}").as_str()),
+            ("VIRTUAL_ENV", "/srv/r1/.venv"),
+            ("HOME", "/home/web"),
+            ("USER", "web"),
+            ("LOGNAME", "web"),
+            ("PYTHONUNBUFFERED", "1"),
+            ("LANG", "de_DE.UTF-8"),
+            ("BOTH", "config"),
+            ("FILE", "a b"),
+            ("AIBKISH", "x"),
+            ("AIBK_SERVICE", "api"),
+            ("AIBK_INSTANCE", "api@8001"),
+            ("AIBK_GENERATION", "7"),
+            ("AIBK_RELEASE", "r1"),
+            ("AIBK_ROLLOUT", "3"),
+        ] {
+            assert_eq!(env.get(name), Some(&value), "{name}");
+        }
+        assert_eq!(env.len(), 15);
+    }
+
+    #[test]
+    fn a_command_gets_its_port_filled_in_and_no_venv() {
+        let spec = launched("worker", 9000, None);
+        assert_eq!(spec.argv, ["./run", "--listen=127.0.0.1:9000"]);
+        let env = environment_of(&spec);
+        assert_eq!(env.get("PATH"), Some(&PATH));
+        assert!(!env.contains_key("VIRTUAL_ENV") && !env.contains_key("AIBK_ROLLOUT"));
+    }
+}
