@@ -43,14 +43,15 @@ impl Reader<'_> {
         let directory = directory.and_then(|_| s.path_at("directory"));
         let env_file = s.get("env_file", scalar::path);
         let ready = s.section("ready", |s| ready(s, is_asgi, has_port));
-        let drain = s.section("drain", drain);
+        let (drain, drain_is_sound) = s.section("drain", |s| (drain(s), s.sound()));
+        let least_stop = (is_asgi && drain_is_sound).then(|| drain.graceful());
         let service = Service {
             name: self.name?.clone(),
             env_file: env_file.zip(directory.as_ref()).map(|(file, base)| base.join(file)),
             user: s.get("user", scalar::account),
             group: s.get("group", scalar::account),
             env: env(s),
-            stop: s.section("stop", |s| stop(s, is_asgi, &drain)),
+            stop: s.section("stop", |s| stop(s, &drain, least_stop)),
             restart: s.section("restart", restart),
             rollout: s.section("rollout", rollout),
             upstream: upstream::upstream(s, self, is_asgi, has_port),
@@ -209,11 +210,11 @@ fn drain(s: &mut Section<'_>) -> Drain {
     }
 }
 
-fn stop(s: &mut Section<'_>, is_asgi: bool, drain: &Drain) -> Stop {
+fn stop(s: &mut Section<'_>, drain: &Drain, least: Option<Duration>) -> Stop {
     let usual = drain.deadline + seconds(15);
     let deadline = s.or("deadline", usual, some_time);
-    if is_asgi && s.sound() && deadline <= drain.graceful() {
-        let own = drain.graceful().as_secs();
+    if let Some(own) = least.filter(|least| s.sound() && deadline <= *least) {
+        let own = own.as_secs();
         let wrong = Wrong::new(format!(
             "is not longer than the {own}s that uvicorn gives open requests \
              (`drain.deadline` and 2s), so they would be killed"
