@@ -11,9 +11,10 @@ use super::{
     view::{Cause, Death, Phase, View},
 };
 use crate::{
-    ident::{Generation, InstanceId},
-    process::{Exit, Identity, Tree},
-    release::{self, Release},
+    config::{self, Variables},
+    ident::{Generation, InstanceId, RolloutId},
+    process::{Exit, Identity, SpawnSpec, Tree},
+    release::{self, Account, Release},
     store::{self, SlotRow},
 };
 
@@ -70,8 +71,7 @@ impl Driver {
         }
         let generation = self.ground.store.next_generation().await.map_err(|e| e.to_string())?;
         let release = Release { id: row.release.clone(), directory: (&row.directory).into() };
-        let spec = release::launch(&self.service, &release, self.id.slot, generation, row.rollout)
-            .map_err(|e| e.to_string())?;
+        let spec = self.specify(&release, generation, row.rollout)?;
         clear_stale(&self.service.clears);
         self.capture.begin(generation);
         let tree = self
@@ -92,6 +92,30 @@ impl Driver {
             tracing::error!(instance = %self.id, "{e}");
         }
         Ok(generation)
+    }
+
+    /// What is started, by the configuration, the account and the env file as they are now.
+    fn specify(
+        &self,
+        release: &Release,
+        generation: Generation,
+        rollout: Option<RolloutId>,
+    ) -> Result<SpawnSpec, String> {
+        let account =
+            Account::look_up(self.service.user.as_deref()).map_err(|e| e.to_string())?;
+        let env_file = match &self.service.env_file {
+            Some(path) => config::load_env_file(path).map_err(|e| e.to_string())?,
+            None => Variables::new(),
+        };
+        Ok(release::launch(&release::Start {
+            service: &self.service,
+            release,
+            slot: self.id.slot,
+            generation,
+            rollout,
+            account: &account,
+            env_file: &env_file,
+        }))
     }
 
     pub(super) fn terminate(&mut self) {
