@@ -8,6 +8,8 @@ pub mod draft;
 mod effects;
 mod engine;
 pub mod plan;
+#[cfg(test)]
+mod plan_tests;
 pub mod record;
 mod retire;
 mod words;
