@@ -153,12 +153,11 @@ impl Change<'_> {
 }
 
 async fn put_back(nginx: &Nginx, before: Option<&OnDisk>) -> Result<(), NginxError> {
-    match before {
-        Some(disk) => replace(nginx, disk.text.clone()).await?,
-        None => {
-            let file = nginx.config.file.clone();
-            blocking(move || owned_file::remove(&file)).await?;
-        }
+    if let Some(disk) = before {
+        replace(nginx, disk.text.clone()).await?;
+    } else {
+        let file = nginx.config.file.clone();
+        blocking(move || owned_file::remove(&file)).await?;
     }
     sync(nginx).await
 }

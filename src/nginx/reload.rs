@@ -58,59 +58,54 @@ impl<'a> Reload<'a> {
     /// Waits until nginx serves `wanted` (`T3`), or has refused to. `None` is a configuration
     /// without our file: nobody answers, so the workers alone are the proof.
     pub(super) async fn verdict(&self, wanted: Option<&Edited>) -> Verdict {
-        let start = Instant::now();
+        let sent = Instant::now();
         loop {
-            let seen = match self.look(wanted).await {
-                Ok(()) => return Verdict::Served,
-                Err(seen) => seen,
-            };
+            let Err(missing) = self.look(wanted).await else { return Verdict::Served };
             if let Said::Refused(words) = self.mark.said(self.master.0) {
                 return Verdict::Refused(NginxError::Refused { words });
             }
             if !self.master.is_still() {
                 return Verdict::Gone(self.master.gone());
             }
-            let waited = start.elapsed();
+            let waited = sent.elapsed();
             if waited >= DEADLINE {
-                return Verdict::Unclear(self.not_proved(wanted, &seen));
+                return Verdict::Unclear(self.not_proved(wanted, &missing));
             }
             tokio::time::sleep(if waited < FINE_FOR { FINE } else { COARSE }).await;
         }
     }
 
     /// The workers first: an answer counts only when nobody from before could have given it.
-    async fn look(&self, wanted: Option<&Edited>) -> Result<(), Seen> {
+    async fn look(&self, wanted: Option<&Edited>) -> Result<(), Missing> {
         if master::any_accepts(&self.before) {
-            return Err(Seen::OldWorkers);
+            return Err(Missing::OldWorkers);
         }
         let Some(wanted) = wanted else { return Ok(()) };
         match proof::ask(&self.config.proof_socket).await {
             Ok(served) if served == *wanted => Ok(()),
-            Ok(served) => Err(Seen::Other(served)),
-            Err(error) => Err(Seen::Silence(error)),
+            Ok(served) => Err(Missing::Other(served)),
+            Err(error) => Err(Missing::Silence(error)),
         }
     }
 
-    fn not_proved(&self, wanted: Option<&Edited>, seen: &Seen) -> NginxError {
-        let mut text = match seen {
-            Seen::OldWorkers => "workers from before the reload still accept".to_owned(),
-            Seen::Other(served) => format!("it answers edition {}", served.edition),
-            Seen::Silence(error) => error.to_string(),
+    fn not_proved(&self, wanted: Option<&Edited>, missing: &Missing) -> NginxError {
+        let seen = match missing {
+            Missing::OldWorkers => "workers from before the reload still accept".to_owned(),
+            Missing::Other(served) => format!("it answers edition {}", served.edition),
+            Missing::Silence(error) => error.to_string(),
         };
-        let words = self.mark.words(self.master.0);
         let log = self.config.error_log.display();
-        if words.is_empty() {
-            text.push_str(&format!("; {log} says nothing of it, check `nginx.error_log`"));
-        } else {
-            text.push_str(&format!("; {log} says:\n{words}"));
-        }
+        let said = match self.mark.words(self.master.0) {
+            words if words.is_empty() => "says nothing of it; check `nginx.error_log`".to_owned(),
+            words => format!("says:\n{words}"),
+        };
         let edition = wanted.map(|wanted| wanted.edition).unwrap_or_default();
-        NginxError::NotProved { edition, deadline: DEADLINE, seen: text }
+        NginxError::NotProved { edition, deadline: DEADLINE, seen: format!("{seen}; {log} {said}") }
     }
 }
 
 /// Why it is not proved yet.
-enum Seen {
+enum Missing {
     OldWorkers,
     Other(Edited),
     Silence(NginxError),
