@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use aibk::nginx::{Edition, NginxError, Role};
+use aibk::nginx::{Edition, Members, NginxError, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use site::{PATIENCE, Site, free_port, kill_pid, port, service, serving, undone, until};
@@ -46,14 +46,17 @@ async fn publishing_the_same_again_does_nothing() {
 #[tokio::test]
 async fn publishes_at_the_same_time_are_both_served() {
     let site = Site::running(8000).await;
-    let (api, admin) = (service("api"), service("admin"));
     let (on_api, on_admin) = (serving(8001), serving(8003));
-    let both =
-        tokio::join!(site.nginx.publish(&api, &on_api), site.nginx.publish(&admin, &on_admin),);
+    let publish = |name: &str, members: &Members| {
+        let (nginx, name, members) = (site.nginx.clone(), service(name), members.clone());
+        tokio::spawn(async move { nginx.publish(&name, &members).await.unwrap() })
+    };
+    let both = tokio::join!(publish("api", &on_api), publish("admin", &on_admin));
     let newest = both.0.unwrap().max(both.1.unwrap());
     let served = site.nginx.observe().await.unwrap().served;
     assert_eq!(served.edition, newest);
-    assert_eq!((&served.upstreams[&api], &served.upstreams[&admin]), (&on_api, &on_admin));
+    assert_eq!(served.upstreams[&service("api")], on_api);
+    assert_eq!(served.upstreams[&service("admin")], on_admin);
 }
 
 #[tokio::test]
@@ -288,5 +291,9 @@ async fn without_nginx_only_connections_count() {
     let left = site.nginx.draining(port(address.port())).unwrap();
     assert_eq!((left.old_workers.len(), left.connections), (0, 1));
     drop((client, accepted));
-    assert!(site.nginx.drain(port(address.port()), PATIENCE, &|_| ()).await.unwrap().is_done());
+    let nginx = site.nginx.clone();
+    let drained = tokio::spawn(async move {
+        nginx.drain(port(address.port()), PATIENCE, &|_| ()).await.unwrap().is_done()
+    });
+    assert!(drained.await.unwrap());
 }

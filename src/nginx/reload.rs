@@ -67,11 +67,11 @@ impl<'a> Reload<'a> {
             if !self.master.is_still() {
                 return Verdict::Gone(self.master.gone());
             }
-            let waited = sent.elapsed();
-            if waited >= DEADLINE {
+            let passed = sent.elapsed();
+            if passed >= DEADLINE {
                 return Verdict::Unclear(self.not_proved(wanted, &missing));
             }
-            tokio::time::sleep(if waited < FINE_FOR { FINE } else { COARSE }).await;
+            tokio::time::sleep(if passed < FINE_FOR { FINE } else { COARSE }).await;
         }
     }
 
