@@ -12,3 +12,4 @@ pub mod process;
 pub mod release;
 pub mod rollout;
 pub mod store;
+pub mod sys;

@@ -1,0 +1,4 @@
+//! What the kernel is asked directly.
+
+pub mod pidfd;
+pub mod sockets;
