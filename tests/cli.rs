@@ -1,4 +1,5 @@
 //! `aibkctl` as a shell sees it, without a daemon.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 use std::{fs, path::Path};
 
@@ -124,10 +125,12 @@ fn config_check_needs_no_daemon() {
 
 /// A configuration as short as it can be.
 const GOOD: &str = "\
+nginx: {}
 services:
-  worker:
-    command: [/bin/sleep, '1000']
-    directory: /
+  api:
+    app: app.main:app
+    directory: /srv/api/current
+    slots: [8000, 8001]
 ";
 
 #[test]

@@ -59,6 +59,7 @@ impl LineStream {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn broken(e: impl ToString) -> ClientError {
     ClientError::Broken(e.to_string())
 }

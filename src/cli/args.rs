@@ -27,7 +27,7 @@ pub(super) struct Cli {
 #[derive(Debug, Args)]
 pub(super) struct Global {
     /// The daemon's control socket
-    #[arg(long, global = true, env = "AIBK_SOCKET", default_value = SOCKET, value_name = "PATH")]
+    #[arg(long, global = true, env = "AIBK_SOCKET", hide_env_values = true, default_value = SOCKET, value_name = "PATH")]
     pub(super) socket: PathBuf,
     /// Print JSON: one document, or one per line where the command is a stream
     #[arg(long, global = true)]

@@ -8,7 +8,7 @@ use super::{
     daemon::Daemon,
     layout::harmless,
     look::{self, Look},
-    screen::{Format, Screen},
+    screen::{Format, Screen, put},
     stream::{Extent, each_line},
     time::Clock,
 };
@@ -31,7 +31,7 @@ pub(super) async fn run(args: &EventsArgs, daemon: &Daemon, screen: Screen) -> E
     let clock = Clock::system();
     each_line(lines, Extent::of_follow(args.follow), |line| match data(line) {
         None => Ok(()),
-        Some(data) => screen.write(&match screen.format {
+        Some(data) => put(&match screen.format {
             Format::Json => format!("{data}\n"),
             Format::Text => text(data, &clock, Timestamp::now(), screen.look),
         }),

@@ -21,7 +21,7 @@ pub(super) enum Failure {
         /// How long it was tried to find the daemon again.
         tried: Duration,
         /// Why the last try failed.
-        source: ClientError,
+        why: String,
     },
     /// Standard output does not take more.
     #[error("cannot write to standard output: {0}")]
@@ -93,10 +93,10 @@ impl Failure {
                 format!("the talk with aibkd at {} broke off: {error}", socket.display()),
                 "`aibkctl status` tells what it does now; if it does not, see `journalctl -u aibkd`",
             ),
-            Self::Lost { id, tried, source } => report(
+            Self::Lost { id, tried, why } => report(
                 "not_reachable",
                 format!(
-                    "aibkd at {} has not answered for {} while rollout {id} was under way: {source}",
+                    "aibkd at {} has not answered for {} while rollout {id} was under way: {why}",
                     socket.display(),
                     time::took(tried.as_secs_f64()),
                 ),

@@ -130,7 +130,7 @@ async fn change(seen: &Rollout, daemon: &Daemon, progress: &Progress) -> Result<
     loop {
         let asked = Instant::now();
         let answer = timeout(POLL + GRACE, daemon.wait(seen.id, seen.revision, POLL)).await;
-        let error = match answer {
+        let why = match answer {
             Ok(Ok(rollout)) => {
                 let news = rollout.revision != seen.revision || rollout.state.ended();
                 if !news && asked.elapsed() < PACE {
@@ -139,15 +139,15 @@ async fn change(seen: &Rollout, daemon: &Daemon, progress: &Progress) -> Result<
                 return Ok(rollout);
             }
             Ok(Err(error @ ClientError::Problem(_))) => return Err(error.into()),
-            Ok(Err(error)) => Some(error),
-            Err(_) => None,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
         };
         if absent_since.is_none() {
             progress.say("aibkd does not answer; the rollout is kept, waiting for aibkd")?;
         }
-        let since = *absent_since.get_or_insert(asked);
-        if let Some(source) = error.filter(|_| since.elapsed() >= ABSENCE) {
-            return Err(Failure::Lost { id: seen.id, tried: since.elapsed(), source });
+        let since = *absent_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= ABSENCE {
+            return Err(Failure::Lost { id: seen.id, tried: since.elapsed(), why });
         }
         sleep(PACE).await;
     }

@@ -48,13 +48,13 @@ impl Cell {
     }
 
     /// Text as it is.
-    pub(super) fn plain(text: impl ToString) -> Self {
+    pub(super) fn plain(text: &(impl ToString + ?Sized)) -> Self {
         Self::styled(&text.to_string(), Style::new())
     }
 
     /// The text of `value`, or a dash where there is none.
     pub(super) fn maybe(value: Option<impl ToString>) -> Self {
-        value.map_or_else(|| Self::plain("-"), Self::plain)
+        value.map_or_else(|| Self::plain("-"), |value| Self::plain(&value))
     }
 
     fn width(&self) -> usize {
@@ -163,6 +163,11 @@ fn break_at(line: &str, width: usize) -> Option<usize> {
     let spaces = || line.match_indices(' ').map(|(at, _)| at).filter(move |at| *at >= indent);
     let limit = line.char_indices().nth(width).map_or(line.len(), |(at, _)| at);
     spaces().take_while(|at| *at <= limit).last().or_else(|| spaces().next())
+}
+
+/// Each line of `text` behind two spaces, none of them broken.
+pub(super) fn indented(text: &str) -> String {
+    harmless(text).lines().flat_map(|line| ["  ", line, "\n"]).collect::<Vec<_>>().concat()
 }
 
 /// `text` wrapped to `width`, with `first` before its first line and as much space before others.

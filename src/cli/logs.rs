@@ -8,7 +8,7 @@ use super::{
     daemon::Daemon,
     layout::harmless,
     look::{self, Ink, Look},
-    screen::{Format, Screen},
+    screen::{Format, Screen, put},
     stream::{Extent, each_line},
     time::Clock,
 };
@@ -35,7 +35,7 @@ pub(super) async fn run(args: &LogsArgs, daemon: &Daemon, screen: Screen) -> End
         if line.is_empty() {
             return Ok(());
         }
-        screen.write(&match screen.format {
+        put(&match screen.format {
             Format::Json => format!("{line}\n"),
             Format::Text => text(line, &clock, Timestamp::now(), screen.look),
         })

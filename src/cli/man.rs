@@ -12,7 +12,7 @@ use clap_mangen::{
 };
 use serde::Serialize;
 
-use super::{Ended, args, exit::Exit, failure::Failure, screen::Screen};
+use super::{Ended, args, exit::Exit, failure::Failure, screen::Screen, version::OURS};
 
 /// Where to.
 #[derive(Debug, Args)]
@@ -55,21 +55,23 @@ fn write_pages(
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         write_pages(below, directory, files)?;
     }
-    let man = Man::new(command.clone()).manual("aibk");
+    let man = Man::new(command.clone()).manual("aibk").source(format!("aibk {OURS}"));
     let path = directory.join(man.get_filename());
-    fs::write(&path, page(&man)?)?;
+    fs::write(&path, page(&man, command)?)?;
     files.push(path);
     Ok(())
 }
 
-fn page(man: &Man) -> io::Result<Vec<u8>> {
+fn page(man: &Man, command: &clap::Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    man.render_subcommands_section(&mut page)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page)?;
+    }
     exit_section().to_writer(&mut page)?;
     man.render_version_section(&mut page)?;
     Ok(page)

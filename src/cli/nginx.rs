@@ -3,7 +3,14 @@
 use clap::Subcommand;
 
 use super::{
-    Ended, daemon::Daemon, exit::Exit, layout::harmless, look, look::Look, screen::Screen, status,
+    Ended,
+    daemon::Daemon,
+    exit::Exit,
+    layout::{harmless, indented},
+    look,
+    look::Look,
+    screen::Screen,
+    status,
 };
 use crate::api::types::{NginxFile, NginxTest};
 
@@ -47,7 +54,7 @@ fn test_text(test: &NginxTest, look: Look) -> String {
     } else {
         look.paint(look::BAD, "nginx refuses its configuration")
     };
-    let words: String = harmless(&test.output).lines().map(|line| format!("  {line}\n")).collect();
+    let words = indented(&test.output);
     format!("{verdict}\n{words}")
 }
 

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use super::{
     failure::Failure,
     look::Reader,
-    screen::{Format, Screen},
+    screen::{Format, Screen, put},
     steps, time, verdict,
 };
 use crate::api::types::{Rollout, RolloutState};
@@ -69,7 +69,7 @@ impl Progress {
     pub(super) fn say(&self, line: &str) -> Result<(), Failure> {
         match &self.display {
             Display::Moving(bar) => bar.println(line),
-            Display::Lines => self.screen.write(&format!("{line}\n"))?,
+            Display::Lines => put(&format!("{line}\n"))?,
             Display::Silent => {}
         }
         Ok(())
@@ -87,12 +87,12 @@ impl Progress {
         let current = rollout.steps.iter().position(|step| !steps::ended(step));
         let step = current.and_then(|at| rollout.steps.get(at));
         let (prefix, note) = step.map_or_else(Default::default, steps::under_way);
-        bar.set_prefix(prefix);
-        bar.set_message(note);
         if self.moving != current {
             self.moving = current;
             bar.set_elapsed(Duration::try_from_secs_f64(steps::age(rollout)).unwrap_or_default());
         }
+        bar.set_prefix(prefix);
+        bar.set_message(note);
     }
 }
 

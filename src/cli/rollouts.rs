@@ -54,13 +54,13 @@ fn list(rollouts: &[Rollout], clock: &Clock, now: Timestamp, look: Look) -> Stri
         .iter()
         .map(|rollout| {
             vec![
-                Cell::plain(rollout.id),
+                Cell::plain(&rollout.id),
                 Cell::plain(&rollout.kind),
                 Cell::plain(verdict::subject(rollout)),
                 Cell::maybe(rollout.release.as_ref()),
                 Cell::styled(state_name(rollout.state), look::of_rollout(rollout.state)),
-                Cell::plain(clock.second_of(&rollout.begun, now)),
-                Cell::plain(time::took(rollout.elapsed_s)),
+                Cell::plain(&clock.second_of(&rollout.begun, now)),
+                Cell::plain(&time::took(rollout.elapsed_s)),
                 Cell::plain(&rollout.by),
             ]
         })

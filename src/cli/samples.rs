@@ -1,4 +1,5 @@
 //! Answers of a daemon, for the tests of what is drawn from them.
+#![allow(clippy::indexing_slicing, reason = "only tests are compiled with it")]
 
 use crate::api::types::{
     Colour, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout, RolloutState,

@@ -30,12 +30,6 @@ impl Screen {
         Self { format, look: Look::of_stdout() }
     }
 
-    /// Writes `text` at once.
-    pub(super) fn write(&self, text: &str) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
-    }
-
     /// Writes `text()`, or `value` as one JSON document.
     pub(super) fn show<T: Serialize>(
         &self,
@@ -43,19 +37,25 @@ impl Screen {
         text: impl FnOnce(Look) -> String,
     ) -> Result<(), Failure> {
         match self.format {
-            Format::Text => self.write(&text(self.look)),
+            Format::Text => put(&text(self.look)),
             Format::Json => {
                 let text = serde_json::to_string_pretty(value).map_err(unwritable)?;
-                self.write(&(text + "\n"))
+                put(&(text + "\n"))
             }
         }
     }
+}
 
-    /// Writes `value` as one line of JSON.
-    pub(super) fn json_line<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
-        let text = serde_json::to_string(value).map_err(unwritable)?;
-        self.write(&(text + "\n"))
-    }
+/// Writes `value` as one line of JSON.
+pub(super) fn put_json_line<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(unwritable)?;
+    put(&(text + "\n"))
+}
+
+/// Writes `text` to standard output at once.
+pub(super) fn put(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
 fn unwritable(error: serde_json::Error) -> Failure {

@@ -1,6 +1,6 @@
 //! What a long operation came to, on one screen.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{
     follow::Goal,
@@ -153,10 +153,10 @@ fn explained(rollout: &Rollout, look: Look) -> String {
         let body = hanging("  ", told, look.width);
         text = format!("\n{}\n", on_one_screen(&body));
     }
-    text.push_str(&format!("next: `aibkctl rollouts {}` shows every step\n", rollout.id));
+    let _ = writeln!(text, "next: `aibkctl rollouts {}` shows every step", rollout.id);
     let instance = failed.map(|step| step.on.as_str()).or(rollout.instance.as_deref());
     if let Some(instance) = instance.filter(|on| on.parse::<InstanceId>().is_ok()) {
-        text.push_str(&format!("      `aibkctl logs {instance}` shows what it wrote\n"));
+        let _ = writeln!(text, "      `aibkctl logs {instance}` shows what it wrote");
     }
     text
 }
@@ -172,7 +172,9 @@ fn on_one_screen(text: &str) -> String {
     let head = lines.iter().take(FAILURE_HEAD).copied();
     let middle = format!("  ({left_out} lines left out)");
     let tail = lines.iter().skip(FAILURE_HEAD + left_out).copied();
-    head.chain([middle.as_str()]).chain(tail).map(|line| format!("{line}\n")).collect()
+    let mut text = head.chain([middle.as_str()]).chain(tail).collect::<Vec<_>>().join("\n");
+    text.push('\n');
+    text
 }
 
 /// That a rollout goes on without its watcher, and how to join or cancel it.
@@ -189,11 +191,11 @@ pub(super) fn left(rollout: &Rollout, parting: Parting, look: Look) -> String {
     let id = rollout.id;
     let head = format!("{why}rollout {id} ({}) goes on{at}", what(rollout));
     let mut text = hanging("", &head, look.width);
-    text.push_str(&format!("  join it:    aibkctl wait {id}\n"));
+    let _ = writeln!(text, "  join it:    aibkctl wait {id}");
     if rollout.committed {
         text.push_str("  it is past its point of no return and can no longer be cancelled\n");
     } else {
-        text.push_str(&format!("  cancel it:  aibkctl cancel {id}\n"));
+        let _ = writeln!(text, "  cancel it:  aibkctl cancel {id}");
     }
     text
 }

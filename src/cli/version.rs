@@ -6,7 +6,7 @@ use super::{
     Ended,
     daemon::Daemon,
     exit::Exit,
-    screen::{Format, Screen},
+    screen::{Format, Screen, put},
 };
 use crate::api::types::{PROTOCOL, Version};
 
@@ -23,11 +23,11 @@ struct Versions {
 pub(super) async fn run(daemon: &Daemon, screen: Screen) -> Ended {
     if screen.format == Format::Text {
         // Ours is told even where the daemon's cannot be had.
-        screen.write(&format!("aibkctl {OURS}, protocol {PROTOCOL}\n"))?;
+        put(&format!("aibkctl {OURS}, protocol {PROTOCOL}\n"))?;
     }
     let theirs = daemon.version().await?;
     match screen.format {
-        Format::Text => screen.write(&text(&theirs))?,
+        Format::Text => put(&text(&theirs))?,
         Format::Json => {
             let versions = Versions { aibkctl: OURS, protocol: PROTOCOL, daemon: theirs };
             screen.show(&versions, |_| String::new())?;

@@ -35,8 +35,38 @@ impl Config {
     }
 }
 
+/// Something of the host that does not fit the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about: `services.api.venv`.
+    pub about: String,
+    /// What is not as it should be, and what to do next.
+    pub what: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It works, but maybe not as meant.
+    Warning,
+    /// A start would fail.
+    Error,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{word}: {}: {}", self.about, self.what)
+    }
+}
+
 /// What this host lacks for `config`.
 #[must_use]
-pub fn check_host(_config: &Config) -> Vec<String> {
+pub fn check_host(_config: &Config) -> Vec<Finding> {
     Vec::new()
 }

@@ -13,7 +13,7 @@ use crate::{
         exit::Exit,
         failure::Failure,
         look::{self, Look, Reader},
-        screen::{Format, Screen},
+        screen::{Format, Screen, complain, put, put_json_line},
     },
 };
 
@@ -35,7 +35,7 @@ pub(super) async fn run(daemon: &Daemon, screen: Screen) -> Ended {
         let Some(answer) = unless(&mut interrupt, next).await else {
             return Ok(Exit::Done);
         };
-        let lost = match answer {
+        let gone = match answer {
             Ok(status) => {
                 last = Some(status);
                 None
@@ -43,9 +43,9 @@ pub(super) async fn run(daemon: &Daemon, screen: Screen) -> Ended {
             Err(error @ ClientError::Problem(_)) => return Err(error.into()),
             Err(error) => Some(error),
         };
-        match (&last, lost) {
+        match (&last, gone) {
             (None, Some(error)) => return Err(error.into()),
-            (Some(status), lost) => show(status, lost, &mut frame, daemon, screen)?,
+            (Some(status), gone) => show(status, gone, &mut frame, daemon, screen)?,
             (None, None) => {}
         }
     }
@@ -61,7 +61,7 @@ async fn unless<T>(stop: &mut (impl Future + Unpin), work: impl Future<Output = 
 
 fn show(
     status: &Status,
-    lost: Option<ClientError>,
+    gone: Option<ClientError>,
     frame: &mut Frame,
     daemon: &Daemon,
     screen: Screen,
@@ -69,26 +69,27 @@ fn show(
     // The terminal may have been resized since.
     let look = Look::of_stdout();
     let screen = Screen { look, ..screen };
-    let lost = lost.map(|error| Failure::from(error).report(daemon.socket()).text());
+    let gone = gone.map(|error| Failure::from(error).report(daemon.socket()).text());
     match (screen.format, look.reader) {
-        (Format::Json, _) => match lost {
-            Some(lost) => {
-                crate::cli::screen::complain(&lost);
+        (Format::Json, _) => match gone {
+            Some(gone) => {
+                complain(&gone);
                 Ok(())
             }
-            None => screen.json_line(status),
+            None => put_json_line(status),
         },
         (Format::Text, reader) => {
-            let mut text = match lost {
-                Some(lost) => lost,
+            let mut text = match gone {
+                Some(gone) => gone,
                 None => page::page(status, look),
             };
             if reader == Reader::Log {
                 text.push('\n');
-                return screen.write(&text);
+                return put(&text);
             }
-            text.push_str(&look.paint(look::FAINT, "\neach second; Ctrl-C ends\n"));
-            screen.write(&frame.redraw(&text, look.width, rows()))
+            let hint = look.paint(look::FAINT, "each second; Ctrl-C ends");
+            let _ = writeln!(text, "\n{hint}");
+            put(&frame.redraw(&text, look.width, rows()))
         }
     }
 }

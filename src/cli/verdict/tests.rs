@@ -55,7 +55,7 @@ fn an_undone_rollout_says_why_and_what_next() {
 #[test]
 fn a_long_failure_stays_on_one_screen() {
     let mut rollout = samples::failed_rolling();
-    let log: String = (1..100).map(|n| format!("    line {n}\n")).collect();
+    let log = (1..100).map(|n| format!("    line {n}")).collect::<Vec<_>>().join("\n");
     rollout.failure = Some(format!("api@8001 exited with status 3. Its last lines:\n{log}"));
     let text = ended(&rollout, Goal::Done, &[], Look::PAGE);
     assert!(text.lines().count() <= 24, "{text}");
