@@ -8,4 +8,5 @@
     reason = "a test that fails says so by panicking"
 )]
 
+mod cli;
 mod nginx;
