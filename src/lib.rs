@@ -9,3 +9,4 @@ pub mod ident;
 pub mod nginx;
 pub mod process;
 pub mod store;
+pub mod sys;

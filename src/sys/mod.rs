@@ -1,0 +1,13 @@
+//! Raw system calls, and the only unsafe code. Knows nothing of services or instances.
+
+pub mod cgroup;
+#[cfg(test)]
+pub mod fake;
+pub mod kernel;
+pub mod pidfd;
+pub mod place;
+pub mod proc;
+pub mod session;
+pub mod sockets;
+pub mod spawn;
+pub mod watch;
