@@ -124,10 +124,11 @@ impl Mount {
 
 fn mount() -> Option<Mount> {
     let mounts = Process::myself().ok()?.mountinfo().ok()?;
-    mounts.0.into_iter().find(|mount| mount.fs_type == "cgroup2").map(|mount| Mount {
-        root: PathBuf::from(mount.root),
-        point: mount.mount_point,
-    })
+    mounts
+        .0
+        .into_iter()
+        .find(|mount| mount.fs_type == "cgroup2")
+        .map(|mount| Mount { root: PathBuf::from(mount.root), point: mount.mount_point })
 }
 
 /// The line of hierarchy 0 in /proc/PID/cgroup.

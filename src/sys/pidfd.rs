@@ -64,11 +64,7 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<bool> {
 ///
 /// # Errors
 /// pidfd_open(2)'s and pidfd_send_signal(2)'s, other than ESRCH.
-pub fn signal_checked(
-    pid: i32,
-    signal: Signal,
-    check: impl FnOnce() -> bool,
-) -> io::Result<bool> {
+pub fn signal_checked(pid: i32, signal: Signal, check: impl FnOnce() -> bool) -> io::Result<bool> {
     let Some(pidfd) = open(pid)? else { return Ok(false) };
     if check() { self::signal(pidfd.as_fd(), signal) } else { Ok(false) }
 }

@@ -85,7 +85,13 @@ fn members(session: &Session, table: &BTreeMap<i32, proc::Stat>) -> Vec<i32> {
         .collect();
     loop {
         let before = found.len();
-        found.extend(table.iter().filter(|(_, s)| found.contains(&s.parent)).map(|(p, _)| *p).collect::<Vec<_>>());
+        found.extend(
+            table
+                .iter()
+                .filter(|(_, s)| found.contains(&s.parent))
+                .map(|(p, _)| *p)
+                .collect::<Vec<_>>(),
+        );
         if found.len() == before {
             break;
         }

@@ -53,8 +53,7 @@ pub fn is_free(port: u16) -> Option<bool> {
 /// accepted: listen(2) is never called.
 fn bind_any(port: u16, family: AddressFamily) -> rustix::io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC;
-    let socket =
-        rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     // As every server does: connections in TIME_WAIT are not in the way.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     let address: SocketAddr = if family == AddressFamily::INET6 {
