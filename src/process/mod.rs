@@ -1,21 +1,34 @@
 //! One process tree: spawned, watched, ended, adopted; its output captured.
 
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+mod birth;
+mod capture;
+mod error;
+mod identity;
+mod launcher;
+mod line;
+mod program;
+mod reaper;
+mod tree;
+mod user;
+
+#[cfg(test)]
+mod tests;
+
+use std::{ffi::OsString, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ident::{Generation, InstanceId, Port};
+pub use capture::Capture;
+pub use error::ProcessError;
+pub use identity::Identity;
+pub use launcher::Launcher;
+pub use line::{Line, Stream};
+pub use tree::Tree;
 
-/// Who a process is (`P1`). A pid alone is reused; with its start time and boot it is not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
-    /// Process id.
-    pub pid: i32,
-    /// Field 22 of `/proc/PID/stat`, in clock ticks since boot.
-    pub start_ticks: u64,
-}
+use crate::{
+    ident::Port,
+    sys::{pidfd::Ended, sockets},
+};
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +42,31 @@ pub enum Exit {
     Unknown,
 }
 
+impl From<Ended> for Exit {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Code(code) => Self::Code(code),
+            Ended::Signal(signal) => Self::Signal(signal),
+            Ended::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(number) => match nix::sys::signal::Signal::try_from(*number) {
+                Ok(signal) => write!(f, "killed by signal {number} ({signal})"),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+            Self::Unknown => f.write_str("unknown exit status"),
+        }
+    }
+}
+
 /// Everything a start needs. Nothing is inherited but what is named here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SpawnSpec {
     /// Program and arguments.
     pub argv: Vec<OsString>,
@@ -44,12 +80,17 @@ pub struct SpawnSpec {
     pub group: Option<String>,
 }
 
-/// Why a process could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
-    /// placeholder until the room is built
-    #[error("{0}")]
-    Other(String),
+/// Names of variables only: their values are secrets.
+impl fmt::Debug for SpawnSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpawnSpec")
+            .field("argv", &self.argv)
+            .field("env", &self.env.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("directory", &self.directory)
+            .field("user", &self.user)
+            .field("group", &self.group)
+            .finish()
+    }
 }
 
 /// Who holds a port, for the operator.
@@ -61,154 +102,26 @@ pub struct PortHolder {
     pub command: String,
 }
 
-/// Which output a line came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// One captured line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// Microseconds since the epoch; strictly growing within one instance.
-    pub at: i64,
-    /// Which start wrote it.
-    pub generation: Generation,
-    /// Where to.
-    pub stream: Stream,
-    /// The text, without its end of line; bytes that are no UTF-8 are replaced.
-    pub text: String,
-}
-
-/// Starts and adopts process trees. One per daemon.
-#[derive(Debug, Clone)]
-pub struct Launcher {}
-
-impl Launcher {
-    /// Finds out what this host can do (cgroups).
-    ///
-    /// # Errors
-    /// When the host cannot be read at all.
-    pub fn new() -> Result<Arc<Self>, ProcessError> {
-        todo!()
-    }
-
-    /// Starts `spec` as the tree of `name`, its output going to `capture`.
-    ///
-    /// # Errors
-    /// Names the stage that failed (fork, user, directory, exec) and the system's reason.
-    pub async fn spawn(
-        &self,
-        _name: &InstanceId,
-        _spec: &SpawnSpec,
-        _capture: &Capture,
-    ) -> Result<Tree, ProcessError> {
-        todo!()
-    }
-
-    /// Takes over the tree of an earlier daemon; `None` when it is gone or is somebody else.
-    ///
-    /// # Errors
-    /// When the kernel refuses to tell.
-    pub fn adopt(&self, _name: &InstanceId, _who: &Identity) -> Result<Option<Tree>, ProcessError> {
-        todo!()
-    }
-
-    /// Ends whatever is left in the tree of `name` although its main process is unknown or gone.
-    ///
-    /// # Errors
-    /// When something could not be ended in time.
-    pub async fn sweep(&self, _name: &InstanceId, _deadline: Duration) -> Result<(), ProcessError> {
-        todo!()
-    }
-
-    /// Who listens on `port`, on any address; `None` when nobody does.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    pub fn port_holder(&self, _port: Port) -> Result<Option<PortHolder>, ProcessError> {
-        todo!()
+impl From<sockets::Holder> for PortHolder {
+    fn from(holder: sockets::Holder) -> Self {
+        Self { pid: holder.pid, command: holder.command }
     }
 }
 
-/// A running process tree.
-#[derive(Debug)]
-pub struct Tree {}
-
-impl Tree {
-    /// Who its main process is.
-    #[must_use]
-    pub fn identity(&self) -> &Identity {
-        todo!()
-    }
-
-    /// Waits until the main process has ended.
-    pub async fn exited(&self) -> Exit {
-        todo!()
-    }
-
-    /// Asks the main process to end (SIGTERM).
-    ///
-    /// # Errors
-    /// When the kernel refuses; a process that is gone is no error.
-    pub fn terminate(&self) -> Result<(), ProcessError> {
-        todo!()
-    }
-
-    /// Ends every process of the tree and waits until none is left (`P2`).
-    ///
-    /// # Errors
-    /// Names what is still there at `deadline`.
-    pub async fn end(&self, _deadline: Duration) -> Result<(), ProcessError> {
-        todo!()
-    }
-
-    /// Every process of the tree.
-    #[must_use]
-    pub fn pids(&self) -> Vec<i32> {
-        todo!()
+impl fmt::Display for PortHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "pid {pid} ({})", self.command),
+            None => f.write_str("a process that this user may not see"),
+        }
     }
 }
 
-/// The output of one instance, over all its generations.
-#[derive(Debug, Clone)]
-pub struct Capture {}
-
-impl Capture {
-    /// Opens (or finds again) the FIFOs of `name` and begins to read them.
-    ///
-    /// # Errors
-    /// When a FIFO or the log file cannot be opened.
-    pub fn open(
-        _name: &InstanceId,
-        _runtime_dir: &std::path::Path,
-        _log_dir: &std::path::Path,
-    ) -> Result<Self, ProcessError> {
-        todo!()
-    }
-
-    /// Lines from now on belong to `generation`.
-    pub fn begin(&self, _generation: Generation) {
-        todo!()
-    }
-
-    /// Reads all that the last generation left in the FIFOs.
-    pub async fn settle(&self) {
-        todo!()
-    }
-
-    /// The last `n` lines, oldest first.
-    pub async fn tail(&self, _n: usize) -> Vec<Line> {
-        todo!()
-    }
-
-    /// The last `n` lines, and every line after them, none twice and none left out
-    /// (a reader that is too slow sees a line that says how many it missed).
-    pub async fn follow(&self, _n: usize) -> (Vec<Line>, tokio::sync::mpsc::Receiver<Line>) {
-        todo!()
-    }
+/// The number of established connections to `port` of this host, seen from the serving side.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn established(port: Port) -> Result<usize, ProcessError> {
+    sockets::established(port.get())
+        .map_err(ProcessError::kernel("count the connections to a port"))
 }

@@ -1,4 +1,13 @@
-//! What the kernel is asked directly.
+//! Raw system calls, and the only unsafe code. Knows nothing of services or instances.
 
+pub mod cgroup;
+#[cfg(test)]
+pub mod fake;
+pub mod kernel;
 pub mod pidfd;
+pub mod place;
+pub mod proc;
+pub mod session;
 pub mod sockets;
+pub mod spawn;
+pub mod watch;

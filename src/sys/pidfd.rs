@@ -1,20 +1,179 @@
-//! Signals through pidfds (Linux 5.3), so that a reused pid is never hit.
+//! Processes by descriptor: pidfd_open(2), pidfd_send_signal(2), waitid(2) with `P_PIDFD`.
+#![allow(unsafe_code)]
 
-use std::io;
+use std::{
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions},
+};
+use tokio::io::{Interest, unix::AsyncFd};
 
-/// Signals `pid` if `check`, which runs while the pid is held and cannot be reused, says so.
-/// `false` when it did not.
+/// How long a dead process that is not our child may stay unreaped before we stop asking how it
+/// ended: the kernel tells only afterwards.
+const REAPED_WITHIN: Duration = Duration::from_millis(500);
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// Opens a pidfd; `None` when there is no such process.
 ///
 /// # Errors
-/// The kernel's: no such process, not permitted.
-pub fn signal_checked(pid: i32, signal: Signal, check: impl FnOnce() -> bool) -> io::Result<bool> {
-    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-    let held = pidfd_open(pid, PidfdFlags::empty())?;
-    if !check() {
-        return Ok(false);
+/// pidfd_open(2)'s, other than ESRCH.
+pub fn open(pid: i32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(pid).filter(|pid| pid.as_raw_nonzero().get() > 0) else {
+        return Ok(None);
+    };
+    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        // EINVAL: the pid is a thread's, not a process's.
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
+        Err(e) => Err(e.into()),
     }
-    pidfd_send_signal(&held, signal)?;
-    Ok(true)
+}
+
+/// Sends `signal`; `false` when the process is gone.
+///
+/// # Errors
+/// pidfd_send_signal(2)'s, other than ESRCH: EPERM.
+pub fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<bool> {
+    match rustix::process::pidfd_send_signal(pidfd, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Sends `signal` to `pid` if `check` agrees. `check` runs while a pidfd pins the process, so what
+/// it reads from /proc/PID is about the process that gets the signal, not about a later one with
+/// the same number. `false`: it refused, or the process is gone.
+///
+/// # Errors
+/// pidfd_open(2)'s and pidfd_send_signal(2)'s, other than ESRCH.
+pub fn signal_checked(pid: i32, signal: Signal, check: impl FnOnce() -> bool) -> io::Result<bool> {
+    let Some(pidfd) = open(pid)? else { return Ok(false) };
+    if check() { self::signal(pidfd.as_fd(), signal) } else { Ok(false) }
+}
+
+/// Registers a pidfd with the runtime.
+///
+/// # Errors
+/// epoll_ctl(2)'s.
+pub fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    super::watch::watch(pidfd, Interest::READABLE)
+}
+
+/// Waits until the process has ended; a child is reaped.
+///
+/// # Errors
+/// epoll's or waitid(2)'s.
+pub async fn ended(pidfd: &AsyncFd<OwnedFd>) -> io::Result<Ended> {
+    loop {
+        if let Some(ended) = try_ended(pidfd.as_fd())? {
+            return Ok(ended);
+        }
+        if is_dead(pidfd.as_fd())? {
+            return Ok(reaped_by_its_parent(pidfd).await);
+        }
+        wake(pidfd).await?;
+    }
+}
+
+/// Waits until the process has ended, without reaping it.
+///
+/// # Errors
+/// epoll's.
+pub async fn gone(pidfd: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    while !is_dead(pidfd.as_fd())? {
+        wake(pidfd).await?;
+    }
+    Ok(())
+}
+
+async fn wake(pidfd: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    pidfd.readable().await?.clear_ready();
+    Ok(())
+}
+
+/// Reaps a child that has ended; for another's child asks what the kernel remembers.
+///
+/// # Errors
+/// waitid(2)'s.
+pub fn try_ended(pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    match rustix::process::waitid(WaitId::PidFd(pidfd), options) {
+        Ok(Some(status)) => Ok(Some(if let Some(code) = status.exit_status() {
+            Ended::Code(code)
+        } else {
+            status.terminating_signal().map_or(Ended::Unknown, Ended::Signal)
+        })),
+        Ok(None) => Ok(None),
+        Err(Errno::CHILD) => Ok(remembered(pidfd)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// It is dead but not our child: the kernel tells its exit once its parent has reaped it.
+async fn reaped_by_its_parent(pidfd: &AsyncFd<OwnedFd>) -> Ended {
+    let asked = tokio::time::timeout(REAPED_WITHIN, async {
+        loop {
+            if let Some(ended) = remembered(pidfd.as_fd()) {
+                return ended;
+            }
+            if !kernel_remembers(pidfd.as_fd()) || wake(pidfd).await.is_err() {
+                return Ended::Unknown;
+            }
+        }
+    });
+    asked.await.unwrap_or(Ended::Unknown)
+}
+
+fn is_dead(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    Ok(rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+}
+
+/// `PIDFD_INFO_EXIT` (Linux 6.15): how a process ended, told to anybody who held its pidfd.
+fn remembered(pidfd: BorrowedFd<'_>) -> Option<Ended> {
+    let info = info(pidfd).ok()?;
+    if info.mask & u64::from(libc::PIDFD_INFO_EXIT) == 0 {
+        return None;
+    }
+    let status = info.exit_code;
+    if libc::WIFEXITED(status) {
+        Some(Ended::Code(libc::WEXITSTATUS(status)))
+    } else {
+        Some(Ended::Signal(libc::WTERMSIG(status)))
+    }
+}
+
+/// Whether asking again can help: an old kernel refuses the request itself.
+fn kernel_remembers(pidfd: BorrowedFd<'_>) -> bool {
+    match info(pidfd) {
+        Ok(_) => true,
+        Err(e) => e.raw_os_error() == Some(libc::ESRCH),
+    }
+}
+
+fn info(pidfd: BorrowedFd<'_>) -> io::Result<libc::pidfd_info> {
+    // SAFETY: all of pidfd_info's fields are integers; zero is a valid value of each.
+    let mut info: libc::pidfd_info = unsafe { MaybeUninit::zeroed().assume_init() };
+    info.mask = u64::from(libc::PIDFD_INFO_EXIT);
+    // SAFETY: the request carries the size of the structure that it writes.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
 }

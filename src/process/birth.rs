@@ -1,0 +1,83 @@
+//! Between clone3(2) and a proved execve(2).
+
+use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use tokio::{io::AsyncReadExt, net::unix::pipe, time::timeout};
+
+use super::{ProcessError, SpawnSpec, Tree};
+use crate::{
+    ident::InstanceId,
+    sys::{
+        pidfd,
+        spawn::{self, Stage},
+    },
+};
+
+/// How long execve(2) may take: a file system may be slow, but not for ever.
+const EXEC_WITHIN: Duration = Duration::from_secs(10);
+
+/// A child whose execve is not proved; killed when nobody is left to learn the outcome.
+pub(super) struct Unproven<'a> {
+    pub(super) name: &'a InstanceId,
+    pub(super) spec: &'a SpawnSpec,
+    pub(super) program: PathBuf,
+    pub(super) tree: Option<Tree>,
+}
+
+impl Unproven<'_> {
+    /// Waits for the child's verdict.
+    pub(super) async fn prove(mut self, verdict: OwnedFd) -> Result<Tree, ProcessError> {
+        let error = match timeout(EXEC_WITHIN, read_verdict(verdict)).await {
+            Ok(Ok(None)) => return self.tree.take().ok_or(ProcessError::NoProgram),
+            Ok(Ok(Some((stage, source)))) => self.stage_error(stage, source),
+            Ok(Err(source)) => ProcessError::Kernel { action: "read a child's verdict", source },
+            Err(_) => ProcessError::Hung { program: self.program.clone(), after: EXEC_WITHIN },
+        };
+        Err(error)
+    }
+
+    fn stage_error(&self, stage: Stage, source: io::Error) -> ProcessError {
+        let child =
+            |stage, source| ProcessError::Child { instance: self.name.clone(), stage, source };
+        match stage {
+            Stage::Exec => ProcessError::Exec { program: self.program.clone(), source },
+            Stage::Directory => {
+                ProcessError::Directory { directory: self.spec.directory.clone(), source }
+            }
+            Stage::User => ProcessError::Become { who: self.who(), source },
+            Stage::Stdio => child("its standard descriptors", source),
+            Stage::Session => child("a session of its own", source),
+        }
+    }
+
+    fn who(&self) -> String {
+        let user = self.spec.user.as_ref().map(|user| format!("user `{user}`"));
+        let group = self.spec.group.as_ref().map(|group| format!("group `{group}`"));
+        user.into_iter().chain(group).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+impl Drop for Unproven<'_> {
+    fn drop(&mut self) {
+        if let Some(tree) = &self.tree {
+            tree.kill_main();
+        }
+    }
+}
+
+/// `None`: execve succeeded and closed the pipe.
+async fn read_verdict(pipe: OwnedFd) -> io::Result<Option<(Stage, io::Error)>> {
+    let mut message = Vec::with_capacity(spawn::VERDICT_BYTES);
+    pipe::Receiver::from_owned_fd(pipe)?.read_to_end(&mut message).await?;
+    Ok(spawn::failure(&message))
+}
+
+/// Ends a child of ours that could not even be watched, and reaps it on another thread. Its pid is
+/// its own until then.
+pub(super) fn abandon(pid: i32) {
+    let _ = pidfd::signal_checked(pid, Signal::KILL, || true);
+    tokio::task::spawn_blocking(move || {
+        rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty())
+    });
+}

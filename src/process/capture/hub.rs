@@ -1,0 +1,106 @@
+//! Where lines get their time and generation, are remembered, and go out to followers and the file.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc;
+
+use super::{follower::Follower, log_file::Mark, writer::Slot};
+use crate::{
+    ident::Generation,
+    process::{Line, Stream},
+};
+
+/// Limits of the memory ring: lines, and bytes of text.
+const RING: (usize, usize) = (256, 64 * 1024);
+
+#[derive(Debug)]
+pub(super) struct Hub {
+    /// The last line taken, and whose the next one is.
+    last: Mark,
+    now: Option<i64>,
+    ring: VecDeque<Line>,
+    ring_bytes: usize,
+    followers: Vec<Follower>,
+    batch: Vec<u8>,
+    batch_lines: u64,
+    slot: Slot,
+}
+
+impl Hub {
+    /// Goes on after `last`, the last line that an earlier daemon wrote.
+    pub(super) fn new(last: Mark, slot: Slot) -> Self {
+        Self {
+            last,
+            now: None,
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            followers: Vec::new(),
+            batch: Vec::new(),
+            batch_lines: 0,
+            slot,
+        }
+    }
+
+    pub(super) fn begin(&mut self, generation: Generation) {
+        self.last.generation = generation;
+    }
+
+    pub(super) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Takes one line; [`hand_over`](Self::hand_over) must follow before the lock is given up.
+    pub(super) fn push(&mut self, stream: Stream, text: String) {
+        let line = self.stamp(stream, text);
+        // A structure of numbers and text cannot fail to serialise.
+        if serde_json::to_writer(&mut self.batch, &line).is_ok() {
+            self.batch.push(b'\n');
+            self.batch_lines += 1;
+        }
+        self.followers.retain(|follower| !follower.is_gone());
+        for follower in &self.followers {
+            follower.offer(&line);
+        }
+        self.remember(line);
+    }
+
+    /// Gives the lines taken since the last time to the writer thread.
+    pub(super) fn hand_over(&mut self) {
+        self.now = None;
+        if self.batch_lines > 0 {
+            let bytes = std::mem::take(&mut self.batch);
+            let lines = std::mem::take(&mut self.batch_lines);
+            self.slot.send(bytes, lines, self.last);
+        }
+    }
+
+    /// The last `n` lines of the ring, and the time before which older ones are.
+    pub(super) fn recent(&self, n: usize) -> (Vec<Line>, i64) {
+        let skipped = self.ring.len().saturating_sub(n);
+        let before = self.ring.front().map_or(self.last.at + 1, |line| line.at);
+        (self.ring.iter().skip(skipped).cloned().collect(), before)
+    }
+
+    pub(super) fn follow(&mut self) -> mpsc::Receiver<Line> {
+        self.followers.retain(|follower| !follower.is_gone());
+        let (follower, lines) = Follower::new();
+        self.followers.push(follower);
+        lines
+    }
+
+    fn stamp(&mut self, stream: Stream, text: String) -> Line {
+        // One look at the clock per chunk; lines of one chunk differ by a microsecond each.
+        let now = *self.now.get_or_insert_with(|| jiff::Timestamp::now().as_microsecond());
+        self.last.at = now.max(self.last.at + 1);
+        Line { at: self.last.at, generation: self.last.generation, stream, text }
+    }
+
+    fn remember(&mut self, line: Line) {
+        self.ring_bytes += line.text.len();
+        self.ring.push_back(line);
+        while self.ring.len() > RING.0 || self.ring_bytes > RING.1 {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            self.ring_bytes -= oldest.text.len();
+        }
+    }
+}

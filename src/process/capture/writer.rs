@@ -1,0 +1,129 @@
+//! One thread writes the log files of all instances, so that a slow disk delays nobody.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    ProcessError,
+    files::LogFiles,
+    log_file::{LogFile, Mark},
+};
+
+/// What may wait for the disk, of all instances together, in bytes.
+const QUEUE_BYTES: usize = 2 * 1024 * 1024;
+
+/// The thread of this process, while any capture is open.
+static SHARED: Mutex<Weak<Writer>> = Mutex::new(Weak::new());
+
+enum Job {
+    Write {
+        log: Arc<Log>,
+        bytes: Vec<u8>,
+        lines: u64,
+        last: Mark,
+    },
+    /// Lines were dropped after everything that is in the queue before this.
+    Note(Arc<Log>),
+    Flush(oneshot::Sender<()>),
+}
+
+#[derive(Debug)]
+struct Writer {
+    jobs: mpsc::Sender<Job>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    fn shared() -> io::Result<Arc<Self>> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = shared.upgrade() {
+            return Ok(writer);
+        }
+        let (jobs, queue) = mpsc::channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let writer = Arc::new(Self { jobs, queued: Arc::clone(&queued) });
+        // It ends once the last capture is closed and everything is written.
+        std::thread::Builder::new()
+            .name("aibk-logs".to_owned())
+            .spawn(move || queue.into_iter().for_each(|job| job.run(&queued)))?;
+        *shared = Arc::downgrade(&writer);
+        Ok(writer)
+    }
+}
+
+impl Job {
+    fn run(self, queued: &AtomicUsize) {
+        match self {
+            Self::Write { log, bytes, lines, last } => {
+                log.file().write(&bytes, lines, last);
+                queued.fetch_sub(bytes.len(), Ordering::Relaxed);
+            }
+            Self::Note(log) => {
+                let dropped = log.dropped.swap(0, Ordering::Relaxed);
+                log.file().note_lost(dropped);
+            }
+            Self::Flush(done) => {
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+/// One instance's place at the writer.
+#[derive(Debug)]
+pub(super) struct Slot {
+    writer: Arc<Writer>,
+    log: Arc<Log>,
+}
+
+impl Slot {
+    pub(super) fn open(files: &LogFiles, last: Mark) -> Result<Self, ProcessError> {
+        let path = files.current();
+        let failed = ProcessError::file("write the log file", path);
+        let file = LogFile::open(path, last).map_err(failed)?;
+        let log = Arc::new(Log { dropped: AtomicU64::new(0), file: Mutex::new(file) });
+        let writer = Writer::shared().map_err(ProcessError::kernel("start the log writer"))?;
+        Ok(Self { writer, log })
+    }
+
+    /// Queues `bytes`, which are `lines` lines, ending with `last`. Drops and counts them where the
+    /// queue is full.
+    pub(super) fn send(&self, bytes: Vec<u8>, lines: u64, last: Mark) {
+        let log = Arc::clone(&self.log);
+        let size = bytes.len();
+        // Only this process's one runtime thread adds, so the sum cannot overshoot by much.
+        if self.writer.queued.load(Ordering::Relaxed) + size <= QUEUE_BYTES {
+            self.writer.queued.fetch_add(size, Ordering::Relaxed);
+            let _ = self.writer.jobs.send(Job::Write { log, bytes, lines, last });
+        } else if self.log.dropped.fetch_add(lines, Ordering::Relaxed) == 0 {
+            let _ = self.writer.jobs.send(Job::Note(log));
+        }
+    }
+
+    /// Resolves when everything queued so far is written.
+    pub(super) fn flush(&self) -> oneshot::Receiver<()> {
+        let (done, written) = oneshot::channel();
+        let _ = self.writer.jobs.send(Job::Flush(done));
+        written
+    }
+}
+
+#[derive(Debug)]
+struct Log {
+    dropped: AtomicU64,
+    file: Mutex<LogFile>,
+}
+
+impl Log {
+    fn file(&self) -> std::sync::MutexGuard<'_, LogFile> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,39 @@
+//! Who a process is (`P1`).
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::proc;
+
+/// Who a process is (`P1`). A pid alone is reused; with its start time and boot it is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Process id.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`, in clock ticks since boot.
+    pub start_ticks: u64,
+}
+
+impl Identity {
+    /// The process that has `pid` now; `None` when there is none. Hold a pidfd of it while you ask.
+    pub(super) fn read(boot_id: &str, pid: i32) -> io::Result<Option<Self>> {
+        let stat = proc::stat(pid)?;
+        Ok(stat.map(|stat| Self {
+            boot_id: boot_id.to_owned(),
+            pid,
+            start_ticks: stat.start_ticks,
+        }))
+    }
+
+    /// Whether the process that has our pid now is us, and alive.
+    pub(super) fn is_alive(&self, boot_id: &str) -> io::Result<bool> {
+        if self.boot_id != boot_id {
+            return Ok(false);
+        }
+        let stat = proc::stat(self.pid)?;
+        Ok(stat.is_some_and(|stat| stat.start_ticks == self.start_ticks && !stat.zombie))
+    }
+}

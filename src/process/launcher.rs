@@ -1,0 +1,270 @@
+//! Starts, adopts and sweeps process trees.
+
+use std::{
+    fs,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Capture, Identity, PortHolder, ProcessError, SpawnSpec,
+    birth::{self, Unproven},
+    error::Left,
+    program,
+    reaper::{self, Tracked},
+    tree::{Parts, Tree, end_place},
+    user,
+};
+use crate::{
+    ident::{InstanceId, Port},
+    sys::{
+        cgroup::{Base, Leaf},
+        kernel::{Kernel, Linux},
+        pidfd,
+        place::Place,
+        proc,
+        session::Session,
+        spawn::{Environment, Plan, Started},
+    },
+};
+
+/// Starts and adopts process trees. One per daemon.
+#[derive(Debug)]
+pub struct Launcher {
+    boot_id: String,
+    base: Option<Base>,
+    sessions: PathBuf,
+    null: OwnedFd,
+    kernel: Arc<dyn Kernel>,
+    tracked: Arc<Tracked>,
+}
+
+impl Launcher {
+    /// Finds out what this host can do (cgroups). `runtime_dir` must exist; it tells the trees of
+    /// one daemon from those of another. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the host cannot be read at all.
+    pub fn new(runtime_dir: &Path) -> Result<Arc<Self>, ProcessError> {
+        let base = Base::find(&base_name(runtime_dir));
+        Self::with(runtime_dir, base, Arc::new(Linux))
+    }
+
+    pub(super) fn with(
+        runtime_dir: &Path,
+        base: Option<Base>,
+        kernel: Arc<dyn Kernel>,
+    ) -> Result<Arc<Self>, ProcessError> {
+        let boot_id = proc::boot_id().map_err(ProcessError::kernel("read the boot id"))?;
+        let null = Path::new("/dev/null");
+        let null = fs::File::open(null).map_err(ProcessError::file("open", null))?.into();
+        let tracked = Arc::new(Tracked::default());
+        if let Some(base) = &base {
+            tracing::info!(path = %base.path().display(), "process trees are kept in cgroups");
+        } else {
+            tracing::warn!(
+                "no writable cgroup2 tree: process trees are kept by session, and a process that \
+                 leaves its session and its parent is not seen; run aibkd as a unit with Delegate=yes"
+            );
+        }
+        if base.is_none() || std::process::id() == 1 {
+            reaper::run(&tracked).map_err(ProcessError::kernel("adopt orphans"))?;
+        }
+        let sessions = runtime_dir.join("sessions");
+        Ok(Arc::new(Self { boot_id, base, sessions, null, kernel, tracked }))
+    }
+
+    /// Starts `spec` as the tree of `name`, its output going to `capture`. When this future is
+    /// dropped before it is done, the new process is killed.
+    ///
+    /// # Errors
+    /// Names the stage that failed (fork, user, directory, exec) and the system's reason.
+    pub async fn spawn(
+        &self,
+        name: &InstanceId,
+        spec: &SpawnSpec,
+        capture: &Capture,
+    ) -> Result<Tree, ProcessError> {
+        let (program, plan) = self.plan(spec, capture).await?;
+        let leaf = self.vacant(name)?;
+        let started = self.tracked.begin(|| {
+            let started = self.kernel.start(&plan, leaf.as_ref().map(Leaf::dir))?;
+            Ok((started.pid, started))
+        });
+        drop(plan);
+        let started =
+            started.map_err(|source| ProcessError::Fork { instance: name.clone(), source })?;
+        let pid = started.pid;
+        let (tree, verdict) =
+            self.born(name, started, leaf).inspect_err(|_| birth::abandon(pid))?;
+        Unproven { name, spec, program, tree: Some(tree) }.prove(verdict).await
+    }
+
+    async fn plan(
+        &self,
+        spec: &SpawnSpec,
+        capture: &Capture,
+    ) -> Result<(PathBuf, Plan), ProcessError> {
+        let credentials = match (spec.user.clone(), spec.group.clone()) {
+            (None, None) => None,
+            // The user database may be a server far away.
+            (user, group) => tokio::task::spawn_blocking(move || {
+                user::resolve(user.as_deref(), group.as_deref())
+            })
+            .await
+            .map_err(|e| ProcessError::Kernel {
+                action: "look up a user",
+                source: std::io::Error::other(e),
+            })??,
+        };
+        let program = program::resolve(spec)?;
+        let null = self.null.try_clone().map_err(ProcessError::kernel("open /dev/null"))?;
+        let [stdout, stderr] = capture.ends()?;
+        let plan = Plan {
+            program: program::c_path(&program)?,
+            argv: program::c_argv(&spec.argv)?,
+            env: Environment(program::c_env(&spec.env)?),
+            directory: program::c_path(&spec.directory)?,
+            stdio: [null, stdout, stderr],
+            credentials,
+        };
+        Ok((program, plan))
+    }
+
+    /// The leaf of `name`, which must be empty (`P3`).
+    fn vacant(&self, name: &InstanceId) -> Result<Option<Leaf>, ProcessError> {
+        let Some(leaf) = self.leaf(name)? else { return Ok(None) };
+        if leaf.populated().map_err(ProcessError::file("read", leaf.path()))? {
+            let left = Left::of(&leaf.pids().unwrap_or_default());
+            return Err(ProcessError::Occupied { instance: name.clone(), left });
+        }
+        Ok(Some(leaf))
+    }
+
+    fn leaf(&self, name: &InstanceId) -> Result<Option<Leaf>, ProcessError> {
+        let Some(base) = &self.base else { return Ok(None) };
+        let leaf = base.leaf(&name.to_string());
+        leaf.map(Some).map_err(ProcessError::file("make a cgroup in", base.path()))
+    }
+
+    fn born(
+        &self,
+        name: &InstanceId,
+        started: Started,
+        leaf: Option<Leaf>,
+    ) -> Result<(Tree, OwnedFd), ProcessError> {
+        let Started { pid, pidfd, verdict, in_cgroup } = started;
+        // A zombie keeps its /proc entry, so this cannot miss.
+        let identity = Identity::read(&self.boot_id, pid)
+            .map_err(ProcessError::kernel("read a new process's /proc/PID/stat"))?
+            .ok_or(ProcessError::Kernel {
+                action: "read a new process's /proc/PID/stat",
+                source: std::io::ErrorKind::NotFound.into(),
+            })?;
+        let place = match leaf {
+            Some(leaf) if in_cgroup => Place::Cgroup(leaf),
+            _ => self.remember_session(name, &identity)?,
+        };
+        Ok((self.tree(name, identity, pidfd, place)?, verdict))
+    }
+
+    fn tree(
+        &self,
+        name: &InstanceId,
+        identity: Identity,
+        pidfd: OwnedFd,
+        place: Place,
+    ) -> Result<Tree, ProcessError> {
+        Tree::watch(Parts {
+            name: name.clone(),
+            identity,
+            pidfd,
+            place,
+            kernel: Arc::clone(&self.kernel),
+            tracked: Arc::clone(&self.tracked),
+        })
+    }
+
+    /// Where there is no cgroup, what a sweep by the next daemon needs is kept in a file.
+    fn remember_session(&self, name: &InstanceId, who: &Identity) -> Result<Place, ProcessError> {
+        let path = self.sessions.join(name.to_string());
+        let write = || {
+            fs::create_dir_all(&self.sessions)?;
+            fs::write(&path, serde_json::to_vec(who)?)
+        };
+        write().map_err(ProcessError::file("write", &path))?;
+        Ok(Place::Session(Session { id: who.pid, start_ticks: who.start_ticks }))
+    }
+
+    fn remembered_session(&self, name: &InstanceId) -> Option<Place> {
+        let text = fs::read(self.sessions.join(name.to_string())).ok()?;
+        let who: Identity = serde_json::from_slice(&text).ok()?;
+        (who.boot_id == self.boot_id)
+            .then_some(Place::Session(Session { id: who.pid, start_ticks: who.start_ticks }))
+    }
+
+    /// Takes over the tree of an earlier daemon; `None` when it is gone or is somebody else. Needs a
+    /// runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn adopt(&self, name: &InstanceId, who: &Identity) -> Result<Option<Tree>, ProcessError> {
+        let kernel = ProcessError::kernel("look for a process of an earlier daemon");
+        // The pidfd comes first: what is read after it is about the process that it names.
+        let found = pidfd::open(who.pid).and_then(|fd| Ok((fd, who.is_alive(&self.boot_id)?)));
+        let (Some(pidfd), true) = found.map_err(kernel)? else { return Ok(None) };
+        let leaf = self.base.as_ref().and_then(|base| base.leaf_of(who.pid, &name.to_string()));
+        let place = match leaf {
+            Some(leaf) => Place::Cgroup(leaf),
+            None => self.remember_session(name, who)?,
+        };
+        let pidfd = self.tracked.begin(|| Ok::<_, ProcessError>((who.pid, pidfd)))?;
+        self.tree(name, who.clone(), pidfd, place).map(Some)
+    }
+
+    /// Ends whatever is left in the tree of `name` although its main process is unknown or gone.
+    ///
+    /// # Errors
+    /// When something could not be ended in time.
+    pub async fn sweep(&self, name: &InstanceId, deadline: Duration) -> Result<(), ProcessError> {
+        if let Some(leaf) = self.leaf(name)? {
+            end_place(name, &Place::Cgroup(leaf), deadline).await?;
+        }
+        if let Some(session) = self.remembered_session(name) {
+            end_place(name, &session, deadline).await?;
+            let _ = fs::remove_file(self.sessions.join(name.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Who listens on `port`, on any address; `None` when nobody does. Microseconds when it is free;
+    /// when it is held, every process's descriptors are read (some milliseconds).
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn port_holder(&self, port: Port) -> Result<Option<PortHolder>, ProcessError> {
+        let holder = self.kernel.listener(port.get());
+        let holder = holder.map_err(ProcessError::kernel("find out who listens on a port"))?;
+        Ok(holder.map(PortHolder::from))
+    }
+}
+
+impl Drop for Launcher {
+    /// Leaves that are in use stay (`P4`).
+    fn drop(&mut self) {
+        if let Some(base) = &self.base {
+            base.tidy();
+        }
+    }
+}
+
+/// One name per runtime directory, the same after every restart and upgrade (FNV-1a, 64 bit).
+pub(super) fn base_name(runtime_dir: &Path) -> String {
+    let path = fs::canonicalize(runtime_dir).unwrap_or_else(|_| runtime_dir.to_owned());
+    let hash = path.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, b| {
+        (hash ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("aibk-{hash:016x}")
+}

@@ -1,0 +1,132 @@
+//! A running process tree.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tokio::{
+    io::unix::AsyncFd,
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use super::{Exit, Identity, ProcessError, error::Left, reaper::Tracked};
+use crate::{
+    ident::InstanceId,
+    sys::{kernel::Kernel, pidfd, place::Place},
+};
+
+/// A running process tree. Dropping it ends nothing (`P4`).
+#[derive(Debug)]
+pub struct Tree {
+    name: InstanceId,
+    identity: Identity,
+    pidfd: Arc<AsyncFd<OwnedFd>>,
+    exit: watch::Receiver<Option<Exit>>,
+    place: Place,
+    kernel: Arc<dyn Kernel>,
+}
+
+/// What a tree is made of.
+pub(super) struct Parts {
+    pub(super) name: InstanceId,
+    pub(super) identity: Identity,
+    pub(super) pidfd: OwnedFd,
+    pub(super) place: Place,
+    pub(super) kernel: Arc<dyn Kernel>,
+    pub(super) tracked: Arc<Tracked>,
+}
+
+impl Tree {
+    /// Begins to watch the main process; a task reaps it, whether anybody asks or not.
+    pub(super) fn watch(parts: Parts) -> Result<Self, ProcessError> {
+        let Parts { name, identity, pidfd, place, kernel, tracked } = parts;
+        let pidfd = pidfd::watch(pidfd).map_err(ProcessError::kernel("watch a process"))?;
+        let pidfd = Arc::new(pidfd);
+        let (tell, exit) = watch::channel(None);
+        let (watched, pid) = (Arc::clone(&pidfd), identity.pid);
+        tokio::spawn(async move {
+            let ended = pidfd::ended(&watched).await.unwrap_or_else(|error| {
+                tracing::error!(pid, %error, "cannot learn how a process ended");
+                pidfd::Ended::Unknown
+            });
+            tracked.end(pid);
+            tell.send_replace(Some(ended.into()));
+        });
+        Ok(Self { name, identity, pidfd, exit, place, kernel })
+    }
+
+    /// Who its main process is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Waits until the main process has ended. May be asked again; the answer stays.
+    pub async fn exited(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        // The task that tells is gone only together with the runtime.
+        exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
+    }
+
+    /// Asks the main process to end (SIGTERM).
+    ///
+    /// # Errors
+    /// When the kernel refuses; a process that is gone is no error.
+    pub fn terminate(&self) -> Result<(), ProcessError> {
+        self.signal(Signal::TERM)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
+        let sent = self.kernel.signal(self.pidfd.as_fd(), signal);
+        sent.map(|_| ()).map_err(ProcessError::kernel("send a signal to a process"))
+    }
+
+    /// Ends every process of the tree and waits until none is left (`P2`).
+    ///
+    /// # Errors
+    /// Names what is still there at `deadline`.
+    pub async fn end(&self, deadline: Duration) -> Result<(), ProcessError> {
+        let until = Instant::now() + deadline;
+        // A main process that moved itself out of its cgroup is ended as well.
+        self.signal(Signal::KILL)?;
+        end_place(&self.name, &self.place, deadline).await?;
+        timeout_at(until, self.exited()).await.map_err(|_| ProcessError::NotEnded {
+            instance: self.name.clone(),
+            left: Left::of(&[self.identity.pid]),
+            after: deadline,
+        })?;
+        Ok(())
+    }
+
+    /// Every living process of the tree; empty when the kernel does not tell.
+    #[must_use]
+    pub fn pids(&self) -> Vec<i32> {
+        self.kernel.pids(&self.place).unwrap_or_else(|error| {
+            tracing::warn!(instance = %self.name, %error, "cannot list the processes of a tree");
+            Vec::new()
+        })
+    }
+
+    /// SIGKILL to the main process, without waiting.
+    pub(super) fn kill_main(&self) {
+        let _ = self.signal(Signal::KILL);
+    }
+}
+
+/// Ends every process in `place`.
+pub(super) async fn end_place(
+    name: &InstanceId,
+    place: &Place,
+    deadline: Duration,
+) -> Result<(), ProcessError> {
+    let ended = place.end(Instant::now() + deadline).await;
+    if ended.map_err(ProcessError::kernel("end a process tree"))? {
+        return Ok(());
+    }
+    let left = place.pids().unwrap_or_default();
+    Err(ProcessError::NotEnded { instance: name.clone(), left: Left::of(&left), after: deadline })
+}

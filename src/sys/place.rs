@@ -1,0 +1,46 @@
+//! Where the processes of one tree are found.
+
+use std::io;
+
+use tokio::time::Instant;
+
+use super::{cgroup::Leaf, session::Session};
+
+/// Where the processes of one tree are found.
+#[derive(Debug)]
+pub enum Place {
+    /// All of them, whatever they do.
+    Cgroup(Leaf),
+    /// Those that did not hide.
+    Session(Session),
+}
+
+impl Place {
+    /// Every living process in it.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn pids(&self) -> io::Result<Vec<i32>> {
+        match self {
+            Self::Cgroup(leaf) => leaf.pids(),
+            Self::Session(session) => session.pids(),
+        }
+    }
+
+    /// Ends every process in it; `false` when one is left at `deadline`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn end(&self, deadline: Instant) -> io::Result<bool> {
+        match self {
+            Self::Cgroup(leaf) => {
+                if !leaf.populated()? {
+                    return Ok(true);
+                }
+                leaf.kill()?;
+                leaf.wait_empty(deadline).await
+            }
+            Self::Session(session) => session.end(deadline).await,
+        }
+    }
+}

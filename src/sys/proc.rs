@@ -1,0 +1,89 @@
+//! What /proc tells about one process: proc(5).
+
+use std::{fs, io};
+
+use procfs::{ProcError, process::Process};
+
+/// Longest command line shown to people, in characters.
+const COMMAND_SHOWN: usize = 120;
+
+/// The fields of /proc/PID/stat that we need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Its parent.
+    pub parent: i32,
+    /// Its session: the pid of the process that called setsid(2).
+    pub session: i32,
+    /// When it was started, in clock ticks since boot.
+    pub start_ticks: u64,
+    /// It has ended and waits to be reaped.
+    pub zombie: bool,
+}
+
+/// Reads /proc/PID/stat; `None` when there is no such process.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn stat(pid: i32) -> io::Result<Option<Stat>> {
+    match Process::new(pid).and_then(|process| process.stat()) {
+        Ok(stat) => Ok(Some(Stat {
+            parent: stat.ppid,
+            session: stat.session,
+            start_ticks: stat.starttime,
+            zombie: matches!(stat.state, 'Z' | 'X' | 'x'),
+        })),
+        Err(ProcError::NotFound(_)) => Ok(None),
+        // A process that ends while its file is read gives ESRCH.
+        Err(ProcError::Io(e, _)) if e.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(e) => Err(io::Error::other(e)),
+    }
+}
+
+/// `/proc/sys/kernel/random/boot_id`: random(4).
+///
+/// # Errors
+/// When it cannot be read.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// The command line of a process for people, shortened; its name in brackets when it has none.
+#[must_use]
+pub fn command(pid: i32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = String::from_utf8_lossy(&line).replace('\0', " ");
+    let words = words.trim_end();
+    if words.is_empty() {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        return format!("[{}]", name.trim_end());
+    }
+    let printable = words.chars().map(|c| if c.is_control() { ' ' } else { c });
+    if words.chars().count() <= COMMAND_SHOWN {
+        printable.collect()
+    } else {
+        printable.take(COMMAND_SHOWN).chain(['…']).collect()
+    }
+}
+
+/// Every process id there is.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn pids() -> io::Result<Vec<i32>> {
+    Ok(fs::read_dir("/proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
+/// The children of this process, of all its threads.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn children() -> io::Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for task in fs::read_dir("/proc/self/task")? {
+        let list = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+        found.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    Ok(found)
+}
