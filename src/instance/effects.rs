@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -11,9 +12,9 @@ use super::{
     view::{Cause, Death, Phase, View},
 };
 use crate::{
-    config::{self, Variables},
+    config::{self, StopSignal, Variables},
     ident::{Generation, InstanceId, RolloutId},
-    process::{Exit, Identity, SpawnSpec, Tree},
+    process::{Exit, Identity, SpawnSpec},
     release::{self, Account, Release},
     store::{self, SlotRow},
 };
@@ -119,7 +120,11 @@ impl Driver {
     }
 
     pub(super) fn terminate(&mut self) {
-        if let Some(Err(e)) = self.tree.as_ref().map(Tree::terminate) {
+        let signal = match self.service.stop.signal {
+            StopSignal::Term => Signal::TERM,
+            StopSignal::Quit => Signal::QUIT,
+        };
+        if let Some(Err(e)) = self.tree.as_ref().map(|tree| tree.signal(signal)) {
             tracing::error!(instance = %self.id, "{e}");
         }
     }

@@ -3,10 +3,10 @@
 //! One task per slot. Orders go in through [`Instance`]; what it is goes out as a [`View`] in a
 //! `watch`, and what happened as events in the store.
 
-mod backoff;
+pub mod backoff;
 mod driver;
 mod effects;
-mod life;
+pub mod life;
 #[cfg(test)]
 mod life_tests;
 mod probe;
