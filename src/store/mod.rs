@@ -146,9 +146,9 @@ impl Store {
     pub fn record(&self, mut event: Event) {
         event.at = jiff::Timestamp::now().as_microsecond();
         event.id = 0;
-        if let Err(event) = self.inner.thread.record(event) {
+        if let Err(event) = self.inner.thread.record(Box::new(event)) {
             events::lost(&event, &StoreError::Closed { doing: "keep events" });
-            drop(self.inner.told.send(event));
+            drop(self.inner.told.send(*event));
         }
     }
 

@@ -1,3 +1,5 @@
+#![allow(clippy::indexing_slicing, reason = "a panic here is a failed test")]
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use rusqlite::Connection;

@@ -32,7 +32,7 @@ const BATCH: usize = 64;
 
 enum Job {
     Run(Box<dyn FnOnce(&mut Connection) + Send>),
-    Record(Event),
+    Record(Box<Event>),
 }
 
 /// The store's thread. Dropped, it does what is queued and closes the database.
@@ -103,7 +103,7 @@ impl Thread {
     }
 
     /// Queues `event`; gives it back when the thread has ended.
-    pub(super) fn record(&self, event: Event) -> Result<(), Event> {
+    pub(super) fn record(&self, event: Box<Event>) -> Result<(), Box<Event>> {
         match self.queue(Job::Record(event)) {
             Err(Job::Record(event)) => Err(event),
             _ => Ok(()),
@@ -142,7 +142,7 @@ fn serve(mut db: Connection, path: &Path, queue: &Receiver<Job>, told: &broadcas
                 None
             }
             Job::Record(event) => {
-                let (batch, after) = gather(event, queue);
+                let (batch, after) = gather(*event, queue);
                 events::keep(&mut db, path, batch, told);
                 after
             }
@@ -159,7 +159,7 @@ fn gather(first: Event, queue: &Receiver<Job>) -> (Vec<Event>, Option<Job>) {
     let mut batch = vec![first];
     while batch.len() < BATCH {
         match queue.try_recv() {
-            Ok(Job::Record(event)) => batch.push(event),
+            Ok(Job::Record(event)) => batch.push(*event),
             Ok(other) => return (batch, Some(other)),
             Err(_) => break,
         }
