@@ -9,13 +9,16 @@ use serde::Serialize;
 
 use crate::{
     api::{
-        client::{Client, ClientError, LineStream},
-        types::{Act, NginxFile, NginxTest, Roll, Rollout, Status, Version},
+        client::{Client, ClientError, Lines, target},
+        types::{Act, Events, Logs, NginxFile, NginxTest, Roll, Rollout, Status, Version, Wait},
     },
     ident::{InstanceId, ServiceName},
 };
 
 pub(super) use crate::api::operations::{Verb, Way};
+
+/// What the daemon's answer may take beyond the time it was told to wait.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// An empty body.
 #[derive(Debug, Serialize)]
@@ -73,22 +76,24 @@ impl Daemon {
 
     /// The rollout once its revision is not `revision`, at the latest after `patience`.
     pub(super) async fn wait(&self, id: u64, revision: u64, patience: Duration) -> Answer<Rollout> {
-        let seconds = patience.as_secs_f64();
-        let path = format!("/v1/rollouts/{id}/wait?revision={revision}&timeout_s={seconds}");
-        self.client.get(&path).await
+        let how = Wait { revision, timeout_s: Some(patience.as_secs_f64()) };
+        let path = target(&format!("/v1/rollouts/{id}/wait"), &how)?;
+        self.client.get_within(&path, patience + GRACE).await
     }
 
     pub(super) async fn cancel(&self, id: u64) -> Answer<Rollout> {
         self.client.post(&format!("/v1/rollouts/{id}/cancel"), &Nothing {}).await
     }
 
-    pub(super) async fn logs(&self, of: &InstanceId, n: usize, follow: bool) -> Answer<LineStream> {
-        self.client.lines(&format!("/v1/instances/{of}/logs?n={n}&follow={follow}")).await
+    pub(super) async fn logs(&self, of: &InstanceId, n: usize, follow: bool) -> Answer<Lines> {
+        let how = Logs { n: Some(n), follow };
+        self.client.lines(&target(&format!("/v1/instances/{of}/logs"), &how)?).await
     }
 
-    /// Server-sent events, line by line.
-    pub(super) async fn events(&self, n: usize, follow: bool) -> Answer<LineStream> {
-        self.client.lines(&format!("/v1/events?n={n}&follow={follow}")).await
+    /// Events, one by one.
+    pub(super) async fn events(&self, n: usize, follow: bool) -> Answer<Lines> {
+        let how = Events { after: 0, n: Some(n), follow };
+        self.client.lines(&target("/v1/events", &how)?).await
     }
 
     pub(super) async fn nginx(&self) -> Answer<NginxFile> {

@@ -8,8 +8,8 @@ use super::{
     daemon::Daemon,
     layout::harmless,
     look::{self, Look},
-    screen::{Format, Screen, put},
-    stream::{Extent, each_line},
+    screen::{Format, Screen, put, put_json_line},
+    stream::{Extent, each},
     time::Clock,
 };
 use crate::store::Event;
@@ -29,29 +29,11 @@ pub(super) struct EventsArgs {
 pub(super) async fn run(args: &EventsArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let lines = daemon.events(args.number.into(), args.follow).await?;
     let clock = Clock::system();
-    each_line(lines, Extent::of_follow(args.follow), |line| match data(line) {
-        None => Ok(()),
-        Some(data) => put(&match screen.format {
-            Format::Json => format!("{data}\n"),
-            Format::Text => text(data, &clock, Timestamp::now(), screen.look),
-        }),
+    each(lines, Extent::of_follow(args.follow), |event: &Event| match screen.format {
+        Format::Json => put_json_line(event),
+        Format::Text => put(&event_line(event, &clock, Timestamp::now(), screen.look)),
     })
     .await
-}
-
-/// The data of one line of server-sent events. The daemon sends each event's JSON in one `data`
-/// line; ids, comments (keep-alives) and empty lines carry nothing for us. (WHATWG HTML, 9.2.6.)
-fn data(line: &str) -> Option<&str> {
-    let value = line.trim_end_matches('\r').strip_prefix("data:")?;
-    Some(value.strip_prefix(' ').unwrap_or(value))
-}
-
-/// One event; what is not understood is shown as it came.
-fn text(data: &str, clock: &Clock, now: Timestamp, look: Look) -> String {
-    match serde_json::from_str(data) {
-        Ok(event) => event_line(&event, clock, now, look),
-        Err(_) => harmless(data) + "\n",
-    }
 }
 
 /// `TIME kind subject message`.
@@ -75,24 +57,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_data_lines_carry_events() {
-        assert_eq!(data("data: {}"), Some("{}"));
-        assert_eq!(data("data:{}\r"), Some("{}"));
-        for line in ["", "id: 7", ": keep-alive", "event: x", "database"] {
-            assert_eq!(data(line), None, "{line:?}");
-        }
-    }
-
-    #[test]
     fn events_are_lines_of_time_kind_subject_message() {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let events = [
             r#"{"id":1,"at":1772366399123456,"kind":"instance.ready","service":"api","instance":"api@8000","generation":7,"message":"3 probes answered"}"#,
             r#"{"id":2,"at":1772366400000000,"kind":"rollout.done","service":"api","rollout":12,"message":"rolling update done"}"#,
             r#"{"id":3,"at":0,"kind":"daemon.started","message":"version 0.1.0\nsecond line"}"#,
-            "nonsense",
         ];
-        let show = |look| events.map(|data| text(data, &Clock::UTC, now, look)).concat();
+        let show = |look| {
+            events
+                .map(|event| {
+                    event_line(&serde_json::from_str(event).unwrap(), &Clock::UTC, now, look)
+                })
+                .concat()
+        };
         insta::assert_snapshot!(show(Look::PAGE));
         insta::assert_snapshot!("coloured", look::visible(&show(Look::COLOURED)));
     }

@@ -85,8 +85,9 @@ impl Exit {
     #[must_use]
     pub fn of_client(error: &ClientError) -> Self {
         match error {
-            ClientError::NotReachable { .. } | ClientError::Broken(..) => Self::NotReachable,
-            ClientError::Problem(problem) => Self::of_problem(problem.code),
+            ClientError::Problem { problem, .. } => Self::of_problem(problem.code),
+            ClientError::Target(_) | ClientError::Unsendable(_) => Self::Usage,
+            _ => Self::NotReachable,
         }
     }
 
@@ -155,7 +156,8 @@ mod tests {
     fn a_problem_decides_the_code_by_its_kind() {
         let of = |code| {
             let problem = Problem { code, message: String::new(), hint: None };
-            Exit::of_client(&ClientError::Problem(problem)).code()
+            let status = hyper::StatusCode::CONFLICT;
+            Exit::of_client(&ClientError::Problem { status, problem }).code()
         };
         assert_eq!(of(ProblemCode::BadRequest), 2);
         assert_eq!(of(ProblemCode::Failed), 1);

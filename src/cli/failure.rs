@@ -1,6 +1,6 @@
 //! Why a command ended early, told to people and to programs.
 
-use std::{error::Error as _, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use serde::Serialize;
 
@@ -73,7 +73,7 @@ impl Failure {
             hint: Some(hint.to_owned()),
         };
         match self {
-            Self::Client(ClientError::Problem(problem)) => Report {
+            Self::Client(ClientError::Problem { problem, .. }) => Report {
                 code: serde_json::to_value(problem.code)
                     .ok()
                     .and_then(|code| code.as_str().map(str::to_owned))
@@ -81,18 +81,12 @@ impl Failure {
                 message: problem.message.clone(),
                 hint: problem.hint.clone(),
             },
-            Self::Client(error @ ClientError::NotReachable { .. }) => {
-                let cause = cause_of(error);
-                let kind = cause.map_or(io::ErrorKind::Other, io::Error::kind);
-                let why = cause.map_or_else(|| error.to_string(), ToString::to_string);
-                let message = format!("aibkd does not answer at {}: {why}", socket.display());
-                report("not_reachable", message, advice(kind))
-            }
-            Self::Client(error @ ClientError::Broken(..)) => report(
-                "broken",
-                format!("the talk with aibkd at {} broke off: {error}", socket.display()),
-                "`aibkctl status` tells what it does now; if it does not, see `journalctl -u aibkd`",
-            ),
+            // Its own words say what to do next.
+            Self::Client(error) => Report {
+                code: if error.is_unreachable() { "not_reachable" } else { "broken" }.to_owned(),
+                message: error.to_string(),
+                hint: None,
+            },
             Self::Lost { id, tried, why } => report(
                 "not_reachable",
                 format!(
@@ -125,32 +119,6 @@ impl Report {
     }
 }
 
-/// The system's own word at the end of the chain of causes.
-fn cause_of(error: &ClientError) -> Option<&io::Error> {
-    let mut next = error.source();
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref() {
-            return Some(error);
-        }
-        next = error.source();
-    }
-    None
-}
-
-const fn advice(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::PermissionDenied => {
-            "run it as root, or as a member of the group that owns the socket"
-        }
-        io::ErrorKind::ConnectionRefused => {
-            "the socket is left over from a daemon that is gone: start it (`systemctl start aibkd`)"
-        }
-        _ => {
-            "start the daemon (`systemctl start aibkd`), or name its socket with --socket or AIBK_SOCKET"
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,11 +126,14 @@ mod tests {
 
     #[test]
     fn a_problem_is_told_with_its_hint() {
-        let failure = Failure::Client(ClientError::Problem(Problem {
-            code: ProblemCode::Busy,
-            message: "api is held by rollout 7 (swap, by uid 0, at step drain)".into(),
-            hint: Some("join it with `aibkctl wait 7`".into()),
-        }));
+        let failure = Failure::Client(ClientError::Problem {
+            status: hyper::StatusCode::CONFLICT,
+            problem: Problem {
+                code: ProblemCode::Busy,
+                message: "api is held by rollout 7 (swap, by uid 0, at step drain)".into(),
+                hint: Some("join it with `aibkctl wait 7`".into()),
+            },
+        });
         let report = failure.report(Path::new("/run/x.sock"));
         assert_eq!(
             report.text(),

@@ -138,7 +138,7 @@ async fn change(seen: &Rollout, daemon: &Daemon, progress: &Progress) -> Result<
                 }
                 return Ok(rollout);
             }
-            Ok(Err(error @ ClientError::Problem(_))) => return Err(error.into()),
+            Ok(Err(error @ ClientError::Problem { .. })) => return Err(error.into()),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };

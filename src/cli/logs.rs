@@ -8,8 +8,8 @@ use super::{
     daemon::Daemon,
     layout::harmless,
     look::{self, Ink, Look},
-    screen::{Format, Screen, put},
-    stream::{Extent, each_line},
+    screen::{Format, Screen, put, put_json_line},
+    stream::{Extent, each},
     time::Clock,
 };
 use crate::{api::types::LogLine, ident::InstanceId};
@@ -31,24 +31,11 @@ pub(super) struct LogsArgs {
 pub(super) async fn run(args: &LogsArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let lines = daemon.logs(&args.instance, args.lines.into(), args.follow).await?;
     let clock = Clock::system();
-    each_line(lines, Extent::of_follow(args.follow), |line| {
-        if line.is_empty() {
-            return Ok(());
-        }
-        put(&match screen.format {
-            Format::Json => format!("{line}\n"),
-            Format::Text => text(line, &clock, Timestamp::now(), screen.look),
-        })
+    each(lines, Extent::of_follow(args.follow), |line: &LogLine| match screen.format {
+        Format::Json => put_json_line(line),
+        Format::Text => put(&log_line(line, &clock, Timestamp::now(), screen.look)),
     })
     .await
-}
-
-/// One line of the answer; what is not understood is shown as it came.
-fn text(line: &str, clock: &Clock, now: Timestamp, look: Look) -> String {
-    match serde_json::from_str(line) {
-        Ok(line) => log_line(&line, clock, now, look),
-        Err(_) => harmless(line) + "\n",
-    }
 }
 
 /// `TIME text` in colour, where stderr is dimmed; `TIME STREAM text` without.
@@ -74,9 +61,12 @@ mod tests {
             r#"{"at":"2026-02-28T23:59:59.000001Z","generation":7,"stream":"stderr","text":"late"}"#,
             r#"{"at":"2026-03-01T11:59:59.123456Z","generation":7,"stream":"stdout","text":"\u001b[31mred\u001b[0m"}"#,
             r#"{"at":"?","generation":7,"stream":"stderr","text":""}"#,
-            "not \u{1b}[1mJSON",
         ];
-        let show = |look| lines.map(|line| text(line, &Clock::UTC, now, look)).concat();
+        let show = |look| {
+            lines
+                .map(|line| log_line(&serde_json::from_str(line).unwrap(), &Clock::UTC, now, look))
+                .concat()
+        };
         insta::assert_snapshot!(show(Look::PAGE));
         insta::assert_snapshot!("coloured", look::visible(&show(Look::COLOURED)));
     }

@@ -1,9 +1,11 @@
-//! Answers that come line by line, until they end or Ctrl-C.
+//! Answers that come one by one, until they end or Ctrl-C.
 
 use std::pin::pin;
 
+use serde::de::DeserializeOwned;
+
 use super::{Ended, exit::Exit, failure::Failure, screen::complain};
-use crate::api::client::LineStream;
+use crate::api::client::Lines;
 
 /// Whether there is an end to expect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,19 +22,19 @@ impl Extent {
     }
 }
 
-/// Gives each line to `take`.
-pub(super) async fn each_line(
-    mut lines: LineStream,
+/// Gives each document to `take`.
+pub(super) async fn each<T: DeserializeOwned>(
+    mut lines: Lines,
     extent: Extent,
-    mut take: impl FnMut(&str) -> Result<(), Failure>,
+    mut take: impl FnMut(&T) -> Result<(), Failure>,
 ) -> Ended {
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
             biased;
             _ = &mut interrupt => return Ok(Exit::Done),
-            line = lines.next() => match line {
-                Some(line) => take(&line?)?,
+            document = lines.next::<T>() => match document? {
+                Some(document) => take(&document)?,
                 None if extent == Extent::Past => return Ok(Exit::Done),
                 None => {
                     complain("aibkctl: aibkd ended the stream\n  \

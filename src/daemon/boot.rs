@@ -14,7 +14,7 @@ use crate::{
     config::{Config, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
     instance::{Ground, Instance, Phase},
-    nginx::{Members, Nginx, Role, Site},
+    nginx::{Members, Nginx, Proxied, Role, Site},
     process::Launcher,
     release::Release,
     rollout::{
@@ -40,8 +40,9 @@ pub(super) async fn assemble(config: Config, path: &Path) -> Result<Daemon, Daem
     let launcher = Launcher::new(&config.runtime_dir)?;
     let rows = store.slots().await?;
     let ground = Ground { launcher, store: store.clone() };
-    let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), sites(&config)));
+    let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
     if let Some(nginx) = &nginx {
+        nginx.check().await?;
         write_first_file(nginx, &config).await?;
     }
     let managed_nginx = match (&config.nginx, &nginx) {
@@ -131,10 +132,10 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {
 }
 
 /// How nginx reaches each service that is behind it.
-fn sites(config: &Config) -> BTreeMap<ServiceName, Site> {
+fn site(config: &Config) -> Site {
     let behind = config.services.values().filter_map(|service| {
         let options = service.upstream.clone()?;
-        Some((service.name.clone(), Site { options, host: service.host() }))
+        Some((service.name.clone(), Proxied { options, host: service.host() }))
     });
     behind.collect()
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    api::server::ServerError, config::ConfigError, instance::InstanceError, nginx::NginxError,
+    api::ListenError, config::ConfigError, instance::InstanceError, nginx::NginxError,
     process::ProcessError, rollout::EngineError, store::StoreError,
 };
 
@@ -18,7 +18,7 @@ pub enum DaemonError {
     Store(#[from] StoreError),
     /// The control socket.
     #[error(transparent)]
-    Server(#[from] ServerError),
+    Server(#[from] ListenError),
     /// Process supervision.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -32,7 +32,9 @@ pub enum DaemonError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A directory of ours.
-    #[error("cannot make the directory {path}: {source}; make it, or name another in the configuration")]
+    #[error(
+        "cannot make the directory {path}: {source}; make it, or name another in the configuration"
+    )]
     Directory {
         /// Which.
         path: PathBuf,

@@ -12,16 +12,13 @@ use crate::{
 };
 
 /// nginx as a service: one slot, ready when its proof socket answers.
-pub(super) fn service(
-    name: ServiceName,
-    nginx: &Nginx,
-    config: &config::Nginx,
-) -> Service {
-    let probe =
-        Probe::Unix { socket: config.proof_socket.clone(), path: PROOF_PATH.to_owned() };
+pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) -> Service {
+    let probe = Probe::Unix { socket: config.proof_socket.clone(), path: PROOF_PATH.to_owned() };
+    // Paths come from the configuration, which is UTF-8.
+    let argv = nginx.command().iter().map(|word| word.to_string_lossy().into_owned()).collect();
     Service {
         name,
-        kind: Kind::Command(nginx.command()),
+        kind: Kind::Command(argv),
         slots: Slots::Sole,
         directory: config.prefix.clone().unwrap_or_else(|| "/".into()),
         user: None,

@@ -13,8 +13,10 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 pub use error::DaemonError;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
-    api,
+    api::{Limits, Server, operations::Operations},
     config::Config,
     instance::Instance,
     nginx::Nginx,
@@ -43,9 +45,10 @@ pub async fn run(path: &Path) -> Result<(), DaemonError> {
     let config = Config::load(path)?;
     let daemon = Arc::new(boot::assemble(config, path).await?);
     let signals = shutdown::Signals::listen()?;
-    let operations: Arc<dyn api::operations::Operations> = daemon.clone();
-    let server = api::server::Server::bind(&daemon.config.control, operations)?;
-    let serving = tokio::spawn(server.run());
+    let operations: Arc<dyn Operations> = daemon.clone();
+    let server = Server::bind(&daemon.config.control, operations, Limits::default())?;
+    let closing = CancellationToken::new();
+    let serving = tokio::spawn(server.run(closing.clone()));
     let systemd = systemd::Link::begin(&daemon);
     systemd.tell_progress();
     let booted = tokio::spawn(Arc::clone(&daemon).bring_up());
@@ -53,6 +56,8 @@ pub async fn run(path: &Path) -> Result<(), DaemonError> {
     systemd.stopping();
     daemon.record("daemon.stopping", format!("aibkd stops: {asked}"));
     daemon.stop_everything().await;
-    serving.abort();
+    closing.cancel();
+    // It ends by its own deadlines; a panic in it was told where it happened.
+    let _ = serving.await;
     Ok(())
 }

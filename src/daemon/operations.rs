@@ -9,8 +9,8 @@ use crate::{
     api::{
         operations::{Answer, Caller, Operations, Pending, Verb, Way},
         types::{
-            Act, Events, LogLine, Logs, NginxFile, NginxTest, PROTOCOL, Problem, ProblemCode,
-            Roll, Rollout, Status, Version, Wait,
+            Act, Events, LogLine, Logs, NginxFile, NginxTest, PROTOCOL, Problem, ProblemCode, Roll,
+            Rollout, Status, Version, Wait,
         },
     },
     ident::{InstanceId, RolloutId, ServiceName},
@@ -57,7 +57,8 @@ impl Operations for Daemon {
                 Verb::Restart => Kind::Restart,
             };
             let loss = if how.force { Loss::Accepted } else { Loss::Never };
-            let request = |current| Request { kind, slot: Some(on.slot), named: None, current, loss };
+            let request =
+                |current| Request { kind, slot: Some(on.slot), named: None, current, loss };
             self.begin(&on.service, request, None, &by).await
         })
     }
@@ -77,8 +78,7 @@ impl Operations for Daemon {
             let named = how.release.as_deref().map(|path| Release::at(Path::new(path)));
             let named = named.transpose().map_err(|e| refused(&e.to_string(), None))?;
             let given = named.clone();
-            let request =
-                |current| Request { kind, slot: None, named, current, loss: Loss::Never };
+            let request = |current| Request { kind, slot: None, named, current, loss: Loss::Never };
             self.begin(&on, request, given, &by).await
         })
     }
@@ -101,7 +101,8 @@ impl Operations for Daemon {
         Box::pin(async move {
             let within = how.timeout_s.unwrap_or(30.0).clamp(0.0, 60.0);
             if let Some(mut rollout) = self.engine.watch(id) {
-                let news = rollout.wait_for(|r| r.revision != how.revision || r.outcome().is_some());
+                let news =
+                    rollout.wait_for(|r| r.revision != how.revision || r.outcome().is_some());
                 // Its end and a timeout are told alike: by what it is then.
                 let _ = tokio::time::timeout(Duration::from_secs_f64(within), news).await;
             }
@@ -193,7 +194,8 @@ impl Daemon {
     }
 
     fn instance(&self, id: &InstanceId) -> Answer<&Instance> {
-        let known = self.engine.crew(&id.service).ok().and_then(|crew| crew.instances.get(&id.slot));
+        let known =
+            self.engine.crew(&id.service).ok().and_then(|crew| crew.instances.get(&id.slot));
         let nginx = self.managed_nginx.as_ref().filter(|nginx| nginx.id() == id);
         known.or(nginx).ok_or_else(|| Problem {
             code: ProblemCode::NotFound,

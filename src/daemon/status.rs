@@ -17,11 +17,7 @@ impl Daemon {
         if let Some(nginx) = &self.managed_nginx {
             services.push(ServiceStatus {
                 name: nginx.id().service.to_string(),
-                instances: vec![views::instance(
-                    &nginx.view(),
-                    crate::config::Slots::Sole,
-                    None,
-                )],
+                instances: vec![views::instance(&nginx.view(), crate::config::Slots::Sole, None)],
                 rollout: None,
             });
         }

@@ -26,7 +26,10 @@ impl Link {
 
     /// A slow boot is no hung boot.
     pub(super) fn tell_progress(&self) {
-        tell(&[NotifyState::Status("starting services"), NotifyState::ExtendTimeoutUsec(600_000_000)]);
+        tell(&[
+            NotifyState::Status("starting services"),
+            NotifyState::ExtendTimeoutUsec(600_000_000),
+        ]);
     }
 
     pub(super) fn ready(&self) {

@@ -53,8 +53,11 @@ impl Driver {
             Ok(generation) => Event::Spawned(generation),
             Err(why) => {
                 let message = format!("{} cannot be started: {why}", self.id);
-                self.death =
-                    Some(Death { generation: None, cause: Cause::System(message), last_lines: vec![] });
+                self.death = Some(Death {
+                    generation: None,
+                    cause: Cause::System(message),
+                    last_lines: vec![],
+                });
                 Event::SpawnFailed
             }
         }
@@ -63,7 +66,8 @@ impl Driver {
     async fn try_spawn(&mut self) -> Result<Generation, String> {
         let row = self.row.clone().ok_or("no release is known for this slot")?;
         if let Some(port) = self.id.slot.port()
-            && let Some(holder) = self.ground.launcher.port_holder(port).map_err(|e| e.to_string())?
+            && let Some(holder) =
+                self.ground.launcher.port_holder(port).map_err(|e| e.to_string())?
         {
             return Err(format!(
                 "port {port} is held by {holder}; stop that, or give {} another slot",
@@ -81,11 +85,8 @@ impl Driver {
             .spawn(&self.id, &spec, &self.capture)
             .await
             .map_err(|e| e.to_string())?;
-        let row = SlotRow {
-            generation,
-            identity: serde_json::to_string(tree.identity()).ok(),
-            ..row
-        };
+        let row =
+            SlotRow { generation, identity: serde_json::to_string(tree.identity()).ok(), ..row };
         self.tree = Some(tree);
         self.runs = Some(row.clone());
         if let Err(e) = self.write(row).await {
@@ -102,8 +103,7 @@ impl Driver {
         generation: Generation,
         rollout: Option<RolloutId>,
     ) -> Result<SpawnSpec, String> {
-        let account =
-            Account::look_up(self.service.user.as_deref()).map_err(|e| e.to_string())?;
+        let account = Account::look_up(self.service.user.as_deref()).map_err(|e| e.to_string())?;
         let env_file = match &self.service.env_file {
             Some(path) => config::load_env_file(path).map_err(|e| e.to_string())?,
             None => Variables::new(),

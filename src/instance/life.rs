@@ -152,8 +152,12 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
     match event {
         Event::Start => start(life, policy),
         Event::Stop => stop(life, policy),
-        Event::Adopted(generation) if life.state == State::Stopped => started(life, generation, policy),
-        Event::Spawned(generation) if life.state == State::Spawning => started(life, generation, policy),
+        Event::Adopted(generation) if life.state == State::Stopped => {
+            started(life, generation, policy)
+        }
+        Event::Spawned(generation) if life.state == State::Spawning => {
+            started(life, generation, policy)
+        }
         Event::SpawnFailed if life.state == State::Spawning => recover(life, policy),
         Event::ProbePassed(of) => passed(life, of, policy),
         Event::ProbeFailed(of) => failed(life, of, policy),
@@ -216,9 +220,7 @@ fn stop(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
         State::Starting(g) => {
             terminate(life, g, Then::Stop, policy.stop.deadline.min(NEVER_READY_GRACE))
         }
-        State::Ready(g) | State::Unready(g) => {
-            terminate(life, g, Then::Stop, policy.stop.deadline)
-        }
+        State::Ready(g) | State::Unready(g) => terminate(life, g, Then::Stop, policy.stop.deadline),
         State::Terminating(g, _) => {
             (Life { state: State::Terminating(g, Then::Stop), ..life }, vec![])
         }
@@ -295,9 +297,7 @@ fn died(life: Life, of: Generation) -> (Life, Vec<Action>) {
 
 fn ended(life: Life, of: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match life.state {
-        State::Ending(g, Then::Stop) if g == of => {
-            (Life { state: State::Stopped, ..life }, vec![])
-        }
+        State::Ending(g, Then::Stop) if g == of => (Life { state: State::Stopped, ..life }, vec![]),
         State::Ending(g, Then::Start) if g == of => {
             (Life { state: State::Spawning, ..Life::default() }, vec![Action::Spawn])
         }

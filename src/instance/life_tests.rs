@@ -167,9 +167,12 @@ fn a_stop_is_asked_for_first_and_enforced_at_its_deadline() {
 
 #[test]
 fn what_cannot_be_ended_is_failed_and_never_replaced() {
-    let policy = Policy { ready: &ready(), stop: &STOP, restart: &restart(), jitter: 0.0 };
-    let ending = Life { state: State::Ending(Generation(1), Then::Start), ..Life::default() };
-    let (life, actions) = next(ending, Event::EndFailed(Generation(1)), &policy);
+    let mut world = World::new();
+    world.feed(Event::Start).pass(2);
+    let (ready, restart) = (ready(), restart());
+    let policy = Policy { ready: &ready, stop: &STOP, restart: &restart, jitter: 0.0 };
+    let (dying, _) = next(world.life, Event::Died(Generation(1)), &policy);
+    let (life, actions) = next(dying, Event::EndFailed(Generation(1)), &policy);
     assert_eq!((life.state, actions), (State::Failed, vec![]));
 }
 

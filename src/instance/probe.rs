@@ -13,7 +13,7 @@ use tokio::{
 
 /// Whom to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub(super) enum Target {
     /// A TCP listener.
     Tcp(SocketAddr),
     /// A unix socket.
@@ -24,7 +24,7 @@ pub enum Target {
 ///
 /// # Errors
 /// The connection, the answer's status, or `within` having passed.
-pub async fn http(target: &Target, path: &str, within: Duration) -> Result<(), String> {
+pub(super) async fn http(target: &Target, path: &str, within: Duration) -> Result<(), String> {
     let asked = async {
         match target {
             Target::Tcp(address) => {

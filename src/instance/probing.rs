@@ -74,11 +74,7 @@ impl Probing {
     }
 
     /// Waits for the next answer. Cancel safe: what was asked is asked on.
-    pub(super) async fn next(
-        &mut self,
-        state: State,
-        tree: impl Fn() -> Vec<i32>,
-    ) -> Event {
+    pub(super) async fn next(&mut self, state: State, tree: impl Fn() -> Vec<i32>) -> Event {
         let (Some(generation), Some(due)) = (life::probed(state), self.due) else {
             return std::future::pending().await;
         };

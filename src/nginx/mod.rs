@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 pub use self::{
     error::NginxError,
+    proof::PROOF_PATH,
     render::{Proxied, Site},
     upstream::*,
     version::{Unsupported, Version},

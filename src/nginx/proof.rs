@@ -10,6 +10,9 @@ use tokio::net::UnixStream;
 
 use super::{Edited, NginxError};
 
+/// Where on the proof socket nginx tells it; `render` writes the same.
+pub const PROOF_PATH: &str = "/aibk";
+
 /// The most that one question takes. nginx answers in well under a millisecond; a worker that is
 /// busy with others may need longer.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -73,7 +76,7 @@ pub(super) enum Cleared {
 async fn get(stream: UnixStream) -> Result<Bytes, String> {
     let text = |error: hyper::Error| error.to_string();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
-    let request = Request::get("/aibk")
+    let request = Request::get(PROOF_PATH)
         .header(hyper::header::HOST, "aibk")
         .header(hyper::header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())

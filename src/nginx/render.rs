@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Edited, Members, NginxError, Role};
+use super::{Edited, Members, NginxError, PROOF_PATH, Role};
 use crate::{
     config::UpstreamOptions,
     ident::{Port, ServiceName},
@@ -155,7 +155,10 @@ fn upstream(text: &mut String, Proxied { options, host }: &Proxied, members: &Me
 /// variable for each upstream.
 fn proof(text: &mut String, edited: &Edited, socket: SocketPath<'_>) {
     line(text, format_args!("\nserver {{\n    listen unix:{};\n    access_log off;\n", socket.0));
-    line(text, format_args!("    location = /aibk {{\n        default_type application/json;"));
+    line(
+        text,
+        format_args!("    location = {PROOF_PATH} {{\n        default_type application/json;"),
+    );
     let mut answer = Vec::new();
     for (n, (service, members)) in (1..).zip(&edited.upstreams) {
         line(text, format_args!("        set $aibk_proof_{n} '{}';", entry(service, members)));

@@ -131,6 +131,5 @@ pub fn established(port: Port) -> Result<usize, ProcessError> {
 /// # Errors
 /// When the kernel cannot be asked.
 pub fn listens(tree: &[i32], port: Port) -> Result<bool, ProcessError> {
-    sockets::listens(tree, port.get())
-        .map_err(ProcessError::kernel("see who listens on a port"))
+    sockets::listens(tree, port.get()).map_err(ProcessError::kernel("see who listens on a port"))
 }

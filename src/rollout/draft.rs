@@ -165,7 +165,8 @@ impl<'a> Scene<'a> {
 
     fn start(&self) -> Vec<Stage> {
         let slot = self.subject();
-        let mut wants = vec![(slot, run(&self.release_for(slot), Start::Any, Some(self.role_for(slot))))];
+        let mut wants =
+            vec![(slot, run(&self.release_for(slot), Start::Any, Some(self.role_for(slot))))];
         // A member that was only named so that the upstream is not empty has done its service.
         wants.extend(
             self.service

@@ -129,11 +129,12 @@ impl Crew {
         let (Some(nginx), Some(port)) = (&self.nginx, slot.port()) else { return Ok(None) };
         let policy = &self.service.drain;
         let changed = |left: &Draining| tell(waiting_for(left));
-        let left =
-            nginx.drain(port, policy.deadline, &changed).await.map_err(|e| e.to_string())?;
+        let left = nginx.drain(port, policy.deadline, &changed).await.map_err(|e| e.to_string())?;
         match (left.is_done(), policy.on_deadline) {
             (true, _) => Ok(None),
-            (false, OnDeadline::Stop) => Ok(Some(format!("at its deadline: {}", waiting_for(&left)))),
+            (false, OnDeadline::Stop) => {
+                Ok(Some(format!("at its deadline: {}", waiting_for(&left))))
+            }
             (false, OnDeadline::Keep) => Err(format!(
                 "{slot} still has traffic after {:?} ({}), and `drain.on_deadline` is `keep`",
                 policy.deadline,

@@ -189,7 +189,11 @@ impl Engine {
         let write = move |id| encode(&Rollout { id, ..with_id });
         let row = self.shared.store.begin_rollout(service.clone(), Box::new(write)).await?;
         let rollout = Rollout { id: row.id, ..blank };
-        self.record(&rollout, "rollout.begun", format!("{} begun by {}", name(&rollout), rollout.by));
+        self.record(
+            &rollout,
+            "rollout.begun",
+            format!("{} begun by {}", name(&rollout), rollout.by),
+        );
         Ok(rollout)
     }
 
@@ -218,7 +222,11 @@ impl Engine {
     #[must_use]
     pub fn watch(&self, id: RolloutId) -> Option<watch::Receiver<Rollout>> {
         let going = self.going();
-        going.values().map(|going| &going.rollout).find(|rollout| rollout.borrow().id == id).cloned()
+        going
+            .values()
+            .map(|going| &going.rollout)
+            .find(|rollout| rollout.borrow().id == id)
+            .cloned()
     }
 
     /// A rollout, ended or not.
@@ -457,9 +465,10 @@ async fn observe(crew: &Crew) -> Result<World, EngineError> {
 
 fn describe_holder(holder: &Rollout) -> String {
     let age = now().saturating_sub(holder.begun) / 1_000_000;
-    let step = holder.steps.last().map_or_else(String::new, |taken| {
-        format!(", at step `{}`", describe(holder, &taken.step))
-    });
+    let step = holder
+        .steps
+        .last()
+        .map_or_else(String::new, |taken| format!(", at step `{}`", describe(holder, &taken.step)));
     format!("{} is under way, begun {age} s ago by {}{step}", name(holder), holder.by)
 }
 
@@ -505,6 +514,5 @@ fn encode(rollout: &Rollout) -> String {
 }
 
 fn decode(row: &RolloutRow) -> Result<Rollout, EngineError> {
-    serde_json::from_str(&row.document)
-        .map_err(|e| EngineError::Unreadable(row.id, e.to_string()))
+    serde_json::from_str(&row.document).map_err(|e| EngineError::Unreadable(row.id, e.to_string()))
 }

@@ -18,7 +18,7 @@ use crate::{
 /// The slot that `last` left warm, and for how much longer; `None` when it left none, or the
 /// service keeps its second slot up anyway.
 #[must_use]
-pub fn due(last: &Rollout, policy: &RolloutPolicy, now: i64) -> Option<(Slot, Duration)> {
+pub(super) fn due(last: &Rollout, policy: &RolloutPolicy, now: i64) -> Option<(Slot, Duration)> {
     let swapped = last.kind == Kind::Swap && last.outcome() == Some(Outcome::Done);
     if !swapped || policy.standby != Standby::Stopped {
         return None;
@@ -39,8 +39,13 @@ impl Engine {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             let Ok(current) = Release::resolve(&crew.service) else { return };
-            let request =
-                Request { kind: Kind::Retire, slot: Some(slot), named: None, current, loss: Loss::Never };
+            let request = Request {
+                kind: Kind::Retire,
+                slot: Some(slot),
+                named: None,
+                current,
+                loss: Loss::Never,
+            };
             match engine.newest(&swap).await {
                 Ok(true) => {}
                 Ok(false) | Err(_) => return,

@@ -40,7 +40,7 @@ pub(super) async fn run(daemon: &Daemon, screen: Screen) -> Ended {
                 last = Some(status);
                 None
             }
-            Err(error @ ClientError::Problem(_)) => return Err(error.into()),
+            Err(error @ ClientError::Problem { .. }) => return Err(error.into()),
             Err(error) => Some(error),
         };
         match (&last, gone) {
