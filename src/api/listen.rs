@@ -18,7 +18,9 @@ use nix::unistd::Group;
 use rustix::{
     fs::{Mode, fchmod},
     io::Errno,
-    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with},
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    },
 };
 use tokio::net::UnixListener;
 
@@ -68,7 +70,7 @@ impl Listening {
     ///
     /// The socket is made under another name and renamed when it is right, which also replaces a
     /// stale one in one step. Its mode is set before `bind`: Linux gives the file the mode of the
-    /// socket's own inode (`unix_bind_bsd` in net/unix/af_unix.c), so no umask has to be touched.
+    /// socket's own inode (`unix_bind_bsd` in `net/unix/af_unix.c`), so no umask has to be touched.
     pub(super) fn at(path: &Path, group: Option<&str>) -> Result<Self, ListenError> {
         let gid = group.map(gid_of).transpose()?;
         make_parent(path, gid)?;
@@ -135,7 +137,8 @@ fn refuse_living(path: &Path) -> Result<(), ListenError> {
         }
         Ok(_) => {}
     }
-    let asked = || -> rustix::io::Result<()> { connect(unix_socket()?, &SocketAddrUnix::new(path)?) };
+    let asked =
+        || -> rustix::io::Result<()> { connect(unix_socket()?, &SocketAddrUnix::new(path)?) };
     match asked() {
         // A full queue (EAGAIN) is a queue somebody made.
         Ok(()) | Err(Errno::AGAIN) => Err(ListenError::Live(path.to_owned())),

@@ -1,6 +1,6 @@
-//! The OpenAPI document (3.1), made from the route table and the types.
+//! The `OpenAPI` document (3.1), made from the route table and the types.
 
-use schemars::{Schema, generate::SchemaSettings, generate::SchemaGenerator};
+use schemars::{Schema, generate::SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -46,7 +46,8 @@ pub(super) fn document() -> Value {
 
 fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     let mut parameters: Vec<Value> = in_path(route.path).map(path_parameter).collect();
-    parameters.extend(route.query.map(|query| query_parameters(query, schemas)).unwrap_or_default());
+    parameters
+        .extend(route.query.map(|query| query_parameters(query, schemas)).unwrap_or_default());
     let (status, success) = success(route.answers, schemas);
     let mut operation = json!({
         "summary": route.summary,

@@ -192,9 +192,7 @@ fn turn_away(stream: &UnixStream) {
 async fn serve(shared: Arc<Shared>, stream: UnixStream, peer: Peer) {
     let closing = shared.closing.clone();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(shared.limits.head)
-        .max_buf_size(HEAD_BYTES);
+    http.timer(TokioTimer::new()).header_read_timeout(shared.limits.head).max_buf_size(HEAD_BYTES);
     let service = service_fn(|request| {
         let (shared, peer) = (Arc::clone(&shared), peer.clone());
         async move { Ok::<_, Infallible>(handle(&shared, peer, request).await) }

@@ -120,8 +120,7 @@ impl Client {
         first_byte: Duration,
     ) -> Result<Response<Incoming>, ClientError> {
         let mut request = Request::new(Full::new(body));
-        *request.uri_mut() =
-            target.parse().map_err(|_| ClientError::Target(target.to_owned()))?;
+        *request.uri_mut() = target.parse().map_err(|_| ClientError::Target(target.to_owned()))?;
         *request.method_mut() = method;
         let headers = request.headers_mut();
         headers.insert(HOST, HeaderValue::from_static("aibkd"));
@@ -146,7 +145,10 @@ impl Client {
         }
     }
 
-    async fn read<T: DeserializeOwned>(&self, answer: Response<Incoming>) -> Result<T, ClientError> {
+    async fn read<T: DeserializeOwned>(
+        &self,
+        answer: Response<Incoming>,
+    ) -> Result<T, ClientError> {
         if !answer.status().is_success() {
             return Err(self.problem(answer).await);
         }
