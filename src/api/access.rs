@@ -48,12 +48,11 @@ impl Policy {
         } else {
             let grants = self.grants.clone();
             let look_up = tokio::task::spawn_blocking(move || granted(uid, gid, &grants));
-            match tokio::time::timeout(LOOK_UP, look_up).await {
-                Ok(Ok(access)) => access,
-                Ok(Err(_)) | Err(_) => {
-                    tracing::warn!(uid, "the groups of this user could not be looked up in time");
-                    None
-                }
+            if let Ok(Ok(access)) = tokio::time::timeout(LOOK_UP, look_up).await {
+                access
+            } else {
+                tracing::warn!(uid, "the groups of this user could not be looked up in time");
+                None
             }
         };
         match access {

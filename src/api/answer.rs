@@ -121,7 +121,9 @@ fn streamed<T: Send + 'static>(
             () = closing.cancelled() => return None,
         }
         let mut text = Vec::new();
-        piece.iter().for_each(|item| write(item, &mut text));
+        for item in &piece {
+            write(item, &mut text);
+        }
         Some((Ok(Frame::data(Bytes::from(text))), (items, closing)))
     });
     let mut reply = Response::new(StreamBody::new(pieces).boxed_unsync());

@@ -44,7 +44,7 @@ async fn read(
         Read::Rollouts => answer::json(&ops.rollouts().await?),
         Read::Rollout => answer::json(&ops.rollout(ask.rollout()?).await?),
         Read::Wait => {
-            let how = wait(ask.query()?)?;
+            let how = within_limit(ask.query()?)?;
             answer::json(&ops.wait(ask.rollout()?, how).await?)
         }
         Read::Events => {
@@ -79,13 +79,12 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
     })
 }
 
-fn wait(how: Wait) -> Answer<Wait> {
-    match how.timeout_s {
-        Some(seconds) if !seconds.is_finite() || seconds < 0.0 => {
-            Err(Problem::bad_request("`timeout_s` is not a number of seconds"))
-        }
-        timeout_s => Ok(Wait { timeout_s: timeout_s.map(|s| s.min(LONGEST_WAIT)), ..how }),
+fn within_limit(mut how: Wait) -> Answer<Wait> {
+    if how.timeout_s.is_some_and(|seconds| !seconds.is_finite() || seconds < 0.0) {
+        return Err(Problem::bad_request("`timeout_s` is not a number of seconds"));
     }
+    how.timeout_s = how.timeout_s.map(|seconds| seconds.min(LONGEST_WAIT));
+    Ok(how)
 }
 
 fn allowed(ask: &Ask, needs: Access) -> Answer<()> {

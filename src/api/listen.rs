@@ -70,7 +70,7 @@ impl Listening {
     ///
     /// The socket is made under another name and renamed when it is right, which also replaces a
     /// stale one in one step. Its mode is set before `bind`: Linux gives the file the mode of the
-    /// socket's own inode (`unix_bind_bsd` in net/unix/af_unix.c), so no umask has to be touched.
+    /// socket's own inode (`unix_bind_bsd` in `net/unix/af_unix.c`), so no umask has to be touched.
     pub(super) fn at(path: &Path, group: Option<&str>) -> Result<Self, ListenError> {
         let gid = group.map(gid_of).transpose()?;
         make_parent(path, gid)?;

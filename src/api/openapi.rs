@@ -1,4 +1,4 @@
-//! The OpenAPI document (3.1), made from the route table and the types.
+//! The `OpenAPI` document (3.1), made from the route table and the types.
 
 use schemars::{Schema, generate::SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};

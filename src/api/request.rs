@@ -81,12 +81,13 @@ impl Ask {
             .map_err(|e| Problem::bad_request(format!("the query is not understood: {e}")))
     }
 
-    /// The body; an empty one is the default.
+    /// The body; an empty one, and `null`, is the default.
     pub(super) fn body<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
         if self.body.iter().all(u8::is_ascii_whitespace) {
             return Ok(T::default());
         }
-        serde_json::from_slice(&self.body)
+        serde_json::from_slice::<Option<T>>(&self.body)
+            .map(Option::unwrap_or_default)
             .map_err(|e| Problem::bad_request(format!("the body is not understood: {e}")))
     }
 }

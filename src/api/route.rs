@@ -1,4 +1,4 @@
-//! The one table of routes. Dispatch, the answers 404 and 405, and the OpenAPI document all come
+//! The one table of routes. Dispatch, the answers 404 and 405, and the `OpenAPI` document all come
 //! from it.
 
 use hyper::Method;
@@ -59,7 +59,7 @@ pub(super) enum Answers {
     Lines(SchemaOf),
     /// 200 and server-sent events.
     Sent(SchemaOf),
-    /// 200 and the OpenAPI document.
+    /// 200 and the `OpenAPI` document.
     Document,
 }
 
@@ -67,7 +67,7 @@ pub(super) enum Answers {
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) method: Method,
-    /// In the form that both `matchit` and OpenAPI use: `/v1/rollouts/{id}`.
+    /// In the form that both `matchit` and `OpenAPI` use: `/v1/rollouts/{id}`.
     pub(super) path: &'static str,
     /// The least level of access.
     pub(super) needs: Access,
@@ -206,9 +206,9 @@ impl Routes {
     pub(super) fn new() -> Self {
         let mut router = Router::new();
         for path in distinct_paths() {
-            let routes = TABLE.iter().filter(|route| route.path == path).collect();
+            let of_path = TABLE.iter().filter(|route| route.path == path).collect();
             // A test looks up every route, so a conflict in the table is found there.
-            if let Err(e) = router.insert(path, routes) {
+            if let Err(e) = router.insert(path, of_path) {
                 tracing::error!("the route {path} cannot be reached: {e}");
             }
         }
@@ -246,7 +246,7 @@ mod tests {
     fn every_route_is_found_and_takes_one_name_at_most() {
         let routes = Routes::new();
         for route in &TABLE {
-            let path = route.path.replace('{', "").replace('}', "");
+            let path = route.path.replace(['{', '}'], "");
             let Found::Route(found, name) = routes.find(&route.method, &path) else {
                 panic!("{} {path} is not found", route.method);
             };

@@ -1,6 +1,7 @@
 //! Why a request did not succeed.
 
 use std::{
+    error::Error,
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -122,7 +123,11 @@ impl ClientError {
 
 impl From<hyper::Error> for ClientError {
     fn from(e: hyper::Error) -> Self {
-        Self::Broken(e.to_string())
+        // hyper names the cause apart from the consequence.
+        Self::Broken(match e.source() {
+            Some(cause) => format!("{e}: {cause}"),
+            None => e.to_string(),
+        })
     }
 }
 
