@@ -12,5 +12,11 @@
     reason = "this is a test: it fails by panicking, and nobody reads its interface elsewhere"
 )]
 
+mod control_socket;
+mod daemon;
+mod failover;
 mod load;
+mod nginx_faults;
+mod rollout;
+mod supervision;
 mod support;

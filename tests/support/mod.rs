@@ -17,7 +17,7 @@ mod wait;
 pub use command::{Output, Running, run};
 pub use fetch::fetch;
 pub use ports::Ports;
-pub use processes::{ends, is_alive, kill, listener_on, parent_of, touching};
+pub use processes::{children_of, ends, is_alive, kill, listener_on};
 pub use proxy::{Nginx, Site};
 pub use settings::Settings;
 pub use stage::Stage;

@@ -25,9 +25,11 @@ pub fn ends(pid: i32, deadline: Duration) {
     wait_for(&format!("the end of {pid}"), deadline, || (!is_alive(pid)).then_some(()));
 }
 
-/// Its parent.
-pub fn parent_of(pid: i32) -> Option<i32> {
-    Some(procfs::process::Process::new(pid).ok()?.stat().ok()?.ppid)
+/// Its children.
+pub fn children_of(pid: i32) -> Vec<i32> {
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    let stats = all.filter_map(|process| process.stat().ok());
+    stats.filter(|stat| stat.ppid == pid && stat.state != 'Z').map(|stat| stat.pid).collect()
 }
 
 /// A process that listens on `port`, if there is one.

@@ -1,5 +1,7 @@
 //! aibk.yaml, made from dotted keys.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 /// A configuration in the making.
@@ -27,14 +29,13 @@ impl Settings {
 
     /// What a key is set to.
     pub fn get(&self, key: &str) -> &Value {
-        self.0.pointer(&format!("/{}", key.replace('.', "/"))).unwrap_or(&Value::Null)
+        self.0.pointer(&pointer(key)).unwrap_or(&Value::Null)
     }
 
     /// Removes one key.
     pub fn remove(&mut self, key: &str) -> &mut Self {
         let (parent, last) = key.rsplit_once('.').unwrap_or(("", key));
-        let pointer = parent.split('.').filter(|part| !part.is_empty());
-        let pointer: String = pointer.map(|part| format!("/{part}")).collect();
+        let pointer = if parent.is_empty() { String::new() } else { pointer(parent) };
         if let Some(Value::Object(map)) = self.0.pointer_mut(&pointer) {
             map.remove(last);
         }
@@ -49,18 +50,25 @@ impl Settings {
     }
 }
 
+/// A dotted key as a JSON pointer (RFC 6901).
+fn pointer(key: &str) -> String {
+    format!("/{}", key.replace('.', "/"))
+}
+
 fn block(text: &mut String, map: &Map<String, Value>, depth: usize) {
     for (key, value) in map {
         let indent = "  ".repeat(depth);
         match value {
             Value::Object(inner) if !inner.is_empty() => {
-                text.push_str(&format!("{indent}{key}:\n"));
+                let _ = writeln!(text, "{indent}{key}:");
                 block(text, inner, depth + 1);
             }
             Value::String(plain) if is_plain(plain) => {
-                text.push_str(&format!("{indent}{key}: {plain}\n"));
+                let _ = writeln!(text, "{indent}{key}: {plain}");
             }
-            other => text.push_str(&format!("{indent}{key}: {other}\n")),
+            other => {
+                let _ = writeln!(text, "{indent}{key}: {other}");
+            }
         }
     }
 }

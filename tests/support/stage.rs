@@ -96,33 +96,32 @@ impl Stage {
         self.ports.take()
     }
 
-    /// Writes the files and starts the daemon, without waiting for it.
-    pub fn launch(&mut self) {
-        assert!(self.daemon.is_none(), "the daemon runs already");
+    /// Writes nginx.conf and aibk.yaml.
+    pub fn write_files(&self) {
         let include = self.path("run/nginx-aibk.conf");
         let admin = self.admin.map(|(_, public)| public);
         Site { directory: self.dir(), port: self.public, admin, include: &include }.write();
         fs::write(self.path("aibk.yaml"), self.settings.to_yaml()).unwrap();
-        self.launch_again();
     }
 
-    /// Starts a daemon on the files as they are.
-    pub fn launch_again(&mut self) {
+    /// Starts a daemon on the files as they are, without waiting for it.
+    pub fn launch(&mut self) {
+        assert!(self.daemon.is_none(), "the daemon runs already");
         self.notified.clear();
         self.daemon = Some(Running::start_logged(&mut self.aibkd(), &self.path("daemon.log")));
     }
 
-    /// Starts the daemon and waits until it says that it is ready.
+    /// Writes the files, starts the daemon and waits until it says that it is ready.
     #[track_caller]
     pub fn start(&mut self) {
-        self.launch();
-        self.wait_ready();
+        self.write_files();
+        self.restart_daemon();
     }
 
     /// Starts a daemon on the files as they are, and waits until it is ready.
     #[track_caller]
     pub fn restart_daemon(&mut self) {
-        self.launch_again();
+        self.launch();
         self.wait_ready();
     }
 
@@ -200,7 +199,7 @@ impl Stage {
 
     /// The load `plan`, which has begun to be answered.
     pub fn load_of(&self, plan: Plan) -> Load {
-        let load = Load::start(plan).unwrap();
+        let load = Load::start(Plan { to: self.address(), ..plan }).unwrap();
         wait_for("the load to begin", LONG, || (load.progress().answered > 20).then_some(()));
         load
     }
