@@ -26,14 +26,14 @@ pub(super) async fn run(plan: Plan, tally: Shared, stopped: Stopped) {
     ];
     for (kind, many) in kinds {
         for _ in 0..many {
-            clients.spawn(keep_alive(kind, plan.clone(), tally.clone(), stopped.clone()));
+            clients.spawn(keep_alive(kind, plan, tally.clone(), stopped.clone()));
         }
     }
     for _ in 0..plan.silent {
-        clients.spawn(silent(plan.clone(), tally.clone(), stopped.clone()));
+        clients.spawn(silent(plan, tally.clone(), stopped.clone()));
     }
     for _ in 0..plan.websockets {
-        clients.spawn(websocket::run(plan.clone(), tally.clone(), stopped.clone()));
+        clients.spawn(websocket::run(plan, tally.clone(), stopped.clone()));
     }
     while clients.join_next().await.is_some() {}
     tally.lock().end();

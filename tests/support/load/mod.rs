@@ -29,7 +29,7 @@ pub use tally::{Kind, Progress};
 use tally::Tally;
 
 /// What load is made, and on whom.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// Where everything is sent.
     pub to: SocketAddr,
