@@ -32,7 +32,7 @@ const NGINX_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) async fn assemble(config: Config, path: &Path) -> Result<Daemon, DaemonError> {
     let began = Instant::now();
     for (dir, mode) in
-        [(&config.runtime_dir, 0o750), (&config.state_dir, 0o700), (&config.log_dir, 0o750)]
+        [(&config.runtime_dir, 0o755), (&config.state_dir, 0o700), (&config.log_dir, 0o750)]
     {
         make_dir(dir, mode)?;
     }

@@ -120,21 +120,24 @@ fn leave(slot: Slot, stage: &Stage, rollout: &Rollout, world: &World, seen: &See
     Step::Stop { slot }
 }
 
-/// The members while `slot` is out: every other one that is ready and stays serves. `None` when
-/// there is no such one (`T1`).
+/// The members while `slot` is out: every other one that is ready, and is a member now or is wanted
+/// as one, serves. `None` when there is no such one (`T1`).
 fn without(slot: Slot, stage: &Stage, world: &World) -> Option<Members> {
-    let leaves = |slot: Slot| {
-        stage.wants.iter().any(|(named, want)| *named == slot && *want == Want::Stopped)
+    let stays = |other: Slot| {
+        let wanted = stage.wants.iter().find(|(named, _)| *named == other).map(|(_, want)| want);
+        let release = world.slots.get(&other).and_then(|seen| seen.release.as_ref());
+        match wanted {
+            Some(Want::Stopped) => false,
+            Some(Want::Run { release: right, role: Some(_), .. }) if release == Some(right) => true,
+            Some(Want::Run { .. }) | None => world.role(other).is_some(),
+        }
     };
+    world.members.as_ref()?;
     let rest: Members = world
-        .members
-        .as_ref()?
+        .slots
         .keys()
-        .filter(|port| {
-            let this = Slot::Port(**port);
-            this != slot && world.is_ready(this) && !leaves(this)
-        })
-        .map(|port| (*port, Role::Serving))
+        .filter(|other| **other != slot && world.is_ready(**other) && stays(**other))
+        .filter_map(|other| Some((other.port()?, Role::Serving)))
         .collect();
     (!rest.is_empty()).then_some(rest)
 }
