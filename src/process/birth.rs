@@ -17,6 +17,9 @@ use crate::{
 /// How long execve(2) may take: a file system may be slow, but not for ever.
 const EXEC_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a child that failed may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
+
 /// A child whose execve is not proved; killed when nobody is left to learn the outcome.
 pub(super) struct Unproven<'a> {
     pub(super) name: &'a InstanceId,
@@ -34,6 +37,12 @@ impl Unproven<'_> {
             Ok(Err(source)) => ProcessError::Kernel { action: "read a child's verdict", source },
             Err(_) => ProcessError::Hung { program: self.program.clone(), after: EXEC_WITHIN },
         };
+        if let Some(tree) = &self.tree {
+            // It is on its way out; the next start must not meet it. What it is stuck in is told
+            // by that start.
+            tree.kill_main();
+            let _ = timeout(GONE_WITHIN, tree.exited()).await;
+        }
         Err(error)
     }
 

@@ -186,10 +186,8 @@ impl std::fmt::Display for Left {
 
 /// The system's words without std's "(os error N)".
 fn reason(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(
-        || error.to_string(),
-        |number| nix::errno::Errno::from_raw(number).desc().to_owned(),
-    )
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
 fn limit_hint(error: &io::Error) -> &'static str {

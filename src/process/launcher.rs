@@ -136,11 +136,17 @@ impl Launcher {
     /// The leaf of `name`, which must be empty (`P3`).
     fn vacant(&self, name: &InstanceId) -> Result<Option<Leaf>, ProcessError> {
         let Some(leaf) = self.leaf(name)? else { return Ok(None) };
-        if leaf.populated().map_err(ProcessError::file("read", leaf.path()))? {
-            let left = Left::of(&leaf.pids().unwrap_or_default());
-            return Err(ProcessError::Occupied { instance: name.clone(), left });
+        if !leaf.populated().map_err(ProcessError::file("read", leaf.path()))? {
+            return Ok(Some(leaf));
         }
-        Ok(Some(leaf))
+        // A process is in its cgroup for a moment after we learn that it has ended.
+        let is_alive = |pid: &i32| proc::stat(*pid).ok().flatten().is_some_and(|s| !s.zombie);
+        let mut pids = leaf.pids().map_err(ProcessError::file("read", leaf.path()))?;
+        pids.retain(is_alive);
+        if pids.is_empty() {
+            return Ok(Some(leaf));
+        }
+        Err(ProcessError::Occupied { instance: name.clone(), left: Left::of(&pids) })
     }
 
     fn leaf(&self, name: &InstanceId) -> Result<Option<Leaf>, ProcessError> {

@@ -87,9 +87,10 @@ impl Tree {
     /// Names what is still there at `deadline`.
     pub async fn end(&self, deadline: Duration) -> Result<(), ProcessError> {
         let until = Instant::now() + deadline;
-        // A main process that moved itself out of its cgroup is ended as well.
-        self.signal(Signal::KILL)?;
         end_place(&self.name, &self.place, deadline).await?;
+        // A main process that moved itself out of its cgroup is ended as well; not before the
+        // others, which are found as its descendants where there is no cgroup.
+        self.signal(Signal::KILL)?;
         timeout_at(until, self.exited()).await.map_err(|_| ProcessError::NotEnded {
             instance: self.name.clone(),
             left: Left::of(&[self.identity.pid]),

@@ -258,12 +258,17 @@ fn c_path(path: &CStr) -> *const c_char {
 /// Every disposition to its default (ignored signals would stay ignored over execve: Rust ignores
 /// SIGPIPE), then an empty mask.
 unsafe fn reset_signals() {
-    // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask; both calls are async-signal-safe.
+    // SAFETY: four zero words are the kernel's struct sigaction (handler, flags, restorer, mask of 8
+    // bytes) with SIG_DFL; glibc's wrapper would refuse signals 32 and 33. All of these calls are
+    // async-signal-safe.
     unsafe {
-        let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        let default = [0_u64; 4];
         for signal in 1..=64 {
-            libc::sigaction(signal, &raw const default, ptr::null_mut());
+            let none: *mut u64 = ptr::null_mut();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8);
         }
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const default.sa_mask, ptr::null_mut());
+        let mut empty = MaybeUninit::uninit();
+        libc::sigemptyset(empty.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, empty.as_ptr(), ptr::null_mut());
     }
 }

@@ -4,7 +4,11 @@ use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 
-use super::{follower::Follower, log_file::Mark, writer::Slot};
+use super::{
+    follower::Follower,
+    log_file::{Mark, Span},
+    writer::Slot,
+};
 use crate::{
     ident::Generation,
     process::{Line, Stream},
@@ -22,7 +26,7 @@ pub(super) struct Hub {
     ring_bytes: usize,
     followers: Vec<Follower>,
     batch: Vec<u8>,
-    batch_lines: u64,
+    span: Option<Span>,
     slot: Slot,
 }
 
@@ -36,7 +40,7 @@ impl Hub {
             ring_bytes: 0,
             followers: Vec::new(),
             batch: Vec::new(),
-            batch_lines: 0,
+            span: None,
             slot,
         }
     }
@@ -55,7 +59,8 @@ impl Hub {
         // A structure of numbers and text cannot fail to serialise.
         if serde_json::to_writer(&mut self.batch, &line).is_ok() {
             self.batch.push(b'\n');
-            self.batch_lines += 1;
+            let one = Span { first: Mark::from(&line), lines: 1 };
+            self.span = Some(self.span.map_or(one, |span| span.and(one)));
         }
         self.followers.retain(|follower| !follower.is_gone());
         for follower in &self.followers {
@@ -67,10 +72,8 @@ impl Hub {
     /// Gives the lines taken since the last time to the writer thread.
     pub(super) fn hand_over(&mut self) {
         self.now = None;
-        if self.batch_lines > 0 {
-            let bytes = std::mem::take(&mut self.batch);
-            let lines = std::mem::take(&mut self.batch_lines);
-            self.slot.send(bytes, lines, self.last);
+        if let Some(span) = self.span.take() {
+            self.slot.send(std::mem::take(&mut self.batch), span);
         }
     }
 

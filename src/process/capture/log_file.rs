@@ -34,65 +34,76 @@ impl From<&Line> for Mark {
     }
 }
 
+/// Lines in a row; what is said in place of them when they are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) first: Mark,
+    pub(super) lines: u64,
+}
+
+impl Span {
+    /// This one, and `later` ones.
+    pub(super) fn and(self, later: Self) -> Self {
+        Self { first: self.first, lines: self.lines + later.lines }
+    }
+}
+
 pub(super) struct LogFile {
     path: PathBuf,
     rotate: Option<FileRotate<AppendCount>>,
-    last: Mark,
-    lost: u64,
+    lost: Option<Span>,
     torn: bool,
 }
 
 impl LogFile {
-    /// Opens the file behind `last`, the last line in it.
-    pub(super) fn open(path: &Path, last: Mark) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
         }
         // FileRotate does not tell when it cannot open a file.
         let torn = is_torn(&options().open(path)?)?;
         let rotate = Some(rotate(path));
-        Ok(Self { path: path.to_owned(), rotate, last, lost: 0, torn })
+        Ok(Self { path: path.to_owned(), rotate, lost: None, torn })
     }
 
     /// Lines were dropped before they came here.
-    pub(super) fn note_lost(&mut self, lines: u64) {
-        self.lost += lines;
-        self.write(&[], 0, self.last);
+    pub(super) fn note_lost(&mut self, span: Span) {
+        self.lose(span);
+        self.write(&[], None);
+    }
+
+    fn lose(&mut self, span: Span) {
+        self.lost = Some(self.lost.map_or(span, |lost| lost.and(span)));
     }
 
     /// Writes whole lines; what cannot be written is counted, and told in the file once it can.
-    pub(super) fn write(&mut self, bytes: &[u8], lines: u64, last: Mark) {
+    pub(super) fn write(&mut self, bytes: &[u8], span: Option<Span>) {
         let mut whole = Vec::new();
         if self.torn {
             whole.push(b'\n');
         }
-        if self.lost > 0 {
-            self.last.at += 1;
-            whole.extend(notice(self.lost, self.last));
-        }
+        whole.extend(self.lost.map(notice).unwrap_or_default());
         whole.extend_from_slice(bytes);
         // FileRotate asserts what a full disk can make false.
         let written = catch_unwind(AssertUnwindSafe(|| self.try_write(&whole)));
         if let Ok(Ok(())) = written {
-            self.last = Mark { at: last.at.max(self.last.at), ..last };
-            self.lost = 0;
+            self.lost = None;
             self.torn = false;
             return;
         }
-        if self.lost == 0 {
+        if self.rotate.take().is_some() {
             let reason = written.map_or_else(|_| None, Result::err);
             tracing::error!(path = %self.path.display(), ?reason, "cannot write a log file");
-        } else {
-            self.last.at -= 1;
         }
-        self.rotate = None;
-        self.lost += lines;
         self.torn = true;
+        if let Some(span) = span {
+            self.lose(span);
+        }
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // It was removed, or failed before.
         if self.rotate.is_none() || !self.path.exists() {
-            // It was removed, or failed before.
             options().open(&self.path)?;
             self.rotate = Some(rotate(&self.path));
         }
@@ -128,9 +139,9 @@ fn is_torn(mut file: &fs::File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn notice(lost: u64, mark: Mark) -> Vec<u8> {
-    let text = format!("[aibk: {lost} lines are missing here: the disk was too slow, or full]");
-    let Mark { at, generation } = mark;
+fn notice(lost: Span) -> Vec<u8> {
+    let Span { first: Mark { at, generation }, lines } = lost;
+    let text = format!("[aibk: {lines} lines are missing here: the disk was too slow, or full]");
     let line = Line { at, generation, stream: Stream::Stderr, text };
     let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
     bytes.push(b'\n');

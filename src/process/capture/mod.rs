@@ -68,7 +68,7 @@ impl Capture {
         let readers = [stdout.reader()?, stderr.reader()?];
         let files = LogFiles::new(log_dir, name);
         let last = files.last(1, i64::MAX).last().map_or(Mark::START, Mark::from);
-        let slot = writer::Slot::open(&files, last)?;
+        let slot = writer::Slot::open(&files)?;
         let hub = Mutex::new(Hub::new(last, slot));
         let shared = Arc::new(Shared { fifos: [stdout, stderr], files, hub });
         let (settle, requests) = mpsc::unbounded_channel();

@@ -3,8 +3,8 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
 };
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{
     ProcessError,
     files::LogFiles,
-    log_file::{LogFile, Mark},
+    log_file::{LogFile, Span},
 };
 
 /// What may wait for the disk, of all instances together, in bytes.
@@ -27,8 +27,7 @@ enum Job {
     Write {
         log: Arc<Log>,
         bytes: Vec<u8>,
-        lines: u64,
-        last: Mark,
+        span: Span,
     },
     /// Lines were dropped after everything that is in the queue before this.
     Note(Arc<Log>),
@@ -62,13 +61,15 @@ impl Writer {
 impl Job {
     fn run(self, queued: &AtomicUsize) {
         match self {
-            Self::Write { log, bytes, lines, last } => {
-                log.file().write(&bytes, lines, last);
+            Self::Write { log, bytes, span } => {
+                log.file().write(&bytes, Some(span));
                 queued.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
             Self::Note(log) => {
-                let dropped = log.dropped.swap(0, Ordering::Relaxed);
-                log.file().note_lost(dropped);
+                let dropped = log.dropped().take();
+                if let Some(span) = dropped {
+                    log.file().note_lost(span);
+                }
             }
             Self::Flush(done) => {
                 let _ = done.send(());
@@ -85,27 +86,30 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn open(files: &LogFiles, last: Mark) -> Result<Self, ProcessError> {
+    pub(super) fn open(files: &LogFiles) -> Result<Self, ProcessError> {
         let path = files.current();
         let failed = ProcessError::file("write the log file", path);
-        let file = LogFile::open(path, last).map_err(failed)?;
-        let log = Arc::new(Log { dropped: AtomicU64::new(0), file: Mutex::new(file) });
+        let file = LogFile::open(path).map_err(failed)?;
+        let log = Arc::new(Log { dropped: Mutex::default(), file: Mutex::new(file) });
         let writer = Writer::shared().map_err(ProcessError::kernel("start the log writer"))?;
         Ok(Self { writer, log })
     }
 
-    /// Queues `bytes`, which are `lines` lines, ending with `last`. Drops and counts them where the
-    /// queue is full.
-    pub(super) fn send(&self, bytes: Vec<u8>, lines: u64, last: Mark) {
+    /// Queues `bytes`, the lines of `span`. Drops and counts them where the queue is full.
+    pub(super) fn send(&self, bytes: Vec<u8>, span: Span) {
         let log = Arc::clone(&self.log);
         let size = bytes.len();
-        // Only this process's one runtime thread adds, so the sum cannot overshoot by much.
+        // Only the one runtime thread adds, so the sum stays below the limit.
         if self.writer.queued.load(Ordering::Relaxed) + size <= QUEUE_BYTES {
             self.writer.queued.fetch_add(size, Ordering::Relaxed);
-            let _ = self.writer.jobs.send(Job::Write { log, bytes, lines, last });
-        } else if self.log.dropped.fetch_add(lines, Ordering::Relaxed) == 0 {
+            let _ = self.writer.jobs.send(Job::Write { log, bytes, span });
+            return;
+        }
+        let mut dropped = self.log.dropped();
+        if dropped.is_none() {
             let _ = self.writer.jobs.send(Job::Note(log));
         }
+        *dropped = Some(dropped.map_or(span, |before| before.and(span)));
     }
 
     /// Resolves when everything queued so far is written.
@@ -118,12 +122,16 @@ impl Slot {
 
 #[derive(Debug)]
 struct Log {
-    dropped: AtomicU64,
+    dropped: Mutex<Option<Span>>,
     file: Mutex<LogFile>,
 }
 
 impl Log {
-    fn file(&self) -> std::sync::MutexGuard<'_, LogFile> {
+    fn dropped(&self) -> MutexGuard<'_, Option<Span>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> MutexGuard<'_, LogFile> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
