@@ -20,3 +20,4 @@ mod nginx_faults;
 mod rollout;
 mod supervision;
 mod support;
+mod systemd;
