@@ -49,8 +49,7 @@ pub async fn run(path: &Path) -> Result<(), DaemonError> {
     let server = Server::bind(&daemon.config.control, operations, Limits::default())?;
     let closing = CancellationToken::new();
     let serving = tokio::spawn(server.run(closing.clone()));
-    let systemd = systemd::Link::begin(&daemon);
-    systemd.tell_progress();
+    let mut systemd = systemd::Link::begin(&daemon);
     let booted = tokio::spawn(Arc::clone(&daemon).bring_up());
     let asked = signals.wait_for(booted, &systemd).await;
     systemd.stopping();

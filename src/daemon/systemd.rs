@@ -1,75 +1,100 @@
 //! What systemd is told: READY, STATUS, WATCHDOG, STOPPING (sd_notify(3)). Without systemd, nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Daemon;
 use crate::instance::Phase;
 
-/// The link to systemd.
+/// How long systemd is told to wait for a boot: a slow one is no hung one.
+const BOOT_PATIENCE: u32 = 600_000_000;
+/// What may wait to be told; what does not fit is dropped.
+const QUEUE: usize = 16;
+
+/// What can be told.
+enum Word {
+    Starting,
+    Ready,
+    Status(String),
+    Watchdog,
+    Stopping,
+}
+
+/// The link to systemd. A thread of its own does the talking, for sd_notify(3) blocks while its
+/// reader is busy, and nothing may hold the daemon up.
 pub(super) struct Link {
-    watchdog: Option<tokio::task::JoinHandle<()>>,
-    status: Option<tokio::task::JoinHandle<()>>,
+    words: SyncSender<Word>,
+    _watchdog: Option<AbortOnDropHandle<()>>,
+    status: Option<AbortOnDropHandle<()>>,
 }
 
 impl Link {
     /// Begins to keep the watchdog quiet and the status line true.
     pub(super) fn begin(daemon: &Arc<Daemon>) -> Self {
-        let listens = std::env::var_os("NOTIFY_SOCKET").is_some();
-        Self {
-            watchdog: sd_notify::watchdog_enabled()
-                .map(|within| tokio::spawn(feed(Arc::clone(daemon), within / 3))),
-            status: listens.then(|| tokio::spawn(keep_status(Arc::clone(daemon)))),
+        let (words, said) = sync_channel(QUEUE);
+        let mut link = Self { words, _watchdog: None, status: None };
+        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+            return link;
         }
-    }
-
-    /// A slow boot is no hung boot.
-    pub(super) fn tell_progress(&self) {
-        tell(&[
-            NotifyState::Status("starting services"),
-            NotifyState::ExtendTimeoutUsec(600_000_000),
-        ]);
+        let talking = std::thread::Builder::new()
+            .name("aibk-systemd".to_owned())
+            .stack_size(64 * 1024)
+            .spawn(move || said.iter().for_each(|word| say(&word)));
+        if let Err(e) = talking {
+            tracing::error!("systemd will not be told of anything: {e}");
+            return link;
+        }
+        link.tell(Word::Starting);
+        let watchdog = sd_notify::watchdog_enabled().map(|within| {
+            tokio::spawn(feed(Arc::clone(daemon), link.words.clone(), within / 3))
+        });
+        link._watchdog = watchdog.map(AbortOnDropHandle::new);
+        let status = tokio::spawn(keep_status(Arc::clone(daemon), link.words.clone()));
+        link.status = Some(AbortOnDropHandle::new(status));
+        link
     }
 
     pub(super) fn ready(&self) {
-        tell(&[NotifyState::Ready]);
+        self.tell(Word::Ready);
     }
 
-    pub(super) fn stopping(&self) {
-        if let Some(status) = &self.status {
-            status.abort();
-        }
-        tell(&[NotifyState::Stopping, NotifyState::Status("stopping every instance")]);
+    pub(super) fn stopping(&mut self) {
+        self.status = None;
+        self.tell(Word::Stopping);
     }
-}
 
-impl Drop for Link {
-    fn drop(&mut self) {
-        if let Some(watchdog) = &self.watchdog {
-            watchdog.abort();
-        }
+    fn tell(&self, word: Word) {
+        // Full: systemd does not listen. Closed: there is none.
+        let _ = self.words.try_send(word);
     }
 }
 
 /// The watchdog is fed only while the store answers: a daemon that cannot remember is of no use.
-async fn feed(daemon: Arc<Daemon>, every: Duration) {
+async fn feed(daemon: Arc<Daemon>, words: SyncSender<Word>, every: Duration) {
     let mut ticks = tokio::time::interval(every);
     loop {
         ticks.tick().await;
         if daemon.store.events(u64::MAX, 0).await.is_ok() {
-            tell(&[NotifyState::Watchdog]);
+            let _ = words.try_send(Word::Watchdog);
         }
     }
 }
 
-async fn keep_status(daemon: Arc<Daemon>) {
+async fn keep_status(daemon: Arc<Daemon>, words: SyncSender<Word>) {
     let mut events = daemon.store.subscribe();
     let mut told = String::new();
     loop {
         let line = summary(&daemon);
-        if line != told {
-            tell(&[NotifyState::Status(&line)]);
+        if line != told && words.try_send(Word::Status(line.clone())).is_ok() {
             told = line;
         }
         if let Err(tokio::sync::broadcast::error::RecvError::Closed) = events.recv().await {
@@ -90,17 +115,30 @@ fn summary(daemon: &Daemon) -> String {
     let ready = views.iter().filter(|view| view.phase == Phase::Ready).count();
     let mut line = format!("{ready} of {} instances ready", views.len());
     for view in views.iter().filter(|view| view.phase == Phase::Failed) {
-        line.push_str(&format!("; {} failed", view.id));
+        let _ = write!(line, "; {} failed", view.id);
     }
     for rollout in daemon.engine.crews().keys().filter_map(|name| daemon.engine.under_way(name)) {
         let step = rollout.steps.last().map_or("", |taken| taken.step.word());
-        line.push_str(&format!("; {} of {}: {step}", rollout.kind.word(), rollout.service));
+        let _ = write!(line, "; {} of {}: {step}", rollout.kind.word(), rollout.service);
     }
     line
 }
 
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(state) {
+fn say(word: &Word) {
+    let said = match word {
+        Word::Starting => sd_notify::notify(&[
+            NotifyState::Status("starting services"),
+            NotifyState::ExtendTimeoutUsec(BOOT_PATIENCE),
+        ]),
+        Word::Ready => sd_notify::notify(&[NotifyState::Ready]),
+        Word::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
+        Word::Watchdog => sd_notify::notify(&[NotifyState::Watchdog]),
+        Word::Stopping => sd_notify::notify(&[
+            NotifyState::Stopping,
+            NotifyState::Status("stopping every instance"),
+        ]),
+    };
+    if let Err(e) = said {
         tracing::debug!("systemd cannot be told: {e}");
     }
 }
