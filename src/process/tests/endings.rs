@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::kit::{Daemon, Home, LONG, is_alive, sh, spec, until, within};
 use crate::{
     ident::Port,
-    process::{Exit, established},
+    process::{Exit, ProcessError, error::Left, established},
     sys::{
         fake::{Call, Faulty},
         kernel::Linux,
@@ -84,14 +84,16 @@ async fn workers_that_outlive_their_parent_are_in_the_way_until_swept() {
     within(daemon.spawn(&spec(&["true"])).await.exited()).await;
 }
 
-#[tokio::test]
-async fn what_cannot_be_ended_in_time_is_named() {
-    let home = Home::new();
-    let daemon = Daemon::new(&home);
-    let (tree, _) = daemon.spawn_up(&sh("sleep 1000 & echo up; wait")).await;
-    let error = tree.end(Duration::ZERO).await.unwrap_err().to_string();
-    assert!(error.starts_with("api@8000 is not ended after 0.0 s:"), "{error}");
-    within(tree.end(LONG)).await.unwrap();
+#[test]
+fn what_cannot_be_ended_in_time_is_named() {
+    let own = i32::try_from(std::process::id()).unwrap();
+    let error = ProcessError::NotEnded {
+        instance: "api@8000".parse().unwrap(),
+        left: Left::of(&[own]),
+        after: Duration::from_millis(1500),
+    };
+    let expected = format!("api@8000 is not ended after 1.5 s: pid {own} (");
+    assert!(error.to_string().starts_with(&expected), "{error}");
 }
 
 #[tokio::test]
