@@ -47,6 +47,12 @@ impl ServiceName {
         }
     }
 
+    /// The service that a managed nginx is.
+    #[must_use]
+    pub fn managed_nginx() -> Self {
+        Self("nginx".to_owned())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -116,7 +122,9 @@ impl InstanceId {
 }
 
 /// One start of an instance. Never repeats on a host; events of another generation are ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
 

@@ -5,8 +5,12 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod ident;
+pub mod instance;
 pub mod nginx;
 pub mod process;
+pub mod release;
+pub mod rollout;
 pub mod store;
 pub mod sys;

@@ -1,4 +1,19 @@
 //! The control socket: types, routes and the access each needs, server, client.
 
+mod access;
+mod answer;
+pub mod client;
+mod dispatch;
+mod listen;
+mod openapi;
 pub mod operations;
+mod problem;
+mod request;
+mod route;
+mod server;
+#[cfg(test)]
+mod tests;
 pub mod types;
+
+pub use listen::ListenError;
+pub use server::{Limits, Server};

@@ -1,5 +1,28 @@
 //! What the operator wrote, read into validated types; and env files.
+//!
+//! Reading is pure: `tree` gives every key and value its place, `section` reads a mapping key by
+//! key and goes on after a mistake, `scalar` reads single values. What only the host can tell
+//! (users, directories, programs) is asked apart, by `host`.
 
+mod asgi;
+mod claims;
+mod env_file;
+mod host;
+mod mistake;
 mod model;
+mod read;
+mod scalar;
+mod secret;
+mod section;
+mod service;
+mod tree;
+mod upstream;
 
+pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env};
+pub use host::{Finding, Severity, check_host, check_service, find_program};
+pub use mistake::{ConfigError, Mistake, Position};
 pub use model::*;
+pub use secret::Secret;
+
+#[cfg(test)]
+mod tests;

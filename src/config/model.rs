@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use super::Secret;
 use crate::ident::{Port, ServiceName, Slot};
 
 /// A whole, valid configuration.
@@ -26,7 +27,9 @@ pub struct Config {
 pub struct Control {
     /// Where it listens.
     pub socket: PathBuf,
-    /// Group that owns the socket (mode 0660); `None` leaves it to the daemon's own.
+    /// Group that owns the socket (mode 0660); `None` leaves it to the daemon's own. Default:
+    /// `aibk` for the host's one daemon (socket at `/run/aibk/control.sock`), else none, so that a
+    /// whole aibk in a temporary directory needs no group.
     pub group: Option<String>,
     /// What members of a group may do beyond nothing; root and the daemon's own user are admin.
     pub grants: BTreeMap<String, Access>,
@@ -53,7 +56,7 @@ pub enum Access {
 pub struct Nginx {
     /// Whose child nginx is.
     pub mode: NginxMode,
-    /// The executable.
+    /// The executable; without a `/` it is looked up by [`super::find_program`].
     pub binary: PathBuf,
     /// The main configuration file, which must include [`Nginx::file`] in its `http` block.
     pub config: PathBuf,
@@ -94,7 +97,7 @@ pub struct Service {
     /// Its group; `None` is the user's own.
     pub group: Option<String>,
     /// Variables given in the configuration itself; they win over the env file's.
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, Secret>,
     /// A dotenv file, read afresh at each start.
     pub env_file: Option<PathBuf>,
     /// When it may have traffic.
@@ -107,6 +110,9 @@ pub struct Service {
     pub drain: Drain,
     /// What rollouts leave behind.
     pub rollout: RolloutPolicy,
+    /// Unix sockets it listens on: a killed one leaves them behind, and they would refuse the next
+    /// start's bind, so they are removed before a start when nobody answers on them.
+    pub clears: Vec<PathBuf>,
     /// How nginx talks to it; `None` when it is not behind nginx.
     pub upstream: Option<UpstreamOptions>,
 }
@@ -155,6 +161,17 @@ pub enum Slots {
     },
 }
 
+impl Service {
+    /// The address its instances listen on.
+    #[must_use]
+    pub const fn host(&self) -> std::net::IpAddr {
+        match &self.kind {
+            Kind::Asgi(asgi) => asgi.host,
+            Kind::Command(_) => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        }
+    }
+}
+
 impl Slots {
     /// Every slot, the first (blue) first.
     #[must_use]
@@ -192,6 +209,13 @@ pub enum Probe {
         /// Path and query.
         path: String,
     },
+    /// The same over a unix socket.
+    Unix {
+        /// The socket.
+        socket: PathBuf,
+        /// Path and query.
+        path: String,
+    },
     /// Staying alive this long is enough.
     Alive {
         /// How long.
@@ -202,9 +226,37 @@ pub enum Probe {
 /// How an instance is ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {
+    /// How its main process is asked.
+    pub signal: StopSignal,
     /// From SIGTERM to the end of the whole tree. Longer than the drain deadline.
     pub deadline: Duration,
 }
+
+/// The signal that asks a process to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGTERM.
+    #[default]
+    Term,
+    /// SIGQUIT, which is nginx's word for "finish, then end" (nginx(8)).
+    Quit,
+}
+
+impl Drain {
+    /// `--timeout-graceful-shutdown`, in whole seconds: what a uvicorn that got SIGTERM gives its
+    /// open requests. Longer than the drain, so that it is the last resort; a request it cuts is
+    /// answered with 500.
+    #[must_use]
+    pub fn graceful(&self) -> Duration {
+        let longer = self.deadline + Duration::from_secs(2);
+        let part = u64::from(longer.subsec_nanos() > 0);
+        Duration::from_secs(longer.as_secs() + part)
+    }
+}
+
+/// `--timeout-keep-alive`, in seconds: above nginx's `keepalive_timeout`, so that an idle
+/// connection is never closed by the application first.
+pub const UVICORN_KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// What happens when an instance dies (`P5`): at once, then after `delay * factor^n`, at most `cap`.
 #[derive(Debug, Clone, PartialEq)]

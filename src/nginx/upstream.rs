@@ -1,6 +1,6 @@
 //! What nginx is asked to serve: which slot of which service, in which role.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,12 @@ use crate::ident::{Port, ServiceName};
 #[serde(transparent)]
 pub struct Edition(pub u64);
 
+impl fmt::Display for Edition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// What nginx does with a member of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -23,6 +29,18 @@ pub enum Role {
     Backup,
     /// It is named but gets nothing. An upstream may not be empty, so the last member stays so.
     Down,
+}
+
+impl Role {
+    /// The word for it, the same as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Backup => "backup",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// The members of one upstream, by port. Absent members are not listed.

@@ -32,8 +32,9 @@ impl Unproven<'_> {
     /// Waits for the child's verdict.
     pub(super) async fn prove(mut self, verdict: OwnedFd) -> Result<Tree, ProcessError> {
         let error = match timeout(EXEC_WITHIN, read_verdict(verdict)).await {
-            Ok(Ok(None)) => return self.tree.take().ok_or(ProcessError::NoProgram),
-            Ok(Ok(Some((stage, source)))) => self.stage_error(stage, source),
+            Ok(Ok(Verdict::Runs)) => return self.tree.take().ok_or(ProcessError::NoProgram),
+            Ok(Ok(Verdict::NeverRan)) => ProcessError::NeverRan { instance: self.name.clone() },
+            Ok(Ok(Verdict::Failed(stage, source))) => self.stage_error(stage, source),
             Ok(Err(source)) => ProcessError::Kernel { action: "read a child's verdict", source },
             Err(_) => ProcessError::Hung { program: self.program.clone(), after: EXEC_WITHIN },
         };
@@ -75,11 +76,24 @@ impl Drop for Unproven<'_> {
     }
 }
 
-/// `None`: execve succeeded and closed the pipe.
-async fn read_verdict(pipe: OwnedFd) -> io::Result<Option<(Stage, io::Error)>> {
-    let mut message = Vec::with_capacity(spawn::VERDICT_BYTES);
+/// What became of a child.
+enum Verdict {
+    /// execve succeeded, and closed the pipe.
+    Runs,
+    /// It was killed before its first instruction.
+    NeverRan,
+    /// A stage failed.
+    Failed(Stage, io::Error),
+}
+
+async fn read_verdict(pipe: OwnedFd) -> io::Result<Verdict> {
+    let mut message = Vec::with_capacity(1 + spawn::VERDICT_BYTES);
     pipe::Receiver::from_owned_fd(pipe)?.read_to_end(&mut message).await?;
-    Ok(spawn::failure(&message))
+    Ok(match spawn::failure(&message) {
+        Some((stage, error)) => Verdict::Failed(stage, error),
+        None if message.is_empty() => Verdict::NeverRan,
+        None => Verdict::Runs,
+    })
 }
 
 /// Ends a child of ours that could not even be watched, and reaps it on another thread. Its pid is

@@ -50,6 +50,14 @@ pub enum ProcessError {
         /// The system's reason.
         source: io::Error,
     },
+    /// It was killed before its first instruction.
+    #[error(
+        "a new process of {instance} was killed at birth; look into the kernel's log (`dmesg`)"
+    )]
+    NeverRan {
+        /// Whose.
+        instance: InstanceId,
+    },
     /// execve(2) failed.
     #[error("cannot execute {}: {}; {}", .program.display(), reason(.source), exec_hint(.source))]
     Exec {

@@ -1,6 +1,6 @@
 //! Who a process is (`P1`).
 
-use std::io;
+use std::{io, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,16 @@ impl Identity {
             pid,
             start_ticks: stat.start_ticks,
         }))
+    }
+
+    /// How long ago it was started, by the clock that its start time is told in.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        let began = Duration::from_millis(self.start_ticks.saturating_mul(1000) / per_second);
+        now.saturating_sub(began)
     }
 
     /// Whether the process that has our pid now is us, and alive.

@@ -4,7 +4,10 @@ use std::{
     fs,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -39,6 +42,8 @@ pub struct Launcher {
     null: OwnedFd,
     kernel: Arc<dyn Kernel>,
     tracked: Arc<Tracked>,
+    /// Children are born inside their cgroup (`CLONE_INTO_CGROUP`), not moved there.
+    born_inside: AtomicBool,
 }
 
 impl Launcher {
@@ -73,7 +78,8 @@ impl Launcher {
             reaper::run(&tracked).map_err(ProcessError::kernel("adopt orphans"))?;
         }
         let sessions = runtime_dir.join("sessions");
-        Ok(Arc::new(Self { boot_id, base, sessions, null, kernel, tracked }))
+        let born_inside = AtomicBool::new(true);
+        Ok(Arc::new(Self { boot_id, base, sessions, null, kernel, tracked, born_inside }))
     }
 
     /// Starts `spec` as the tree of `name`, its output going to `capture`. When this future is
@@ -87,15 +93,36 @@ impl Launcher {
         spec: &SpawnSpec,
         capture: &Capture,
     ) -> Result<Tree, ProcessError> {
+        match self.bear(name, spec, capture).await {
+            // The kernel does not let anybody be born in that cgroup: from now on children are
+            // moved there as soon as they exist.
+            Err(ProcessError::NeverRan { .. }) if self.born_inside.swap(false, Relaxed) => {
+                tracing::warn!(instance = %name, "a process was killed at birth; trying again");
+                self.bear(name, spec, capture).await
+            }
+            result => result,
+        }
+    }
+
+    async fn bear(
+        &self,
+        name: &InstanceId,
+        spec: &SpawnSpec,
+        capture: &Capture,
+    ) -> Result<Tree, ProcessError> {
         let (program, plan) = self.plan(spec, capture).await?;
         let leaf = self.vacant(name)?;
+        let inside = leaf.as_ref().filter(|_| self.born_inside.load(Relaxed));
         let started = self.tracked.begin(|| {
-            let started = self.kernel.start(&plan, leaf.as_ref().map(Leaf::dir))?;
+            let started = self.kernel.start(&plan, inside.map(Leaf::dir))?;
             Ok((started.pid, started))
         });
         drop(plan);
-        let started =
+        let mut started =
             started.map_err(|source| ProcessError::Fork { instance: name.clone(), source })?;
+        if let Some(leaf) = leaf.as_ref().filter(|_| !started.in_cgroup) {
+            started.in_cgroup = leaf.take_in(started.pid).is_ok();
+        }
         let pid = started.pid;
         let (tree, verdict) =
             self.born(name, started, leaf).inspect_err(|_| birth::abandon(pid))?;

@@ -126,3 +126,11 @@ pub fn established(port: Port) -> Result<usize, ProcessError> {
     sockets::established(port.get())
         .map_err(ProcessError::kernel("count the connections to a port"))
 }
+
+/// Whether a process of `tree` listens on `port`.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn listens(tree: &[i32], port: Port) -> Result<bool, ProcessError> {
+    sockets::listens(tree, port.get()).map_err(ProcessError::kernel("see who listens on a port"))
+}

@@ -75,15 +75,11 @@ impl Tree {
         exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
     }
 
-    /// Asks the main process to end (SIGTERM).
+    /// Sends `signal` to the main process.
     ///
     /// # Errors
     /// When the kernel refuses; a process that is gone is no error.
-    pub fn terminate(&self) -> Result<(), ProcessError> {
-        self.signal(Signal::TERM)
-    }
-
-    fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
+    pub fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
         let sent = self.kernel.signal(self.pidfd.as_fd(), signal);
         sent.map(|_| ()).map_err(ProcessError::kernel("send a signal to a process"))
     }

@@ -1,91 +1,69 @@
-//! The only durable state: one SQLite database, on a thread of its own.
+//! The only durable state: one `SQLite` database, on a thread of its own.
+//!
+//! Writes are durable when they return (WAL, `synchronous=FULL`). One daemon works on a state
+//! directory at a time; what cannot be read is refused and kept (`S4`).
 
-use std::path::Path;
+mod columns;
+mod error;
+mod events;
+mod generations;
+mod lock;
+mod rollouts;
+mod schema;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod thread;
 
-use serde::{Deserialize, Serialize};
+use std::{path::Path, sync::Arc};
+
 use tokio::sync::broadcast;
 
-use crate::ident::{Generation, InstanceId, ReleaseId, RolloutId, ServiceName};
+pub use self::{
+    error::{Holder, StoreError},
+    events::Event,
+    rollouts::RolloutRow,
+    slots::SlotRow,
+};
+use self::{generations::Generations, lock::Lock, rollouts::Refused, thread::Thread};
+use crate::ident::{Generation, RolloutId, ServiceName};
 
-/// Why the store could not be opened, read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// placeholder until the room is built
-    #[error("{0}")]
-    Other(String),
-    /// `S2`.
-    #[error("rollout {0} of the service is under way")]
-    Busy(RolloutId),
-}
-
-/// What a slot is meant to hold, and what was last seen in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotRow {
-    /// Which slot.
-    pub instance: InstanceId,
-    /// Whether an instance is meant to run here.
-    pub wanted: bool,
-    /// Release it is of.
-    pub release: ReleaseId,
-    /// Directory of the release.
-    pub directory: String,
-    /// The rollout that started it last.
-    pub rollout: Option<RolloutId>,
-    /// Its last start.
-    pub generation: Generation,
-    /// `process::Identity` as JSON, of the last start.
-    pub identity: Option<String>,
-}
-
-/// A rollout as it is kept. `document` is the rollout room's own, as JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RolloutRow {
-    /// Its id.
-    pub id: RolloutId,
-    /// Whose.
-    pub service: ServiceName,
-    /// The rollout room's document.
-    pub document: String,
-    /// It has ended.
-    pub ended: bool,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Event {
-    /// Grows by one with each event; 0 until stored.
-    pub id: u64,
-    /// Microseconds since the epoch; 0 until stored.
-    pub at: i64,
-    /// Dotted name: `instance.ready`, `rollout.step`, `nginx.published`.
-    pub kind: String,
-    /// Service, instance, generation and rollout it is about, as far as it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
-    /// Instance.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
-    /// Generation of the instance.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generation: Option<u64>,
-    /// Rollout.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rollout: Option<u64>,
-    /// A sentence for people.
-    pub message: String,
-}
+/// Events a subscriber may lag behind before it misses some (and is told so).
+const LAG: usize = 256;
 
 /// The store. Cheap to clone; every call runs on the store's thread, in order.
+///
+/// When the last clone is dropped, what is queued is written and the database closed; that waits
+/// for the disk, at most five seconds.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    thread: Thread,
+    generations: Generations,
+    told: broadcast::Sender<Event>,
+}
 
 impl Store {
     /// Opens `dir/aibk.db`, locks it against a second daemon, and brings it up to date.
     ///
+    /// Waits for the disk: call it before there is anything else to do.
+    ///
     /// # Errors
     /// A second daemon (named by pid), a newer version, damage: nothing is changed then (`S4`).
-    pub fn open(_dir: &Path) -> Result<Self, StoreError> {
-        todo!()
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        schema::make_directory(dir)?;
+        let lock = Lock::take(dir)?;
+        let path = dir.join("aibk.db");
+        let db = schema::open(&path)?;
+        let generations = Generations::open(&db)
+            .map_err(|e| StoreError::sqlite(&path, "reserve generations", e))?;
+        let (told, _) = broadcast::channel(LAG);
+        let thread = Thread::start(&path, db, lock, told.clone())?;
+        Ok(Self { inner: Arc::new(Inner { thread, generations, told }) })
     }
 
     /// Every slot ever written.
@@ -93,15 +71,15 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn slots(&self) -> Result<Vec<SlotRow>, StoreError> {
-        todo!()
+        self.inner.thread.call("read the slots", |db| slots::all(db)).await
     }
 
     /// Writes one slot; durable when it returns.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn put_slot(&self, _row: SlotRow) -> Result<(), StoreError> {
-        todo!()
+    pub async fn put_slot(&self, row: SlotRow) -> Result<(), StoreError> {
+        self.inner.thread.call("write a slot", move |db| slots::put(db, &row)).await
     }
 
     /// A generation that was never given out, by any daemon. Taken from a durable reservation
@@ -110,7 +88,7 @@ impl Store {
     /// # Errors
     /// When a new reservation could not be written.
     pub async fn next_generation(&self) -> Result<Generation, StoreError> {
-        todo!()
+        self.inner.generations.next(&self.inner.thread).await
     }
 
     /// A new rollout; its id is given to `document` to write itself.
@@ -119,52 +97,73 @@ impl Store {
     /// [`StoreError::Busy`] when another of the same service has not ended (`S2`).
     pub async fn begin_rollout(
         &self,
-        _service: ServiceName,
-        _document: Box<dyn FnOnce(RolloutId) -> String + Send>,
+        service: ServiceName,
+        document: Box<dyn FnOnce(RolloutId) -> String + Send>,
     ) -> Result<RolloutRow, StoreError> {
-        todo!()
+        let begun = self
+            .inner
+            .thread
+            .call("begin a rollout", move |db| rollouts::begin(db, service, document))
+            .await?;
+        begun.map_err(|refused| match refused {
+            Refused::Busy(holder) => StoreError::Busy(holder),
+            Refused::Missing => StoreError::NoRollout(RolloutId(0)),
+        })
     }
 
     /// Writes a rollout's document; durable when it returns.
     ///
     /// # Errors
-    /// When the database cannot be written.
-    pub async fn put_rollout(&self, _row: RolloutRow) -> Result<(), StoreError> {
-        todo!()
+    /// When the database cannot be written, or has no rollout of this id.
+    pub async fn put_rollout(&self, row: RolloutRow) -> Result<(), StoreError> {
+        let id = row.id;
+        let put = self.inner.thread.call("write a rollout", move |db| rollouts::put(db, &row));
+        put.await?.map_err(|refused| match refused {
+            Refused::Busy(holder) => StoreError::Busy(holder),
+            Refused::Missing => StoreError::NoRollout(id),
+        })
     }
 
     /// One rollout.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn rollout(&self, _id: RolloutId) -> Result<Option<RolloutRow>, StoreError> {
-        todo!()
+    pub async fn rollout(&self, id: RolloutId) -> Result<Option<RolloutRow>, StoreError> {
+        self.inner.thread.call("read a rollout", move |db| rollouts::one(db, id)).await
     }
 
     /// The last `n` rollouts (newest first), and every one that has not ended.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn rollouts(&self, _n: usize) -> Result<Vec<RolloutRow>, StoreError> {
-        todo!()
+    pub async fn rollouts(&self, n: usize) -> Result<Vec<RolloutRow>, StoreError> {
+        self.inner.thread.call("read the rollouts", move |db| rollouts::last(db, n)).await
     }
 
     /// Keeps `event` and tells every subscriber; never waits. Its id and time are filled in.
-    pub fn record(&self, _event: Event) {
-        todo!()
+    ///
+    /// An event that cannot be kept is logged, and told with the id 0.
+    pub fn record(&self, mut event: Event) {
+        event.at = jiff::Timestamp::now().as_microsecond();
+        event.id = 0;
+        if let Err(event) = self.inner.thread.record(Box::new(event)) {
+            events::lost(&event, &StoreError::Closed { doing: "keep events" });
+            drop(self.inner.told.send(*event));
+        }
     }
 
-    /// The newest `n` events with an id above `after`, oldest first.
+    /// The newest `n` events with an id above `after`, oldest first. The newest 10,000 are kept.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn events(&self, _after: u64, _n: usize) -> Result<Vec<Event>, StoreError> {
-        todo!()
+    pub async fn events(&self, after: u64, n: usize) -> Result<Vec<Event>, StoreError> {
+        self.inner.thread.call("read events", move |db| events::after(db, after, n)).await
     }
 
-    /// Every event from now on.
+    /// Every event from now on, once it is durable. To miss none, subscribe first, then read
+    /// [`Store::events`], then leave out what has an id already seen.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        todo!()
+        self.inner.told.subscribe()
     }
 }

@@ -75,16 +75,33 @@ pub fn listener(port: u16) -> io::Result<Option<Holder>> {
     if is_free(port) == Some(true) {
         return Ok(None);
     }
-    let is_listener = |entry: &&TcpNetEntry| {
-        entry.state == TcpState::Listen && entry.local_address.port() == port
-    };
-    let table = table()?;
-    let inodes: Vec<u64> = table.iter().filter(is_listener).map(|entry| entry.inode).collect();
+    let inodes = listening(port)?;
     if inodes.is_empty() {
         return Ok(None);
     }
     let pid = owner(&inodes)?;
     Ok(Some(Holder { pid, command: pid.map(proc::command).unwrap_or_default() }))
+}
+
+/// Whether one of `pids` listens on `port`. Looks only at their descriptors.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn listens(pids: &[i32], port: u16) -> io::Result<bool> {
+    let names = names(&listening(port)?);
+    Ok(pids.iter().any(|pid| holds(*pid, &names)))
+}
+
+/// Inodes of the sockets that listen on `port`.
+fn listening(port: u16) -> io::Result<Vec<u64>> {
+    let is_listener = |entry: &&TcpNetEntry| {
+        entry.state == TcpState::Listen && entry.local_address.port() == port
+    };
+    Ok(table()?.iter().filter(is_listener).map(|entry| entry.inode).collect())
+}
+
+fn names(inodes: &[u64]) -> Vec<String> {
+    inodes.iter().map(|inode| format!("socket:[{inode}]")).collect()
 }
 
 fn table() -> io::Result<Vec<TcpNetEntry>> {
@@ -97,7 +114,7 @@ fn table() -> io::Result<Vec<TcpNetEntry>> {
 /// The oldest process (by start) that has one of these sockets open: of a parent and its workers,
 /// the parent.
 fn owner(inodes: &[u64]) -> io::Result<Option<i32>> {
-    let names: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    let names = names(inodes);
     let holders = proc::pids()?.into_iter().filter(|pid| holds(*pid, &names));
     Ok(holders.min_by_key(|pid| proc::stat(*pid).ok().flatten().map(|stat| stat.start_ticks)))
 }

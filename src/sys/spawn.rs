@@ -86,11 +86,15 @@ pub struct Started {
     pub pid: i32,
     /// Its pidfd, close-on-exec.
     pub pidfd: OwnedFd,
-    /// A pipe that ends without a byte when execve succeeded, else holds [`VERDICT_BYTES`] bytes.
+    /// A pipe that ends after [`ALIVE`] when execve succeeded, and before it when the child never
+    /// ran; else [`VERDICT_BYTES`] bytes follow.
     pub verdict: OwnedFd,
     /// It was born in the cgroup that was asked for.
     pub in_cgroup: bool,
 }
+
+/// The first byte of a child that runs.
+pub const ALIVE: u8 = 0;
 
 /// Length of a failure message on the verdict pipe: the stage and the errno.
 pub const VERDICT_BYTES: usize = 5;
@@ -98,7 +102,7 @@ pub const VERDICT_BYTES: usize = 5;
 /// Reads a failure message; `None` when it is not a whole one.
 #[must_use]
 pub fn failure(message: &[u8]) -> Option<(Stage, io::Error)> {
-    let (stage, errno) = message.split_first()?;
+    let (stage, errno) = message.strip_prefix(&[ALIVE])?.split_first()?;
     let errno = c_int::from_ne_bytes(errno.try_into().ok()?);
     Some((Stage::from_byte(*stage)?, io::Error::from_raw_os_error(errno)))
 }
@@ -202,6 +206,8 @@ struct Child<'a> {
 impl Child<'_> {
     /// SAFETY of calling it: only in a child made by clone3. No allocation, no lock, no panic.
     unsafe fn run(&self) -> ! {
+        // SAFETY: write is async-signal-safe.
+        unsafe { libc::write(self.report, [ALIVE].as_ptr().cast(), 1) };
         let failed = unsafe { self.stages() };
         // SAFETY: __errno_location is this thread's own; write and _exit are async-signal-safe.
         unsafe {

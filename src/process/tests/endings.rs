@@ -31,7 +31,7 @@ async fn how_it_ended_is_told_as_often_as_asked() {
         assert_eq!(within(tree.exited()).await, exit);
         assert_eq!(within(tree.exited()).await, exit);
         assert_eq!(exit.to_string(), words);
-        tree.terminate().unwrap();
+        tree.signal(rustix::process::Signal::TERM).unwrap();
     }
 }
 
@@ -46,12 +46,24 @@ async fn a_whole_tree_is_ended_however_it_hides() {
     let (tree, _) = daemon.spawn_up(&sh(ESCAPE)).await;
     until("four processes", || tree.pids().len() == 4).await;
     let pids = tree.pids();
-    tree.terminate().unwrap();
+    tree.signal(rustix::process::Signal::TERM).unwrap();
     assert!(pids.iter().all(|pid| is_alive(*pid)), "SIGTERM is ignored");
     within(tree.end(LONG)).await.unwrap();
     assert!(tree.pids().is_empty());
     assert!(!pids.iter().any(|pid| is_alive(*pid)));
     assert_eq!(tree.exited().await, Exit::Signal(9));
+}
+
+/// A cgroup that was once killed would kill whoever is born in it (Linux 6.18).
+#[tokio::test]
+async fn what_was_killed_is_followed_by_what_lives() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let (killed, _) = daemon.spawn_up(&sh(ESCAPE)).await;
+    within(killed.end(LONG)).await.unwrap();
+    let (next, _) = daemon.spawn_up(&sh("echo up; exec sleep 1000")).await;
+    assert!(is_alive(next.identity().pid));
+    within(next.end(LONG)).await.unwrap();
 }
 
 #[tokio::test]
@@ -152,7 +164,7 @@ async fn refusals_of_the_kernel_are_errors() {
     let daemon = Daemon::on(&home, home.base(), kernel.clone());
     let tree = daemon.spawn(&spec(&["sleep", "1000"])).await;
     kernel.fail(Call::Signal, Errno::PERM);
-    let error = tree.terminate().unwrap_err().to_string();
+    let error = tree.signal(rustix::process::Signal::TERM).unwrap_err().to_string();
     assert!(error.starts_with("cannot send a signal to a process: Operation not permitted"));
     kernel.fail(Call::Listener, Errno::MFILE);
     assert!(daemon.launcher.port_holder(Port::new(1).unwrap()).is_err());

@@ -1,0 +1,126 @@
+//! From an understood request to the operation, and from its result to the response.
+
+use hyper::StatusCode;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    answer::{self, Reply},
+    openapi,
+    operations::{Answer, Operations},
+    request::Ask,
+    route::{Call, Change, Read},
+    types::{Events, Logs, Problem, ProblemCode, Roll, Wait},
+};
+use crate::config::Access;
+
+/// Lines or events given back at most.
+const MOST: usize = 10_000;
+/// Lines or events given back where the client does not say.
+const USUAL: usize = 100;
+/// The longest a single `wait` takes, in seconds.
+const LONGEST_WAIT: f64 = 60.0;
+
+/// Does what is asked.
+pub(super) async fn dispatch(ops: &dyn Operations, ask: Ask, closing: CancellationToken) -> Reply {
+    if let Err(problem) = allowed(&ask, ask.route.needs) {
+        return answer::problem(&problem);
+    }
+    let done = match ask.route.call {
+        Call::Read(what) => read(ops, what, &ask, closing).await,
+        Call::Change(what) => change(ops, what, &ask).await,
+    };
+    done.unwrap_or_else(|problem| answer::problem(&problem))
+}
+
+async fn read(
+    ops: &dyn Operations,
+    what: Read,
+    ask: &Ask,
+    closing: CancellationToken,
+) -> Answer<Reply> {
+    Ok(match what {
+        Read::Version => answer::json(&ops.version()),
+        Read::Status => answer::json(&ops.status().await?),
+        Read::Rollouts => answer::json(&ops.rollouts().await?),
+        Read::Rollout => answer::json(&ops.rollout(ask.rollout()?).await?),
+        Read::Wait => {
+            let how = within_limit(ask.query()?)?;
+            answer::json(&ops.wait(ask.rollout()?, how).await?)
+        }
+        Read::Events => {
+            let how: Events = ask.query()?;
+            let after = ask.last_event.unwrap_or(0).max(how.after);
+            let how = Events { after, n: Some(how.n.unwrap_or(USUAL).min(MOST)), ..how };
+            answer::events(ops.events(how).await?, closing)
+        }
+        Read::Logs => {
+            let how: Logs = ask.query()?;
+            let how = Logs { n: Some(how.n.unwrap_or(USUAL).min(MOST)), ..how };
+            answer::lines(ops.logs(ask.name()?, how).await?, closing)
+        }
+        Read::Nginx => answer::json(&ops.nginx().await?),
+        Read::OpenApi => answer::json(&openapi::document()),
+    })
+}
+
+async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> {
+    let by = ask.caller.clone();
+    Ok(match what {
+        Change::Act(verb) => answer::accepted(&ops.act(by, verb, ask.name()?, ask.body()?).await?),
+        Change::Roll(way) => {
+            let how: Roll = ask.body()?;
+            if how.release.is_some() {
+                allowed(ask, Access::Deploy)?;
+            }
+            answer::accepted(&ops.roll(by, way, ask.name()?, how).await?)
+        }
+        Change::Cancel => answer::accepted(&ops.cancel(by, ask.rollout()?).await?),
+        Change::NginxTest => answer::json(&ops.nginx_test().await?),
+    })
+}
+
+fn within_limit(mut how: Wait) -> Answer<Wait> {
+    if how.timeout_s.is_some_and(|seconds| !seconds.is_finite() || seconds < 0.0) {
+        return Err(Problem::bad_request("`timeout_s` is not a number of seconds"));
+    }
+    how.timeout_s = how.timeout_s.map(|seconds| seconds.min(LONGEST_WAIT));
+    Ok(how)
+}
+
+fn allowed(ask: &Ask, needs: Access) -> Answer<()> {
+    let has = ask.caller.access;
+    if has >= needs {
+        return Ok(());
+    }
+    let uid = ask.caller.uid;
+    Err(Problem::new(
+        ProblemCode::Forbidden,
+        format!("uid {uid} has the access level `{}`; this needs `{}`", word(has), word(needs)),
+        "ask as root, or have a group of yours granted that level under `control.grants`"
+            .to_owned(),
+    ))
+}
+
+/// The answer to somebody without any access.
+pub(super) fn stranger(uid: u32) -> Reply {
+    answer::problem(&Problem::new(
+        ProblemCode::Forbidden,
+        format!("uid {uid} may not ask anything here"),
+        "become a member of a group that is granted a level under `control.grants`".to_owned(),
+    ))
+}
+
+/// The answer to a request that took longer than any may.
+pub(super) fn too_long() -> Reply {
+    let said = Problem::failed("the daemon did not answer in time; what was begun goes on");
+    answer::problem_as(StatusCode::GATEWAY_TIMEOUT, &said)
+}
+
+const fn word(access: Access) -> &'static str {
+    match access {
+        Access::Read => "read",
+        Access::Operate => "operate",
+        Access::Deploy => "deploy",
+        Access::Admin => "admin",
+    }
+}

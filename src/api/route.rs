@@ -1,0 +1,278 @@
+//! The one table of routes. Dispatch, the answers 404 and 405, and the `OpenAPI` document all come
+//! from it.
+
+use hyper::Method;
+use matchit::Router;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::{
+    operations::{Verb, Way},
+    types::{
+        Act, Events, LogLine, Logs, NginxFile, NginxTest, Roll, Rollout, Status, Version, Wait,
+    },
+};
+use crate::{config::Access, store::Event};
+
+/// What a route asks of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    /// Changes nothing, and ends when the client goes away.
+    Read(Read),
+    /// Goes on when the client goes away.
+    Change(Change),
+}
+
+/// What can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    Version,
+    Status,
+    Rollouts,
+    Rollout,
+    Wait,
+    Events,
+    Logs,
+    Nginx,
+    OpenApi,
+}
+
+/// What can be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Act(Verb),
+    Roll(Way),
+    Cancel,
+    NginxTest,
+}
+
+/// Gives the schema of a type.
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// How a route answers when all is well.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Answers {
+    /// 200 and a JSON document.
+    Json(SchemaOf),
+    /// 202, the rollout, and where it is found (`Location`).
+    Accepted,
+    /// 200 and one JSON document per line.
+    Lines(SchemaOf),
+    /// 200 and server-sent events.
+    Sent(SchemaOf),
+    /// 200 and the `OpenAPI` document.
+    Document,
+}
+
+/// One route.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) method: Method,
+    /// In the form that both `matchit` and `OpenAPI` use: `/v1/rollouts/{id}`.
+    pub(super) path: &'static str,
+    /// The least level of access.
+    pub(super) needs: Access,
+    pub(super) call: Call,
+    pub(super) summary: &'static str,
+    pub(super) query: Option<SchemaOf>,
+    pub(super) body: Option<SchemaOf>,
+    pub(super) answers: Answers,
+}
+
+fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+const fn read(path: &'static str, what: Read, summary: &'static str, answers: Answers) -> Route {
+    let (method, needs, call) = (Method::GET, Access::Read, Call::Read(what));
+    Route { method, path, needs, call, summary, query: None, body: None, answers }
+}
+
+const fn operate(
+    path: &'static str,
+    what: Change,
+    summary: &'static str,
+    answers: Answers,
+) -> Route {
+    let (method, needs, call) = (Method::POST, Access::Operate, Call::Change(what));
+    Route { method, path, needs, call, summary, query: None, body: None, answers }
+}
+
+impl Route {
+    const fn with_query(mut self, query: SchemaOf) -> Self {
+        self.query = Some(query);
+        self
+    }
+
+    const fn with_body(mut self, body: SchemaOf) -> Self {
+        self.body = Some(body);
+        self
+    }
+}
+
+/// Every route there is.
+pub(super) static TABLE: [Route; 16] = [
+    read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
+    read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
+    read(
+        "/v1/rollouts",
+        Read::Rollouts,
+        "The last rollouts, newest first",
+        Answers::Json(of::<Vec<Rollout>>),
+    ),
+    read("/v1/rollouts/{id}", Read::Rollout, "One rollout", Answers::Json(of::<Rollout>)),
+    read(
+        "/v1/rollouts/{id}/wait",
+        Read::Wait,
+        "One rollout, once it has changed or ended, or after `timeout_s`",
+        Answers::Json(of::<Rollout>),
+    )
+    .with_query(of::<Wait>),
+    read("/v1/events", Read::Events, "Events, as server-sent events", Answers::Sent(of::<Event>))
+        .with_query(of::<Events>),
+    read(
+        "/v1/instances/{instance}/logs",
+        Read::Logs,
+        "Output of an instance, one JSON document per line",
+        Answers::Lines(of::<LogLine>),
+    )
+    .with_query(of::<Logs>),
+    read(
+        "/v1/nginx",
+        Read::Nginx,
+        "The owned file and what nginx answers",
+        Answers::Json(of::<NginxFile>),
+    ),
+    read("/v1/openapi.json", Read::OpenApi, "This document", Answers::Document),
+    operate(
+        "/v1/instances/{instance}/start",
+        Change::Act(Verb::Start),
+        "Start an instance",
+        Answers::Accepted,
+    )
+    .with_body(of::<Act>),
+    operate(
+        "/v1/instances/{instance}/stop",
+        Change::Act(Verb::Stop),
+        "Stop an instance",
+        Answers::Accepted,
+    )
+    .with_body(of::<Act>),
+    operate(
+        "/v1/instances/{instance}/restart",
+        Change::Act(Verb::Restart),
+        "Stop and start an instance, the same release",
+        Answers::Accepted,
+    )
+    .with_body(of::<Act>),
+    operate(
+        "/v1/services/{service}/rolling",
+        Change::Roll(Way::Rolling),
+        "Rolling update of a service; naming a release needs the level `deploy`",
+        Answers::Accepted,
+    )
+    .with_body(of::<Roll>),
+    operate(
+        "/v1/services/{service}/swap",
+        Change::Roll(Way::Swap),
+        "Swap the colours of a service; naming a release needs the level `deploy`",
+        Answers::Accepted,
+    )
+    .with_body(of::<Roll>),
+    operate(
+        "/v1/rollouts/{id}/cancel",
+        Change::Cancel,
+        "Turn a rollout back, if it has not passed its point of no return",
+        Answers::Accepted,
+    ),
+    operate("/v1/nginx/test", Change::NginxTest, "Run `nginx -t`", Answers::Json(of::<NginxTest>)),
+];
+
+/// The table, ready to be looked up in.
+#[derive(Debug)]
+pub(super) struct Routes(Router<Vec<&'static Route>>);
+
+/// What a method and a path lead to.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    /// A route, and what stands in its path in place of the name in braces.
+    Route(&'static Route, Option<&'a str>),
+    /// The path exists for these methods only.
+    OtherMethods(String),
+    /// No such path.
+    Nothing,
+}
+
+impl Routes {
+    pub(super) fn new() -> Self {
+        let mut router = Router::new();
+        for path in distinct_paths() {
+            let of_path = TABLE.iter().filter(|route| route.path == path).collect();
+            // A test looks up every route, so a conflict in the table is found there.
+            if let Err(e) = router.insert(path, of_path) {
+                tracing::error!("the route {path} cannot be reached: {e}");
+            }
+        }
+        Self(router)
+    }
+
+    pub(super) fn find<'a>(&self, method: &Method, path: &'a str) -> Found<'a> {
+        let Ok(matched) = self.0.at(path) else { return Found::Nothing };
+        let mut params = matched.params.iter();
+        match matched.value.iter().find(|route| route.method == *method) {
+            Some(route) => Found::Route(route, params.next().map(|(_, value)| value)),
+            None => Found::OtherMethods(
+                matched.value.iter().map(|r| r.method.as_str()).collect::<Vec<_>>().join(", "),
+            ),
+        }
+    }
+}
+
+/// Each path once, in the order of the table.
+pub(super) fn distinct_paths() -> Vec<&'static str> {
+    let mut paths: Vec<&str> = Vec::new();
+    for route in &TABLE {
+        if !paths.contains(&route.path) {
+            paths.push(route.path);
+        }
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_found_and_takes_one_name_at_most() {
+        let routes = Routes::new();
+        for route in &TABLE {
+            let path = route.path.replace(['{', '}'], "");
+            let Found::Route(found, name) = routes.find(&route.method, &path) else {
+                panic!("{} {path} is not found", route.method);
+            };
+            assert_eq!((found.path, found.call), (route.path, route.call));
+            assert_eq!(name.is_some(), route.path.contains('{'));
+            assert!(route.path.matches('{').count() <= 1);
+        }
+    }
+
+    #[test]
+    fn reads_are_gets_and_changes_are_posts() {
+        for route in &TABLE {
+            let expected = if route.needs == Access::Read { Method::GET } else { Method::POST };
+            assert_eq!(route.method, expected, "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_told_apart() {
+        let routes = Routes::new();
+        for path in ["/", "/v1", "/v1/", "/v2/status", "/v1/status/", "/v1/instances//logs"] {
+            assert!(matches!(routes.find(&Method::GET, path), Found::Nothing), "{path}");
+        }
+        let Found::OtherMethods(allow) = routes.find(&Method::DELETE, "/v1/rollouts/7") else {
+            panic!("not told apart");
+        };
+        assert_eq!(allow, "GET");
+    }
+}

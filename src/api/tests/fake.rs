@@ -1,0 +1,185 @@
+//! A daemon that only writes down what it was asked.
+
+use std::sync::Mutex;
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::{
+    api::{
+        operations::{Answer, Caller, Operations, Pending, Verb, Way},
+        types::*,
+    },
+    ident::{InstanceId, RolloutId, ServiceName},
+    store::Event,
+};
+
+/// Rollouts with a meaning of their own.
+pub(super) const MISSING: u64 = 404;
+pub(super) const PANICS: u64 = 500;
+pub(super) const NEVER_ENDS: u64 = 99;
+/// An instance whose start waits for [`Fake::go`].
+pub(super) const WAITS: &str = "slow@1";
+
+#[derive(Default)]
+pub(super) struct Fake {
+    pub(super) asked: Mutex<Vec<String>>,
+    pub(super) go: Notify,
+    /// Something was written into `asked`, or a follower was added.
+    pub(super) news: Notify,
+    pub(super) followers: Mutex<Vec<mpsc::Sender<LogLine>>>,
+}
+
+pub(super) fn rollout(id: u64) -> Rollout {
+    Rollout {
+        id,
+        kind: "swap".into(),
+        service: "api".into(),
+        instance: None,
+        release: None,
+        by: "uid 0".into(),
+        state: RolloutState::Running,
+        begun: "2026-01-01T00:00:00Z".into(),
+        elapsed_s: 1.5,
+        steps: vec![],
+        failure: None,
+        committed: false,
+        revision: 1,
+    }
+}
+
+fn nginx() -> NginxStatus {
+    NginxStatus {
+        answers: true,
+        edition: Some(3),
+        master: Some(1),
+        workers: 1,
+        leaving: 0,
+        problem: None,
+    }
+}
+
+pub(super) fn line(text: &str) -> LogLine {
+    LogLine {
+        at: "2026-01-01T00:00:00Z".into(),
+        generation: 1,
+        stream: "stdout".into(),
+        text: text.into(),
+    }
+}
+
+impl Fake {
+    fn note(&self, what: String) {
+        self.asked.lock().unwrap().push(what);
+        self.news.notify_one();
+    }
+
+    pub(super) fn heard(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Operations for Fake {
+    fn version(&self) -> Version {
+        Version { daemon: "0".into(), protocol: PROTOCOL, pid: 1 }
+    }
+
+    fn status(&self) -> Pending<'_, Answer<Status>> {
+        let daemon =
+            DaemonStatus { version: "0".into(), pid: 1, uptime_s: 1.0, config: "aibk.yaml".into() };
+        Box::pin(async { Ok(Status { daemon, nginx: Some(nginx()), services: vec![] }) })
+    }
+
+    fn act(
+        &self,
+        by: Caller,
+        verb: Verb,
+        on: InstanceId,
+        how: Act,
+    ) -> Pending<'_, Answer<Rollout>> {
+        Box::pin(async move {
+            if on.to_string() == WAITS {
+                self.note("waiting".into());
+                self.go.notified().await;
+            }
+            self.note(format!("{verb:?} {on} force={} by {}", how.force, by.uid));
+            Ok(rollout(7))
+        })
+    }
+
+    fn roll(
+        &self,
+        _by: Caller,
+        way: Way,
+        on: ServiceName,
+        how: Roll,
+    ) -> Pending<'_, Answer<Rollout>> {
+        self.note(format!("{way:?} {on} release={:?}", how.release));
+        Box::pin(async { Ok(rollout(8)) })
+    }
+
+    fn rollouts(&self) -> Pending<'_, Answer<Vec<Rollout>>> {
+        Box::pin(async { Ok(vec![rollout(1)]) })
+    }
+
+    fn rollout(&self, id: RolloutId) -> Pending<'_, Answer<Rollout>> {
+        Box::pin(async move {
+            match id.0 {
+                MISSING => {
+                    Err(Problem::new(ProblemCode::NotFound, "there is no rollout 404", None))
+                }
+                PANICS => panic!("on purpose"),
+                id => Ok(rollout(id)),
+            }
+        })
+    }
+
+    fn wait(&self, id: RolloutId, how: Wait) -> Pending<'_, Answer<Rollout>> {
+        self.note(format!("wait {id} {how:?}"));
+        Box::pin(async move {
+            if id.0 == NEVER_ENDS {
+                std::future::pending::<()>().await;
+            }
+            Ok(rollout(id.0))
+        })
+    }
+
+    fn cancel(&self, _by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>> {
+        Box::pin(async move { Ok(rollout(id.0)) })
+    }
+
+    fn logs(&self, of: InstanceId, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>> {
+        self.note(format!("logs {of} {how:?}"));
+        Box::pin(async move {
+            let (sender, lines) = mpsc::channel(512);
+            for n in 0..how.n.unwrap_or(0).min(200) {
+                sender.send(line(&format!("line {n}\nof {of}"))).await.unwrap();
+            }
+            if how.follow {
+                self.followers.lock().unwrap().push(sender);
+                self.news.notify_one();
+            }
+            Ok(lines)
+        })
+    }
+
+    fn events(&self, how: Events) -> Pending<'_, Answer<mpsc::Receiver<Event>>> {
+        self.note(format!("events {how:?}"));
+        Box::pin(async move {
+            let (sender, events) = mpsc::channel(4);
+            for id in [how.after + 1, how.after + 2, 0] {
+                let event = Event { id, kind: "test".into(), ..Event::default() };
+                sender.send(event).await.unwrap();
+            }
+            Ok(events)
+        })
+    }
+
+    fn nginx(&self) -> Pending<'_, Answer<NginxFile>> {
+        let file = NginxFile { path: "aibk.conf".into(), text: None, status: nginx() };
+        Box::pin(async { Ok(file) })
+    }
+
+    fn nginx_test(&self) -> Pending<'_, Answer<NginxTest>> {
+        Box::pin(async { Ok(NginxTest { ok: true, output: String::new() }) })
+    }
+}

@@ -1,0 +1,172 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use super::{
+    act::ActArgs, completions::CompletionsArgs, config::ConfigVerb, events::EventsArgs, exit,
+    logs::LogsArgs, man::ManArgs, nginx::NginxVerb, roll::RollArgs, rollouts::RolloutsArgs,
+    status::StatusArgs, time,
+};
+
+/// Where the daemon listens unless told otherwise.
+const SOCKET: &str = "/run/aibk/control.sock";
+
+/// Sees and steers the applications that aibkd keeps running.
+#[derive(Debug, Parser)]
+#[command(name = "aibkctl", version, propagate_version = true, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// The daemon's control socket
+    #[arg(long, global = true, env = "AIBK_SOCKET", hide_env_values = true, default_value = SOCKET, value_name = "PATH")]
+    pub(super) socket: PathBuf,
+    /// Print JSON: one document, or one per line where the command is a stream
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// Whether and how long a command waits for the operation it began.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Patience {
+    /// Print the rollout's id and return at once
+    #[arg(long, conflicts_with = "timeout")]
+    pub(super) no_wait: bool,
+    #[command(flatten)]
+    pub(super) limit: Limit,
+}
+
+/// How long a command waits.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Limit {
+    /// Stop waiting after this long (`30s`, `5m`) with exit code 6; the operation goes on
+    #[arg(long, value_name = "TIME", value_parser = time::parse_duration)]
+    pub(super) timeout: Option<Duration>,
+}
+
+/// A rollout by its number.
+#[derive(Debug, Args)]
+pub(super) struct Id {
+    /// Number of the rollout, as `aibkctl status` and `aibkctl rollouts` show it
+    pub(super) id: u64,
+}
+
+/// `wait`.
+#[derive(Debug, Args)]
+pub(super) struct WaitArgs {
+    #[command(flatten)]
+    pub(super) which: Id,
+    #[command(flatten)]
+    pub(super) limit: Limit,
+}
+
+/// `cancel`.
+#[derive(Debug, Args)]
+pub(super) struct CancelArgs {
+    #[command(flatten)]
+    pub(super) which: Id,
+    #[command(flatten)]
+    pub(super) patience: Patience,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show every service, what nginx serves, and rollouts under way
+    Status(StatusArgs),
+    /// Start an instance and wait until it is ready
+    Start(ActArgs),
+    /// Take an instance out of traffic, drain it, and stop it
+    Stop(ActArgs),
+    /// Stop and start an instance, the same release
+    Restart(ActArgs),
+    /// Switch a service to its other slot, and keep the old one warm
+    Swap(RollArgs),
+    /// Bring a release into both slots of a service, one after the other
+    Rolling(RollArgs),
+    /// Join a rollout and follow it to its end
+    Wait(WaitArgs),
+    /// Turn a rollout back, and follow it until everything is as before
+    Cancel(CancelArgs),
+    /// List the last rollouts, or show one with its steps
+    Rollouts(RolloutsArgs),
+    /// Show the output of an instance
+    Logs(LogsArgs),
+    /// Show what happened
+    Events(EventsArgs),
+    /// Look at nginx
+    #[command(subcommand)]
+    Nginx(NginxVerb),
+    /// Look at configuration files; needs no daemon
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Show the versions of this command and of the daemon
+    Version,
+    /// Print a completion script; needs no daemon
+    Completions(CompletionsArgs),
+    /// Write manual pages; needs no daemon
+    Man(ManArgs),
+}
+
+/// The whole command line, with the exit codes after the help of each command.
+pub(super) fn command() -> clap::Command {
+    with_exit_codes(Cli::command())
+}
+
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    command.after_long_help(exit::help()).mut_subcommands(with_exit_codes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::FromArgMatches as _;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        let matches = command().try_get_matches_from(line.split(' '))?;
+        Cli::from_arg_matches(&matches)
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_takes_the_global_options() {
+        for line in [
+            "aibkctl status --json",
+            "aibkctl --json nginx show",
+            "aibkctl config check --json --socket /x f",
+            "aibkctl wait 7 --json --timeout 5m",
+            "aibkctl logs -f -n 5 worker --json",
+            "aibkctl swap api --release . --no-wait",
+        ] {
+            parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
+    }
+
+    #[test]
+    fn names_are_checked_before_the_daemon_is_asked() {
+        for line in [
+            "aibkctl",
+            "aibkctl start",
+            "aibkctl start api@0",
+            "aibkctl swap ../api",
+            "aibkctl wait seven",
+            "aibkctl logs -n 10001 api@8000",
+            "aibkctl swap api --no-wait --timeout 5s",
+            "aibkctl stop api@8000 --timeout -5s",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

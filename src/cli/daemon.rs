@@ -1,0 +1,106 @@
+//! The daemon as its control socket shows it: one method per route, and nothing else.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    api::{
+        client::{Client, ClientError, Lines, target},
+        types::{Act, Events, Logs, NginxFile, NginxTest, Roll, Rollout, Status, Version, Wait},
+    },
+    ident::{InstanceId, ServiceName},
+};
+
+pub(super) use crate::api::operations::{Verb, Way};
+
+/// What the daemon's answer may take beyond the time it was told to wait.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// An empty body.
+#[derive(Debug, Serialize)]
+struct Nothing {}
+
+/// The daemon at a socket.
+pub(super) struct Daemon {
+    client: Client,
+    socket: PathBuf,
+}
+
+type Answer<T> = Result<T, ClientError>;
+
+impl Daemon {
+    pub(super) fn at(socket: PathBuf) -> Self {
+        Self { client: Client::new(socket.clone()), socket }
+    }
+
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) async fn version(&self) -> Answer<Version> {
+        self.client.get("/v1/version").await
+    }
+
+    pub(super) async fn status(&self) -> Answer<Status> {
+        self.client.get("/v1/status").await
+    }
+
+    pub(super) async fn act(&self, verb: Verb, on: &InstanceId, how: &Act) -> Answer<Rollout> {
+        let verb = match verb {
+            Verb::Start => "start",
+            Verb::Stop => "stop",
+            Verb::Restart => "restart",
+        };
+        self.client.post(&format!("/v1/instances/{on}/{verb}"), how).await
+    }
+
+    pub(super) async fn roll(&self, way: Way, on: &ServiceName, how: &Roll) -> Answer<Rollout> {
+        let way = match way {
+            Way::Rolling => "rolling",
+            Way::Swap => "swap",
+        };
+        self.client.post(&format!("/v1/services/{on}/{way}"), how).await
+    }
+
+    pub(super) async fn rollouts(&self) -> Answer<Vec<Rollout>> {
+        self.client.get("/v1/rollouts").await
+    }
+
+    pub(super) async fn rollout(&self, id: u64) -> Answer<Rollout> {
+        self.client.get(&format!("/v1/rollouts/{id}")).await
+    }
+
+    /// The rollout once its revision is not `revision`, at the latest after `patience`.
+    pub(super) async fn wait(&self, id: u64, revision: u64, patience: Duration) -> Answer<Rollout> {
+        let how = Wait { revision, timeout_s: Some(patience.as_secs_f64()) };
+        let path = target(&format!("/v1/rollouts/{id}/wait"), &how)?;
+        self.client.get_within(&path, patience + GRACE).await
+    }
+
+    pub(super) async fn cancel(&self, id: u64) -> Answer<Rollout> {
+        self.client.post(&format!("/v1/rollouts/{id}/cancel"), &Nothing {}).await
+    }
+
+    pub(super) async fn logs(&self, of: &InstanceId, n: usize, follow: bool) -> Answer<Lines> {
+        let how = Logs { n: Some(n), follow };
+        self.client.lines(&target(&format!("/v1/instances/{of}/logs"), &how)?).await
+    }
+
+    /// Events, one by one.
+    pub(super) async fn events(&self, n: usize, follow: bool) -> Answer<Lines> {
+        let how = Events { after: 0, n: Some(n), follow };
+        self.client.lines(&target("/v1/events", &how)?).await
+    }
+
+    pub(super) async fn nginx(&self) -> Answer<NginxFile> {
+        self.client.get("/v1/nginx").await
+    }
+
+    pub(super) async fn nginx_test(&self) -> Answer<NginxTest> {
+        self.client.post("/v1/nginx/test", &Nothing {}).await
+    }
+}

@@ -1,0 +1,110 @@
+//! What is seen of a rollout while it is under way: a line that moves on a terminal, a line per
+//! finished step elsewhere, nothing where one JSON document is the answer.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use super::{
+    failure::Failure,
+    look::Reader,
+    screen::{Format, Screen, put},
+    steps, time, verdict,
+};
+use crate::api::types::{Rollout, RolloutState};
+
+/// How often the moving line is drawn.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How much is shown.
+enum Display {
+    /// The step under way moves; ended ones stay above it.
+    Moving(ProgressBar),
+    /// Ended steps only.
+    Lines,
+    /// Nothing.
+    Silent,
+}
+
+/// The display of one rollout.
+pub(super) struct Progress {
+    screen: Screen,
+    display: Display,
+    told: BTreeSet<usize>,
+    begun: bool,
+    turned: bool,
+    moving: Option<usize>,
+}
+
+impl Progress {
+    pub(super) fn new(screen: Screen) -> Self {
+        let display = match (screen.format, screen.look.reader) {
+            (Format::Json, _) => Display::Silent,
+            (Format::Text, Reader::Log) => Display::Lines,
+            (Format::Text, Reader::Person) => Display::Moving(moving_line()),
+        };
+        let told = BTreeSet::new();
+        Self { screen, display, told, begun: false, turned: false, moving: None }
+    }
+
+    /// Shows what is new in `rollout`.
+    pub(super) fn show(&mut self, rollout: &Rollout) -> Result<(), Failure> {
+        let look = self.screen.look;
+        if !std::mem::replace(&mut self.begun, true) {
+            self.say(&verdict::opening(rollout))?;
+        }
+        for (at, step) in rollout.steps.iter().enumerate() {
+            if steps::ended(step) && self.told.insert(at) {
+                self.say(&steps::line(step, look))?;
+            }
+        }
+        if rollout.state == RolloutState::Undoing && !std::mem::replace(&mut self.turned, true) {
+            self.say("going back to where it began")?;
+        }
+        self.move_on(rollout);
+        Ok(())
+    }
+
+    /// One line, kept.
+    pub(super) fn say(&self, line: &str) -> Result<(), Failure> {
+        match &self.display {
+            Display::Moving(bar) => bar.println(line),
+            Display::Lines => put(&format!("{line}\n"))?,
+            Display::Silent => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the moving line away.
+    pub(super) fn close(&self) {
+        if let Display::Moving(bar) = &self.display {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn move_on(&mut self, rollout: &Rollout) {
+        let Display::Moving(bar) = &self.display else { return };
+        let current = rollout.steps.iter().position(|step| !steps::ended(step));
+        let step = current.and_then(|at| rollout.steps.get(at));
+        let (prefix, note) = step.map_or_else(Default::default, steps::under_way);
+        if self.moving != current {
+            self.moving = current;
+            bar.set_elapsed(Duration::try_from_secs_f64(steps::age(rollout)).unwrap_or_default());
+        }
+        bar.set_prefix(prefix);
+        bar.set_message(note);
+    }
+}
+
+fn moving_line() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+    let elapsed = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        // Nothing is drawn where this fails; the next tick tries again.
+        let _ = write!(out, "{:>10}", time::took(state.elapsed().as_secs_f64()));
+    };
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {took}  {wide_msg}") {
+        bar.set_style(style.with_key("took", elapsed));
+    }
+    bar.enable_steady_tick(TICK);
+    bar
+}

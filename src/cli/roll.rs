@@ -1,0 +1,49 @@
+//! `swap` and `rolling`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{
+    Ended,
+    args::Patience,
+    daemon::{Daemon, Way},
+    failure::Failure,
+    follow,
+    screen::Screen,
+};
+use crate::{api::types::Roll, ident::ServiceName};
+
+/// What to bring into service, and where.
+#[derive(Debug, Args)]
+pub(super) struct RollArgs {
+    /// The service, as `aibkctl status` shows it
+    service: ServiceName,
+    /// Directory of the release to bring in; without it, what the configured directory is now
+    #[arg(long, value_name = "DIR")]
+    release: Option<PathBuf>,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+pub(super) async fn run(way: Way, args: &RollArgs, daemon: &Daemon, screen: Screen) -> Ended {
+    let release = args.release.as_deref().map(whole_path).transpose()?;
+    let begun = daemon.roll(way, &args.service, &Roll { release }).await?;
+    follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
+}
+
+/// The daemon has another working directory than we.
+fn whole_path(path: &Path) -> Result<String, Failure> {
+    let whole = std::path::absolute(path).map_err(|e| {
+        Failure::here(
+            format!("cannot tell where {} is: {e}", path.display()),
+            "name the release by its whole path",
+        )
+    })?;
+    whole.into_os_string().into_string().map_err(|path| {
+        Failure::here(
+            format!("the path {} is not UTF-8", path.display()),
+            "give the release a name in UTF-8",
+        )
+    })
+}

@@ -1,0 +1,246 @@
+//! The status page: pure.
+
+use crate::{
+    api::types::{
+        Colour, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout, RolloutState,
+        Status, Traffic,
+    },
+    cli::{
+        layout::{Cell, Column, Fit, hanging, harmless, table},
+        look::{self, Look},
+        steps, time, verdict,
+    },
+};
+
+const NAME: Column = Column("INSTANCE", Fit::Name);
+const SLOT: Column = Column("SLOT", Fit::Whole);
+const REST: [Column; 7] = [
+    Column("STATE", Fit::Whole),
+    Column("TRAFFIC", Fit::Whole),
+    Column("RELEASE", Fit::Broken),
+    Column("GEN", Fit::Number),
+    Column("PID", Fit::Number),
+    Column("UPTIME", Fit::Number),
+    Column("RESTARTS", Fit::Number),
+];
+
+/// The whole page: the daemon, nginx, a table of instances, what is under way, what is wrong.
+pub(super) fn page(status: &Status, look: Look) -> String {
+    let mut text = daemon_line(&status.daemon, look);
+    if let Some(nginx) = &status.nginx {
+        text.push_str(&nginx_line(nginx, look));
+    }
+    let instances: Vec<&InstanceStatus> =
+        status.services.iter().flat_map(|service| &service.instances).collect();
+    text.push('\n');
+    if instances.is_empty() {
+        text.push_str("no service is configured\n");
+    } else {
+        text.push_str(&instance_table(&instances, look));
+    }
+    let rollouts: String = status
+        .services
+        .iter()
+        .filter_map(|service| service.rollout.as_ref())
+        .map(|rollout| rollout_line(rollout, look))
+        .collect();
+    let troubles: String =
+        instances.iter().filter_map(|instance| trouble(instance, look)).collect();
+    for part in [rollouts, troubles].iter().filter(|part| !part.is_empty()) {
+        text.push('\n');
+        text.push_str(part);
+    }
+    text
+}
+
+fn daemon_line(daemon: &DaemonStatus, look: Look) -> String {
+    let DaemonStatus { version, pid, uptime_s, config } = daemon;
+    let head = look.paint(look::STRONG, "aibkd");
+    let up = time::age(*uptime_s);
+    format!("{head}  {} up {up}, pid {pid}, {}\n", harmless(version), harmless(config))
+}
+
+/// What nginx serves, by its own answer, and what is wrong with it.
+pub(in crate::cli) fn nginx_line(nginx: &NginxStatus, look: Look) -> String {
+    let mut parts = vec![match (nginx.answers, nginx.edition) {
+        (false, _) => look.paint(look::BAD, "does not answer"),
+        (true, Some(edition)) => format!("serves edition {edition}"),
+        (true, None) => look.paint(look::BAD, "serves nothing that aibk published"),
+    }];
+    if let Some(master) = nginx.master {
+        parts.push(format!("master {master}"));
+        parts.push(counted(nginx.workers, "worker"));
+    }
+    if nginx.leaving > 0 {
+        let leaving = format!("{} finishing", counted(nginx.leaving, "old worker"));
+        parts.push(look.paint(look::PENDING, &leaving));
+    }
+    let mut text = format!("{}  {}\n", look.paint(look::STRONG, "nginx"), parts.join(", "));
+    if let Some(problem) = &nginx.problem {
+        text.push_str(&paint_first(&hanging("       ", problem, look.width), look));
+    }
+    text
+}
+
+fn counted(n: usize, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
+fn paint_first(text: &str, look: Look) -> String {
+    match text.split_once('\n') {
+        Some((first, rest)) => format!("{}\n{rest}", look.paint(look::BAD, first)),
+        None => text.to_owned(),
+    }
+}
+
+fn instance_table(instances: &[&InstanceStatus], look: Look) -> String {
+    let slots = instances.iter().any(|instance| instance.colour.is_some());
+    let columns: Vec<Column> =
+        [NAME].into_iter().chain(slots.then_some(SLOT)).chain(REST).collect();
+    let rows: Vec<Vec<Cell>> = instances
+        .iter()
+        .map(|instance| {
+            let slot = slots.then(|| slot_cell(instance.colour));
+            let name = Cell::plain(&instance.name);
+            [name].into_iter().chain(slot).chain(rest_of_row(instance)).collect()
+        })
+        .collect();
+    table(&columns, &rows, look)
+}
+
+fn slot_cell(colour: Option<Colour>) -> Cell {
+    match colour {
+        None => Cell::plain("-"),
+        Some(Colour::Blue) => Cell::styled("blue", look::of_slot(Colour::Blue)),
+        Some(Colour::Green) => Cell::styled("green", look::of_slot(Colour::Green)),
+    }
+}
+
+fn rest_of_row(instance: &InstanceStatus) -> [Cell; 7] {
+    [
+        Cell::styled(state_name(instance.state), look::of_state(instance.state)),
+        instance.traffic.map_or_else(
+            || Cell::plain("-"),
+            |traffic| Cell::styled(traffic_name(traffic), look::of_traffic(traffic)),
+        ),
+        Cell::maybe(instance.release.as_ref()),
+        Cell::maybe(instance.generation),
+        Cell::maybe(instance.pid),
+        Cell::maybe(instance.uptime_s.map(time::age)),
+        Cell::plain(&instance.restarts),
+    ]
+}
+
+const fn state_name(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Stopped => "stopped",
+        InstanceState::Starting => "starting",
+        InstanceState::Ready => "ready",
+        InstanceState::Unready => "unready",
+        InstanceState::Backoff => "backoff",
+        InstanceState::Stopping => "stopping",
+        InstanceState::Failed => "failed",
+    }
+}
+
+const fn traffic_name(traffic: Traffic) -> &'static str {
+    match traffic {
+        Traffic::Serving => "serving",
+        Traffic::Backup => "backup",
+        Traffic::Down => "down",
+    }
+}
+
+/// What is wrong with an instance, where something is.
+fn trouble(instance: &InstanceStatus, look: Look) -> Option<String> {
+    use InstanceState::{Backoff, Failed, Ready, Starting, Stopped, Stopping, Unready};
+    match instance.state {
+        Stopped | Starting | Ready | Stopping => None,
+        state @ (Unready | Backoff | Failed) => {
+            let head = format!("{} {}", instance.name, state_name(state));
+            let detail = instance.detail.as_deref().unwrap_or("no reason is known");
+            let body = hanging("  ", detail, look.width);
+            Some(format!("{}\n{body}", look.paint(look::BAD, &head)))
+        }
+    }
+}
+
+/// What is under way, at which step, since when.
+fn rollout_line(rollout: &Rollout, look: Look) -> String {
+    let direction = if rollout.state == RolloutState::Undoing { ", going back" } else { "" };
+    let head = format!("rollout {}", rollout.id);
+    let elapsed = time::took(rollout.elapsed_s);
+    let what = verdict::what(rollout);
+    let mut text = format!("{}  {what}{direction}, {elapsed}\n", look.paint(look::PENDING, &head));
+    if let Some(step) = rollout.steps.iter().find(|step| !steps::ended(step)) {
+        let mut line = format!(
+            "step {} {}, {}",
+            harmless(&step.name),
+            harmless(&step.on),
+            time::took(steps::age(rollout))
+        );
+        if let Some(note) = &step.note {
+            line = format!("{line}: {note}");
+        }
+        text.push_str(&hanging("  ", &line, look.width));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{look::visible, samples};
+
+    #[track_caller]
+    fn fits(text: &str) -> &str {
+        for line in text.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        text
+    }
+
+    #[test]
+    fn all_fine() {
+        insta::assert_snapshot!(fits(&page(&samples::all_fine(), Look::PAGE)));
+        insta::assert_snapshot!("coloured", visible(&page(&samples::all_fine(), Look::COLOURED)));
+    }
+
+    #[test]
+    fn one_failed() {
+        insta::assert_snapshot!(fits(&page(&samples::one_failed(), Look::PAGE)));
+    }
+
+    #[test]
+    fn rollout_under_way() {
+        insta::assert_snapshot!(fits(&page(&samples::under_way(), Look::PAGE)));
+    }
+
+    #[test]
+    fn nginx_problem() {
+        insta::assert_snapshot!(fits(&page(&samples::nginx_problem(), Look::PAGE)));
+    }
+
+    #[test]
+    fn nginx_dead() {
+        let dead = NginxStatus {
+            answers: false,
+            edition: None,
+            master: None,
+            workers: 0,
+            leaving: 0,
+            problem: Some("no process listens on /run/aibk/nginx.sock".into()),
+        };
+        insta::assert_snapshot!(nginx_line(&dead, Look::PAGE));
+    }
+
+    #[test]
+    fn single_slot() {
+        insta::assert_snapshot!(fits(&page(&samples::single_slot(), Look::PAGE)));
+    }
+
+    #[test]
+    fn long_names() {
+        insta::assert_snapshot!(fits(&page(&samples::long_names(), Look::PAGE)));
+    }
+}

@@ -1,0 +1,204 @@
+//! What a long operation came to, on one screen.
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::{
+    follow::Goal,
+    layout::{hanging, harmless},
+    look::{self, Look},
+    time,
+};
+use crate::{
+    api::types::{Colour, Rollout, RolloutState, Status, Step, Traffic},
+    ident::InstanceId,
+};
+
+/// Lines of a failure's text that fit on a screen beside the rest.
+const FAILURE_LINES: usize = 16;
+/// Of these, how many are its beginning.
+const FAILURE_HEAD: usize = 5;
+
+/// Why it is followed no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// It has ended.
+    Ended,
+    /// Ctrl-C.
+    Interrupted,
+    /// `--timeout` has passed.
+    TimedOut(Duration),
+}
+
+/// Where a service is served from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    name: String,
+    release: Option<String>,
+}
+
+/// The instances of `service` that get requests.
+pub(super) fn places(status: &Status, service: &str) -> Vec<Place> {
+    let instances = status.services.iter().filter(|s| s.name == service).flat_map(|s| &s.instances);
+    instances
+        .filter(|instance| instance.traffic == Some(Traffic::Serving))
+        .map(|instance| {
+            let port = instance.name.split_once('@').map(|(_, port)| port);
+            let name = match (instance.colour, port) {
+                (Some(Colour::Blue), Some(port)) => format!("blue@{port}"),
+                (Some(Colour::Green), Some(port)) => format!("green@{port}"),
+                _ => instance.name.clone(),
+            };
+            Place { name, release: instance.release.clone() }
+        })
+        .collect()
+}
+
+/// `rolling update`, for `rolling`.
+pub(super) fn kind(rollout: &Rollout) -> String {
+    match rollout.kind.as_str() {
+        "rolling" => "rolling update".to_owned(),
+        "retire" => "end of the old colour".to_owned(),
+        kind => harmless(kind),
+    }
+}
+
+/// The instance it is about, else the service.
+pub(super) fn subject(rollout: &Rollout) -> &str {
+    rollout.instance.as_deref().unwrap_or(&rollout.service)
+}
+
+/// `rolling update of api to release v2`.
+pub(super) fn what(rollout: &Rollout) -> String {
+    let what = format!("{} of {}", kind(rollout), subject(rollout));
+    match &rollout.release {
+        Some(release) => format!("{what} to release {}", harmless(release)),
+        None => what,
+    }
+}
+
+/// The line that a followed rollout begins with.
+pub(super) fn opening(rollout: &Rollout) -> String {
+    format!("rollout {}: {}", rollout.id, what(rollout))
+}
+
+/// The step under way, else the last one.
+pub(super) fn current(rollout: &Rollout) -> Option<&Step> {
+    rollout.steps.iter().find(|step| step.took_s.is_none()).or_else(|| rollout.steps.last())
+}
+
+/// How an ended rollout ended, what that means, and what to do next.
+pub(super) fn ended(rollout: &Rollout, goal: Goal, places: &[Place], look: Look) -> String {
+    let head = format!("{}: {}", subject(rollout), kind(rollout));
+    let took = time::took(rollout.elapsed_s);
+    match (rollout.state, goal) {
+        (RolloutState::Done, Goal::Done) => {
+            let done = look.paint(look::GOOD, "done");
+            format!("{head} {done} in {took}{}\n", serving(rollout, places))
+        }
+        (RolloutState::Done, Goal::Undone) => {
+            let late = look.paint(look::BAD, "done before it could be cancelled");
+            let next = "next: bring back what was before with another rolling update or swap\n";
+            format!("{head} {late}{}\n{next}", serving(rollout, places))
+        }
+        (RolloutState::Undone, Goal::Undone) => {
+            let undone = look.paint(look::GOOD, "cancelled");
+            format!("{head} {undone} after {took}; everything is as before\n")
+        }
+        (RolloutState::Undone, Goal::Done) => {
+            let failed = look.paint(look::BAD, "failed");
+            let head = format!("{head} {failed} after {took}; everything is as before\n");
+            head + &explained(rollout, look)
+        }
+        (_, _) => {
+            let (failed, how) = if rollout.committed {
+                ("failed past its point of no return", "it is not undone")
+            } else {
+                ("failed", "it could not be undone")
+            };
+            let failed = look.paint(look::BAD, failed);
+            let head = format!("{head} {failed} after {took}; {how}\n");
+            head + &explained(rollout, look) + "      `aibkctl status` shows what runs now\n"
+        }
+    }
+}
+
+/// `, release v2 serves from blue@8000`.
+fn serving(rollout: &Rollout, places: &[Place]) -> String {
+    if rollout.instance.is_some() {
+        return String::new();
+    }
+    let first = places.first().and_then(|place| place.release.as_ref());
+    let same = places.iter().all(|place| place.release.as_ref() == first);
+    let release = rollout.release.as_ref().or(first.filter(|_| same));
+    let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
+    match (release.map(|release| harmless(release)), names.is_empty()) {
+        (Some(release), false) => {
+            format!(", release {release} serves from {}", names.join(" and "))
+        }
+        (Some(release), true) => format!(", release {release}"),
+        (None, false) => {
+            let verb = if names.len() == 1 { "serves" } else { "serve" };
+            format!(", {} {verb}", names.join(" and "))
+        }
+        (None, true) => String::new(),
+    }
+}
+
+/// Why it failed, in the daemon's words, and where more is to be seen.
+fn explained(rollout: &Rollout, look: Look) -> String {
+    let failed = rollout.steps.iter().find(|step| step.failed);
+    let told = rollout.failure.as_deref().or(failed.and_then(|step| step.note.as_deref()));
+    let mut text = String::new();
+    if let Some(told) = told {
+        let body = hanging("  ", told, look.width);
+        text = format!("\n{}\n", on_one_screen(&body));
+    }
+    let _ = writeln!(text, "next: `aibkctl rollouts {}` shows every step", rollout.id);
+    let instance = failed.map(|step| step.on.as_str()).or(rollout.instance.as_deref());
+    if let Some(instance) = instance.filter(|on| on.parse::<InstanceId>().is_ok()) {
+        let _ = writeln!(text, "      `aibkctl logs {instance}` shows what it wrote");
+    }
+    text
+}
+
+/// The beginning says what happened, the end has the last log lines: the middle gives way.
+fn on_one_screen(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() <= FAILURE_LINES {
+        return text.to_owned();
+    }
+    let tail = FAILURE_LINES - FAILURE_HEAD - 1;
+    let left_out = lines.len() - FAILURE_HEAD - tail;
+    let head = lines.iter().take(FAILURE_HEAD).copied();
+    let middle = format!("  ({left_out} lines left out)");
+    let tail = lines.iter().skip(FAILURE_HEAD + left_out).copied();
+    let mut text = head.chain([middle.as_str()]).chain(tail).collect::<Vec<_>>().join("\n");
+    text.push('\n');
+    text
+}
+
+/// That a rollout goes on without its watcher, and how to join or cancel it.
+pub(super) fn left(rollout: &Rollout, parting: Parting, look: Look) -> String {
+    let why = match parting {
+        Parting::TimedOut(limit) => {
+            format!("stopped waiting after {}: ", time::took(limit.as_secs_f64()))
+        }
+        Parting::Interrupted | Parting::Ended => String::new(),
+    };
+    let at = current(rollout)
+        .map(|step| format!(", at step {} {}", harmless(&step.name), harmless(&step.on)))
+        .unwrap_or_default();
+    let id = rollout.id;
+    let head = format!("{why}rollout {id} ({}) goes on{at}", what(rollout));
+    let mut text = hanging("", &head, look.width);
+    let _ = writeln!(text, "  join it:    aibkctl wait {id}");
+    if rollout.committed {
+        text.push_str("  it is past its point of no return and can no longer be cancelled\n");
+    } else {
+        let _ = writeln!(text, "  cancel it:  aibkctl cancel {id}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! What only the host can tell about a configuration: users, directories, programs, files.
+//!
+//! Kept apart from reading, which is pure: a configuration may be checked on another machine.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{Group, User};
+
+use super::{Config, Kind, Service, load_env_file};
+
+/// Something of the host that does not fit the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about: `services.api.venv`.
+    pub about: String,
+    /// What is not as it should be, and what to do next.
+    pub what: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It works, but maybe not as meant.
+    Warning,
+    /// A start would fail.
+    Error,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{word}: {}: {}", self.about, self.what)
+    }
+}
+
+/// Looks at everything that `config` names on this host. Starts nothing, changes nothing.
+#[must_use]
+pub fn check_host(config: &Config) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    let group = config.control.group.iter().chain(config.control.grants.keys());
+    for group in group.filter(|group| !group_exists(group)) {
+        let next = format!("only root is heard until it does (groupadd --system {group})");
+        let what = format!("group {group} does not exist; {next}");
+        findings.add(Severity::Warning, "control", what);
+    }
+    if let Some(nginx) = &config.nginx {
+        if find_program(&nginx.binary).is_none() {
+            let what = format!("{} was not found; install nginx", nginx.binary.display());
+            findings.add(Severity::Error, "nginx.binary", what);
+        }
+        findings.require_file("nginx.config", &nginx.config);
+        if let Some(directory) = nginx.file.parent().filter(|parent| !parent.is_dir()) {
+            let what = format!("{} is not a directory; create it", directory.display());
+            findings.add(Severity::Error, "nginx.file", what);
+        }
+    }
+    findings.list.dedup();
+    findings.list.into_iter().chain(config.services.values().flat_map(check_service)).collect()
+}
+
+/// The part of [`check_host`] about one service: what the start of an instance needs.
+#[must_use]
+pub fn check_service(service: &Service) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    let about = |key: &str| format!("services.{}.{key}", service.name);
+    if let Some(user) = service.user.as_ref().filter(|user| !user_exists(user)) {
+        let what = format!("user {user} does not exist; create it (useradd --system {user})");
+        findings.add(Severity::Error, &about("user"), what);
+    }
+    if let Some(group) = service.group.as_ref().filter(|group| !group_exists(group)) {
+        let what = format!("group {group} does not exist; create it (groupadd --system {group})");
+        findings.add(Severity::Error, &about("group"), what);
+    }
+    if !service.directory.is_dir() {
+        let what =
+            format!("{} is not a directory; put the code there", service.directory.display());
+        findings.add(Severity::Error, &about("directory"), what);
+    } else if let Kind::Asgi(asgi) = &service.kind {
+        check_venv(&mut findings, &about("venv"), &service.directory.join(&asgi.venv));
+    }
+    if let Some(Err(error)) = service.env_file.as_deref().map(load_env_file) {
+        findings.add(Severity::Error, &about("env_file"), error.to_string());
+    }
+    findings.list
+}
+
+fn check_venv(findings: &mut Findings, about: &str, venv: &Path) {
+    let shown = venv.display();
+    if !venv.join("bin/python").is_file() {
+        let what = format!("{shown} has no bin/python; create it (python3 -m venv {shown})");
+        findings.add(Severity::Error, about, what);
+    } else if !venv.join("bin/uvicorn").is_file() {
+        let what = format!("{shown} has no uvicorn; install it ({shown}/bin/pip install uvicorn)");
+        findings.add(Severity::Error, about, what);
+    }
+}
+
+/// Finds `program`: as it is when it contains a `/`, else in `PATH` and then in `/usr/sbin`,
+/// where nginx is and where `PATH` of a user often does not lead.
+#[must_use]
+pub fn find_program(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return is_executable(program).then(|| program.to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|directory| directory.join(program))
+        .find(|candidate| is_executable(candidate))
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// A name service that cannot answer says nothing against the name.
+fn user_exists(name: &str) -> bool {
+    !matches!(User::from_name(name), Ok(None))
+}
+
+fn group_exists(name: &str) -> bool {
+    !matches!(Group::from_name(name), Ok(None))
+}
+
+#[derive(Default)]
+struct Findings {
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn add(&mut self, severity: Severity, about: &str, what: String) {
+        self.list.push(Finding { severity, about: about.to_owned(), what });
+    }
+
+    fn require_file(&mut self, about: &str, path: &Path) {
+        if !path.is_file() {
+            let what = format!("{} is not a file; create it, or correct the path", path.display());
+            self.add(Severity::Error, about, what);
+        }
+    }
+}

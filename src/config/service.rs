@@ -1,0 +1,251 @@
+//! One entry of `services`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Drain, Kind, Nginx, NginxMode, OnDeadline, Probe, Ready, Restart, RolloutPolicy, Secret,
+    Service, Slots, Standby, Stop, StopSignal, asgi,
+    claims::Claims,
+    mistake::Wrong,
+    scalar::{self, some_time},
+    section::Section,
+    tree::{Node, Value},
+    upstream,
+};
+use crate::ident::{Port, ServiceName};
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Reads one service, knowing what stands around it.
+pub(super) struct Reader<'r> {
+    /// Its name, if that is a name.
+    pub(super) name: Option<&'r ServiceName>,
+    /// The proxy, if there is one.
+    pub(super) nginx: Option<&'r Nginx>,
+    /// What the services before it have taken.
+    pub(super) claims: &'r Claims,
+}
+
+impl Reader<'_> {
+    /// The service; `None` when something is wrong that has no default.
+    pub(super) fn service(&self, s: &mut Section<'_>) -> Option<Service> {
+        self.refuse_reserved_name(s);
+        let is_asgi = which(s);
+        let ports = self.ports(s);
+        let has_port = !ports.is_empty();
+        let kind = if is_asgi { asgi::asgi(s).map(Kind::Asgi) } else { command(s, has_port) };
+        if is_asgi && !s.has("slots") {
+            s.missing("slots");
+        }
+        let directory = s.require("directory", scalar::path);
+        let directory = directory.and_then(|_| s.path_at("directory"));
+        let env_file = s.get("env_file", scalar::path);
+        let ready = s.section("ready", |s| ready(s, is_asgi, has_port));
+        let (drain, drain_is_sound) = s.section("drain", |s| (drain(s), s.sound()));
+        let least_stop = (is_asgi && drain_is_sound).then(|| drain.graceful());
+        let service = Service {
+            name: self.name?.clone(),
+            env_file: env_file.zip(directory.as_ref()).map(|(file, base)| base.join(file)),
+            user: s.get("user", scalar::account),
+            group: s.get("group", scalar::account),
+            env: env(s),
+            stop: s.section("stop", |s| stop(s, &drain, least_stop)),
+            restart: s.section("restart", restart),
+            rollout: s.section("rollout", rollout),
+            clears: vec![],
+            upstream: upstream::upstream(s, self, is_asgi, has_port),
+            // What is missing was noted, so these defaults reach nobody.
+            kind: kind.unwrap_or_else(|| Kind::Command(Vec::new())),
+            directory: directory.unwrap_or_default(),
+            slots: slots(&ports),
+            ready,
+            drain,
+        };
+        Some(service)
+    }
+
+    /// The owner's name in the messages about claims.
+    pub(super) fn owner(&self) -> &str {
+        self.name.map_or("another service", ServiceName::as_str)
+    }
+
+    fn refuse_reserved_name(&self, s: &Section<'_>) {
+        let managed = self.nginx.is_some_and(|nginx| nginx.mode == NginxMode::Managed);
+        if managed && self.name.is_some_and(|name| name.as_str() == "nginx") {
+            let wrong = Wrong::new("this is the name of the managed nginx");
+            s.complain_here(wrong.instead("choose another name"));
+        }
+    }
+
+    fn ports(&self, s: &mut Section<'_>) -> Vec<Port> {
+        let ports = s.list("slots", scalar::port).unwrap_or_default();
+        if s.sound() && s.has("slots") && !(1..=2).contains(&ports.len()) {
+            let wrong = Wrong::new(format!("has {} ports", ports.len()));
+            s.complain("slots", wrong.instead("give one, or two for start-before-stop"));
+        }
+        for (at, port) in &ports {
+            if let Err(wrong) = self.claims.claim(format!("port {port}"), self.owner(), *at) {
+                s.complain_at(*at, "slots", wrong);
+            }
+        }
+        ports.into_iter().map(|(_, port)| port).collect()
+    }
+}
+
+fn slots(ports: &[Port]) -> Slots {
+    match *ports {
+        [] => Slots::Sole,
+        [port] => Slots::One(port),
+        [blue, green, ..] => Slots::Two { blue, green },
+    }
+}
+
+/// Whether it is an `app`; exactly one of `app` and `command` must be there.
+fn which(s: &mut Section<'_>) -> bool {
+    match (s.has("app"), s.has("command")) {
+        (true, true) => {
+            let wrong = Wrong::new("has both `app` and `command`");
+            s.complain_here(wrong.instead("keep `app` for uvicorn, `command` for anything else"));
+            true
+        }
+        (false, false) => {
+            let wrong = Wrong::new("has neither `app` nor `command`");
+            s.complain_here(wrong.instead("write for example `app: app.main:app`"));
+            // Read on as whatever it resembles, so that no further mistake is made up.
+            s.has("slots")
+        }
+        (is_asgi, _) => is_asgi,
+    }
+}
+
+fn command(s: &mut Section<'_>, has_port: bool) -> Option<Kind> {
+    s.refuse(asgi::KEYS, "only a service with `app` has this");
+    let argv = s.list("command", scalar::text)?;
+    if argv.is_empty() && s.sound() {
+        s.complain("command", Wrong::new("is empty").instead("write [program, argument]"));
+    }
+    for (at, argument) in &argv {
+        if argument.contains("{port}") && !has_port {
+            let wrong = Wrong::new("`{port}` has no port to stand for");
+            s.complain_at(*at, "command", wrong.instead("give the service `slots`"));
+        }
+    }
+    Some(Kind::Command(argv.into_iter().map(|(_, argument)| argument).collect()))
+}
+
+fn env(s: &mut Section<'_>) -> BTreeMap<String, Secret> {
+    let mut env = BTreeMap::new();
+    for (key, node) in s.entries("env") {
+        let name = format!("env.{}", key.name);
+        if !is_variable(&key.name) {
+            let wrong = Wrong::new("is not the name of a variable");
+            s.complain_at(key.at, &name, wrong.instead("use letters, digits and `_`"));
+        } else if key.name.starts_with("AIBK_") {
+            let wrong = Wrong::new("names that begin with AIBK_ are set by aibk");
+            s.complain_at(key.at, &name, wrong.instead("choose another name"));
+        }
+        match s.literal(node) {
+            Some(value) if value.contains('\0') => {
+                s.complain_at(node.at, &name, Wrong::new("contains a zero byte"));
+            }
+            Some(value) => drop(env.insert(key.name.clone(), Secret::new(value))),
+            None => s.complain_at(node.at, &name, no_text(node)),
+        }
+    }
+    env
+}
+
+fn no_text(node: &Node) -> Wrong {
+    let wrong = Wrong::new(format!("expected text, found {}", node.kind()));
+    if node.value == Value::Null { wrong.instead("write \"\" for an empty value") } else { wrong }
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn ready(s: &mut Section<'_>, is_asgi: bool, has_port: bool) -> Ready {
+    let path = s.get("path", scalar::request_path);
+    let after = s.get("alive", scalar::duration);
+    if s.has("path") && !has_port && !is_asgi {
+        let wrong = Wrong::new("there is no port to ask");
+        s.complain("path", wrong.instead("give the service `slots`, or use `alive: 1s`"));
+    }
+    let asks = is_asgi && !s.has("alive") || s.has("path");
+    if !asks {
+        s.refuse(&["interval", "timeout", "successes", "failures"], "`alive` asks nothing");
+    } else if s.has("alive") {
+        let wrong = Wrong::new("`path` and `alive` exclude each other");
+        s.complain("alive", wrong.instead("keep one"));
+    }
+    Ready {
+        probe: if asks {
+            Probe::Http { path: path.unwrap_or_else(|| "/health".to_owned()) }
+        } else {
+            Probe::Alive { after: after.unwrap_or(seconds(1)) }
+        },
+        interval: s.or("interval", seconds(5), some_time),
+        timeout: s.or("timeout", seconds(2), some_time),
+        successes: s.or("successes", 2, scalar::whole(1..=100)),
+        failures: s.or("failures", 3, scalar::whole(1..=100)),
+        deadline: deadline_after(s, after),
+    }
+}
+
+fn deadline_after(s: &mut Section<'_>, alive: Option<Duration>) -> Duration {
+    let deadline = s.or("deadline", seconds(30).max(alive.unwrap_or_default() * 2), some_time);
+    if alive.is_some_and(|alive| alive > deadline) && s.sound() {
+        s.complain("deadline", Wrong::new("is shorter than `alive`").instead("make it longer"));
+    }
+    deadline
+}
+
+fn drain(s: &mut Section<'_>) -> Drain {
+    let words = &[("stop", OnDeadline::Stop), ("keep", OnDeadline::Keep)];
+    Drain {
+        deadline: s.or("deadline", seconds(30), scalar::duration),
+        on_deadline: s.or("on_deadline", OnDeadline::Stop, scalar::one_of(words)),
+    }
+}
+
+fn stop(s: &mut Section<'_>, drain: &Drain, least: Option<Duration>) -> Stop {
+    let usual = drain.deadline + seconds(15);
+    let deadline = s.or("deadline", usual, some_time);
+    if let Some(own) = least.filter(|least| s.sound() && deadline <= *least) {
+        let own = own.as_secs();
+        let wrong = Wrong::new(format!(
+            "is not longer than the {own}s that uvicorn gives open requests \
+             (`drain.deadline` and 2s), so they would be killed"
+        ));
+        s.complain("deadline", wrong.instead(format!("write {}s", usual.as_secs())));
+    }
+    Stop { signal: StopSignal::Term, deadline }
+}
+
+fn restart(s: &mut Section<'_>) -> Restart {
+    let delay = s.or("delay", Duration::from_millis(500), some_time);
+    let cap = s.or("cap", seconds(30).max(delay), some_time);
+    if s.sound() && cap < delay {
+        s.complain("cap", Wrong::new("is shorter than `delay`").instead("make it longer"));
+    }
+    Restart {
+        delay,
+        cap,
+        factor: s.or("factor", 2.0, scalar::factor),
+        stable: s.or("stable", seconds(30), some_time),
+        limit: s.or("limit", 5, scalar::whole(1..=1000)),
+    }
+}
+
+fn rollout(s: &mut Section<'_>) -> RolloutPolicy {
+    let words =
+        &[("stopped", Standby::Stopped), ("hot", Standby::Hot), ("shared", Standby::Shared)];
+    RolloutPolicy {
+        watch: s.or("watch", seconds(10), scalar::duration),
+        keep_old: s.or("keep_old", seconds(600), scalar::duration),
+        standby: s.or("standby", Standby::Stopped, scalar::one_of(words)),
+    }
+}

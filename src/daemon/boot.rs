@@ -1,0 +1,206 @@
+//! How a daemon comes up: store, nginx, instances, engine; then every service as it is meant to be.
+
+use std::{
+    collections::BTreeMap,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Daemon, DaemonError, managed_nginx};
+use crate::{
+    config::{Config, NginxMode, Service},
+    ident::{InstanceId, ServiceName, Slot},
+    instance::{Ground, Instance, Phase},
+    nginx::{Members, Nginx, Proxied, Role, Site},
+    process::Launcher,
+    release::Release,
+    rollout::{
+        Crew, Engine, EngineError,
+        draft::Request,
+        record::{Kind, Loss, Outcome},
+    },
+    store::{self, SlotRow, Store},
+};
+
+/// How long a managed nginx may take to answer before services are started without it.
+const NGINX_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Opens everything and takes over what runs already. Nothing new is started yet.
+pub(super) async fn assemble(config: Config, path: &Path) -> Result<Daemon, DaemonError> {
+    let began = Instant::now();
+    for (dir, mode) in
+        [(&config.runtime_dir, 0o755), (&config.state_dir, 0o700), (&config.log_dir, 0o750)]
+    {
+        make_dir(dir, mode)?;
+    }
+    let store = Store::open(&config.state_dir)?;
+    let launcher = Launcher::new(&config.runtime_dir)?;
+    let rows = store.slots().await?;
+    let ground = Ground { launcher, store: store.clone() };
+    let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
+    if let Some(nginx) = &nginx {
+        nginx.check().await?;
+        write_first_file(nginx, &config).await?;
+    }
+    let managed_nginx = match (&config.nginx, &nginx) {
+        (Some(settings), Some(nginx)) if settings.mode == NginxMode::Managed => {
+            Some(begin_nginx(settings, nginx, &config, &ground, &rows)?)
+        }
+        _ => None,
+    };
+    let mut crews = BTreeMap::new();
+    for service in config.services.values() {
+        let crew = muster(service, &config, nginx.as_ref(), &ground, &rows)?;
+        crews.insert(service.name.clone(), crew);
+    }
+    let engine = Engine::new(store.clone(), crews);
+    let config_path = path.display().to_string();
+    Ok(Daemon { config, config_path, began, store, engine, nginx, managed_nginx })
+}
+
+impl Daemon {
+    /// Brings every service to where it is meant to be: rollouts that an earlier daemon left go on,
+    /// the other services boot. Returns when each is ready or was reported as failed.
+    pub(super) async fn bring_up(self: Arc<Self>) -> Result<(), DaemonError> {
+        if let Some(nginx) = &self.managed_nginx
+            && let Err(e) = start_nginx(nginx).await
+        {
+            self.record("nginx.failed", e.to_string());
+        }
+        self.engine.resume().await?;
+        let mut boots = tokio::task::JoinSet::new();
+        for name in self.engine.crews().keys() {
+            boots.spawn(Arc::clone(&self).boot(name.clone()));
+        }
+        while boots.join_next().await.is_some() {}
+        self.engine.resume_retirements().await?;
+        self.record("daemon.up", format!("aibkd {} is up", env!("CARGO_PKG_VERSION")));
+        Ok(())
+    }
+
+    async fn boot(self: Arc<Self>, name: ServiceName) {
+        let began = match self.begin_boot(&name).await {
+            Ok(rollout) => rollout,
+            Err(EngineError::Busy(_)) => self.engine.under_way(&name),
+            Err(e) => {
+                self.record("service.failed", format!("{name} cannot be brought up: {e}"));
+                return;
+            }
+        };
+        let Some(watch) = began.and_then(|rollout| self.engine.watch(rollout.id)) else { return };
+        let ended = { watch }.wait_for(|r| r.outcome().is_some()).await.map(|r| r.clone());
+        if let Ok(rollout) = ended
+            && rollout.outcome() != Some(Outcome::Done)
+        {
+            let why = rollout.failure.unwrap_or_default();
+            self.record("service.failed", format!("{name} is not as it should be: {why}"));
+        }
+    }
+
+    async fn begin_boot(
+        &self,
+        name: &ServiceName,
+    ) -> Result<Option<crate::rollout::record::Rollout>, EngineError> {
+        let crew = self.engine.crew(name)?;
+        let request = match Release::resolve(&crew.service) {
+            Ok(current) => {
+                Request { kind: Kind::Boot, slot: None, named: None, current, loss: Loss::Never }
+            }
+            Err(e) => return Err(EngineError::NoRelease(e.to_string())),
+        };
+        self.engine.begin_if_needed(name, request, "aibkd".to_owned()).await
+    }
+
+    pub(super) fn record(&self, kind: &str, message: String) {
+        self.store.record(store::Event {
+            kind: kind.to_owned(),
+            message,
+            ..store::Event::default()
+        });
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|source| DaemonError::Directory { path: path.to_owned(), source })
+}
+
+/// How nginx reaches each service that is behind it.
+fn site(config: &Config) -> Site {
+    let behind = config.services.values().filter_map(|service| {
+        let options = service.upstream.clone()?;
+        Some((service.name.clone(), Proxied { options, host: service.host() }))
+    });
+    behind.collect()
+}
+
+/// nginx's configuration names our upstreams, so the file must be there before nginx is; what it
+/// says already stays.
+async fn write_first_file(nginx: &Nginx, config: &Config) -> Result<(), DaemonError> {
+    let written = nginx.on_disk()?.unwrap_or_default();
+    for service in config.services.values().filter(|service| service.upstream.is_some()) {
+        if let Some(port) = service.slots.all().first().and_then(|slot| slot.port())
+            && !written.upstreams.contains_key(&service.name)
+        {
+            nginx.write(&service.name, &Members::from([(port, Role::Serving)])).await?;
+        }
+    }
+    Ok(())
+}
+
+fn begin_nginx(
+    settings: &crate::config::Nginx,
+    nginx: &Nginx,
+    config: &Config,
+    ground: &Ground,
+    rows: &[SlotRow],
+) -> Result<Instance, DaemonError> {
+    let name = ServiceName::managed_nginx();
+    let service = Arc::new(managed_nginx::service(name.clone(), nginx, settings));
+    begin(managed_nginx::id(name), &service, config, ground, rows)
+}
+
+async fn start_nginx(nginx: &Instance) -> Result<(), DaemonError> {
+    let view = nginx.view();
+    if !view.phase.is_up() {
+        let release = view.release.unwrap_or_else(|| Release::unversioned(Path::new("/")));
+        nginx.start(release, None).await?;
+    }
+    nginx.until(NGINX_PATIENCE, |view| view.phase == Phase::Ready).await?;
+    Ok(())
+}
+
+fn muster(
+    service: &Service,
+    config: &Config,
+    nginx: Option<&Arc<Nginx>>,
+    ground: &Ground,
+    rows: &[SlotRow],
+) -> Result<Crew, DaemonError> {
+    let service = Arc::new(service.clone());
+    let mut instances: BTreeMap<Slot, Instance> = BTreeMap::new();
+    for slot in service.slots.all() {
+        let id = InstanceId::new(service.name.clone(), slot);
+        instances.insert(slot, begin(id, &service, config, ground, rows)?);
+    }
+    let nginx = nginx.filter(|_| service.upstream.is_some()).cloned();
+    Ok(Crew { service, instances, nginx })
+}
+
+fn begin(
+    id: InstanceId,
+    service: &Arc<Service>,
+    config: &Config,
+    ground: &Ground,
+    rows: &[SlotRow],
+) -> Result<Instance, DaemonError> {
+    let row = rows.iter().find(|row| row.instance == id).cloned();
+    let dirs = (config.runtime_dir.as_path(), config.log_dir.as_path());
+    Ok(Instance::begin(id, Arc::clone(service), row, ground.clone(), dirs)?)
+}

@@ -1,0 +1,59 @@
+//! The private nginx of `nginx.mode: managed`, as a service like any other.
+
+use std::time::Duration;
+
+use crate::{
+    config::{
+        self, Drain, Kind, OnDeadline, Probe, Ready, Restart, RolloutPolicy, Service, Slots,
+        Standby, Stop, StopSignal,
+    },
+    ident::{InstanceId, ServiceName, Slot},
+    nginx::{Nginx, PROOF_PATH},
+};
+
+/// nginx as a service: one slot, ready when its proof socket answers.
+pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) -> Service {
+    let probe = Probe::Unix { socket: config.proof_socket.clone(), path: PROOF_PATH.to_owned() };
+    // Paths come from the configuration, which is UTF-8.
+    let argv = nginx.command().iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    Service {
+        name,
+        kind: Kind::Command(argv),
+        slots: Slots::Sole,
+        directory: config.prefix.clone().unwrap_or_else(|| "/".into()),
+        user: None,
+        group: None,
+        env: Default::default(),
+        env_file: None,
+        ready: Ready {
+            probe,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(2),
+            successes: 1,
+            failures: 3,
+            deadline: Duration::from_secs(20),
+        },
+        // SIGTERM would make nginx cut what it serves; SIGQUIT lets it finish (nginx(8)).
+        stop: Stop { signal: StopSignal::Quit, deadline: Duration::from_secs(30) },
+        restart: Restart {
+            delay: Duration::from_millis(200),
+            factor: 2.0,
+            cap: Duration::from_secs(10),
+            stable: Duration::from_secs(30),
+            limit: 10,
+        },
+        drain: Drain { deadline: Duration::from_secs(10), on_deadline: OnDeadline::Stop },
+        rollout: RolloutPolicy {
+            watch: Duration::ZERO,
+            keep_old: Duration::ZERO,
+            standby: Standby::Stopped,
+        },
+        clears: vec![config.proof_socket.clone()],
+        upstream: None,
+    }
+}
+
+/// The instance that nginx is.
+pub(super) const fn id(name: ServiceName) -> InstanceId {
+    InstanceId::new(name, Slot::Sole)
+}

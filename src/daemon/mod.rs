@@ -1,0 +1,63 @@
+//! The house, assembled: what `aibkd` is made of, in the order in which it comes up and goes down.
+
+mod boot;
+mod error;
+mod managed_nginx;
+mod operations;
+mod shutdown;
+mod status;
+mod systemd;
+mod views;
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+pub use error::DaemonError;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{Limits, Server, operations::Operations},
+    config::Config,
+    instance::Instance,
+    nginx::Nginx,
+    rollout::Engine,
+    store::Store,
+};
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    config: Config,
+    config_path: String,
+    began: Instant,
+    store: Store,
+    engine: Engine,
+    nginx: Option<Arc<Nginx>>,
+    /// The instance that nginx itself is, where aibk runs it.
+    managed_nginx: Option<Instance>,
+}
+
+/// Runs a daemon by the configuration at `path`, until it is told to stop.
+///
+/// # Errors
+/// Whatever keeps it from coming up. Once it is up, it ends only on SIGTERM or SIGINT.
+pub async fn run(path: &Path) -> Result<(), DaemonError> {
+    let config = Config::load(path)?;
+    let daemon = Arc::new(boot::assemble(config, path).await?);
+    let signals = shutdown::Signals::listen()?;
+    let operations: Arc<dyn Operations> = daemon.clone();
+    let server = Server::bind(&daemon.config.control, operations, Limits::default())?;
+    let closing = CancellationToken::new();
+    let serving = tokio::spawn(server.run(closing.clone()));
+    let systemd = systemd::Link::begin(&daemon);
+    systemd.tell_progress();
+    let booted = tokio::spawn(Arc::clone(&daemon).bring_up());
+    let asked = signals.wait_for(booted, &systemd).await;
+    systemd.stopping();
+    daemon.record("daemon.stopping", format!("aibkd stops: {asked}"));
+    daemon.stop_everything().await;
+    closing.cancel();
+    // It ends by its own deadlines; a panic in it was told where it happened.
+    let _ = serving.await;
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! How a daemon ends: on purpose only, and in order.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
+
+use super::{Daemon, DaemonError, systemd};
+use crate::instance::{Instance, Phase};
+
+/// What an instance's stop may take longer than its own deadline.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// The signals a daemon listens for.
+pub(super) struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> Result<Self, DaemonError> {
+        let listen = |kind| signal(kind).map_err(DaemonError::Signals);
+        Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
+    }
+
+    /// Waits for a signal to stop; tells systemd when everything is up.
+    pub(super) async fn wait_for(
+        mut self,
+        booted: JoinHandle<Result<(), DaemonError>>,
+        systemd: &systemd::Link,
+    ) -> &'static str {
+        let up = async {
+            match booted.await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => tracing::error!("not everything came up: {e}"),
+                Err(e) => tracing::error!("coming up was cut short: {e}"),
+            }
+            systemd.ready();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = up => "never",
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+impl Daemon {
+    /// Stops nginx where it is ours (it finishes what it serves), then every instance. They stay
+    /// meant to run: the next daemon starts them again.
+    pub(super) async fn stop_everything(self: &Arc<Self>) {
+        if let Some(nginx) = &self.managed_nginx {
+            halt(nginx.clone(), Duration::from_secs(30)).await;
+        }
+        let mut halts = tokio::task::JoinSet::new();
+        for crew in self.engine.crews().values() {
+            for instance in crew.instances.values() {
+                halts.spawn(halt(instance.clone(), crew.service.stop.deadline));
+            }
+        }
+        while halts.join_next().await.is_some() {}
+    }
+}
+
+async fn halt(instance: Instance, deadline: Duration) {
+    let down = |phase| matches!(phase, Phase::Stopped | Phase::Failed);
+    let stopped = async {
+        instance.halt().await?;
+        instance.until(deadline + SLACK, |view| down(view.phase)).await
+    };
+    if let Err(e) = stopped.await {
+        tracing::error!("{e}");
+    }
+}

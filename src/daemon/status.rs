@@ -1,0 +1,98 @@
+//! `status`: everything, observed now.
+
+use super::{Daemon, views};
+use crate::{
+    api::types::{DaemonStatus, NginxFile, NginxStatus, ServiceStatus, Status},
+    nginx::{Edited, Observed},
+    rollout::Crew,
+};
+
+impl Daemon {
+    /// The whole state. Waits for nothing but nginx's own answer, which has a deadline (`C1`).
+    pub(super) async fn look(&self) -> Status {
+        let observed = self.ask_nginx().await;
+        let served = observed.as_ref().and_then(|o| o.as_ref().ok()).map(|o| &o.served);
+        let mut services: Vec<ServiceStatus> =
+            self.engine.crews().values().map(|crew| self.service(crew, served)).collect();
+        if let Some(nginx) = &self.managed_nginx {
+            services.push(ServiceStatus {
+                name: nginx.id().service.to_string(),
+                instances: vec![views::instance(&nginx.view(), crate::config::Slots::Sole, None)],
+                rollout: None,
+            });
+        }
+        Status {
+            daemon: DaemonStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                uptime_s: self.began.elapsed().as_secs_f64(),
+                config: self.config_path.clone(),
+            },
+            nginx: observed.map(|observed| self.nginx_status(observed)),
+            services,
+        }
+    }
+
+    /// The owned file, and what nginx answers.
+    pub(super) async fn nginx_file(&self) -> Option<NginxFile> {
+        let settings = self.config.nginx.as_ref()?;
+        let status = self.nginx_status(self.ask_nginx().await?);
+        let text = tokio::fs::read_to_string(&settings.file).await.ok();
+        Some(NginxFile { path: settings.file.display().to_string(), text, status })
+    }
+
+    async fn ask_nginx(&self) -> Option<Result<Observed, String>> {
+        let nginx = self.nginx.as_ref()?;
+        Some(nginx.observe().await.map_err(|e| e.to_string()))
+    }
+
+    fn service(&self, crew: &Crew, served: Option<&Edited>) -> ServiceStatus {
+        let name = &crew.service.name;
+        let members = served.and_then(|served| served.upstreams.get(name));
+        ServiceStatus {
+            name: name.to_string(),
+            instances: crew
+                .instances
+                .values()
+                .map(|instance| views::instance(&instance.view(), crew.service.slots, members))
+                .collect(),
+            rollout: self.engine.under_way(name).map(|r| views::rollout(&r, views::now())),
+        }
+    }
+
+    fn nginx_status(&self, observed: Result<Observed, String>) -> NginxStatus {
+        match observed {
+            Ok(observed) => NginxStatus {
+                answers: true,
+                edition: Some(observed.served.edition.0),
+                master: Some(observed.master),
+                workers: observed.workers.len(),
+                leaving: observed.leaving.len(),
+                problem: self.difference(&observed.served),
+            },
+            Err(problem) => NginxStatus {
+                answers: false,
+                edition: None,
+                master: None,
+                workers: 0,
+                leaving: 0,
+                problem: Some(problem),
+            },
+        }
+    }
+
+    /// `S3`: what nginx serves is the truth; a file that says otherwise is told.
+    fn difference(&self, served: &Edited) -> Option<String> {
+        let on_disk = match self.nginx.as_ref()?.on_disk() {
+            Ok(Some(on_disk)) => on_disk,
+            Ok(None) => return Some("its file is gone; the next publish writes it".to_owned()),
+            Err(e) => return Some(e.to_string()),
+        };
+        (on_disk != *served).then(|| {
+            format!(
+                "the file is edition {}, but nginx serves edition {}",
+                on_disk.edition.0, served.edition.0
+            )
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! From what the rooms know to what the control socket says. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    api::types,
+    config::Slots,
+    ident::{Port, Slot},
+    instance::{Phase, View},
+    nginx::{Members, Role},
+    process::Line,
+    rollout::record::{Course, Outcome, Rollout, Taken},
+};
+
+/// A rollout as clients see it, at `now` (microseconds since the epoch).
+pub(super) fn rollout(rollout: &Rollout, now: i64) -> types::Rollout {
+    let instance =
+        rollout.slot.map(|slot| crate::ident::InstanceId::new(rollout.service.clone(), slot));
+    types::Rollout {
+        id: rollout.id.0,
+        kind: rollout.kind.word().to_owned(),
+        service: rollout.service.to_string(),
+        instance: instance.map(|id| id.to_string()),
+        release: rollout.release.as_ref().map(|release| release.id.to_string()),
+        by: rollout.by.clone(),
+        state: state(rollout.course),
+        begun: moment(rollout.begun),
+        elapsed_s: seconds_between(rollout.begun, rollout.ended.unwrap_or(now)),
+        steps: rollout.steps.iter().map(|taken| step(taken, rollout)).collect(),
+        failure: rollout.failure.clone(),
+        committed: rollout.committed,
+        revision: rollout.revision,
+    }
+}
+
+const fn state(course: Course) -> types::RolloutState {
+    match course {
+        Course::Forward => types::RolloutState::Running,
+        Course::Back => types::RolloutState::Undoing,
+        Course::Ended(Outcome::Done) => types::RolloutState::Done,
+        Course::Ended(Outcome::Undone) => types::RolloutState::Undone,
+        Course::Ended(Outcome::Stuck) => types::RolloutState::Stuck,
+    }
+}
+
+fn step(taken: &Taken, rollout: &Rollout) -> types::Step {
+    types::Step {
+        name: taken.step.word().to_owned(),
+        on: taken.step.subject(&rollout.service),
+        took_s: taken.took_ms.map(|ms| Duration::from_millis(ms).as_secs_f64()),
+        note: taken.note.clone(),
+        failed: taken.failed,
+    }
+}
+
+/// An instance as clients see it. `members` is what nginx itself answered for its service.
+pub(super) fn instance(
+    view: &View,
+    slots: Slots,
+    members: Option<&Members>,
+) -> types::InstanceStatus {
+    let up = view.identity.as_ref();
+    types::InstanceStatus {
+        name: view.id.to_string(),
+        colour: colour(slots, view.id.slot),
+        state: phase(view.phase),
+        traffic: traffic(view.id.slot.port(), members),
+        release: view.release.as_ref().map(|release| release.id.to_string()),
+        generation: view.generation.map(|generation| generation.0),
+        pid: up.map(|who| who.pid),
+        uptime_s: up.map(|who| who.uptime().as_secs_f64()),
+        restarts: view.restarts,
+        detail: detail(view),
+    }
+}
+
+fn detail(view: &View) -> Option<String> {
+    match view.phase {
+        Phase::Starting | Phase::Unready => {
+            view.complaint.clone().or_else(|| view.death.as_ref().map(|d| d.cause.to_string()))
+        }
+        Phase::Failed => view.death.as_ref().map(ToString::to_string),
+        Phase::Backoff => view.death.as_ref().map(|death| death.cause.to_string()),
+        Phase::Stopped | Phase::Ready | Phase::Stopping => None,
+    }
+}
+
+const fn phase(phase: Phase) -> types::InstanceState {
+    match phase {
+        Phase::Stopped => types::InstanceState::Stopped,
+        Phase::Starting => types::InstanceState::Starting,
+        Phase::Ready => types::InstanceState::Ready,
+        Phase::Unready => types::InstanceState::Unready,
+        Phase::Backoff => types::InstanceState::Backoff,
+        Phase::Stopping => types::InstanceState::Stopping,
+        Phase::Failed => types::InstanceState::Failed,
+    }
+}
+
+fn traffic(port: Option<Port>, members: Option<&Members>) -> Option<types::Traffic> {
+    Some(match members?.get(&port?)? {
+        Role::Serving => types::Traffic::Serving,
+        Role::Backup => types::Traffic::Backup,
+        Role::Down => types::Traffic::Down,
+    })
+}
+
+fn colour(slots: Slots, slot: Slot) -> Option<types::Colour> {
+    let Slots::Two { blue, green } = slots else { return None };
+    match slot.port()? {
+        port if port == blue => Some(types::Colour::Blue),
+        port if port == green => Some(types::Colour::Green),
+        _ => None,
+    }
+}
+
+/// A line of output as clients see it.
+pub(super) fn log_line(line: Line) -> types::LogLine {
+    types::LogLine {
+        at: moment(line.at),
+        generation: line.generation.0,
+        stream: line.stream.word().to_owned(),
+        text: line.text,
+    }
+}
+
+/// RFC 3339, of microseconds since the epoch.
+fn moment(at: i64) -> String {
+    Timestamp::from_microsecond(at).map_or_else(|_| String::from("?"), |at| at.to_string())
+}
+
+fn seconds_between(from: i64, to: i64) -> f64 {
+    let micros = u64::try_from(to.saturating_sub(from)).unwrap_or(0);
+    Duration::from_micros(micros).as_secs_f64()
+}
+
+/// Now, in microseconds since the epoch.
+pub(super) fn now() -> i64 {
+    Timestamp::now().as_microsecond()
+}

@@ -1,0 +1,234 @@
+//! The task that drives one instance: waits for what can happen, asks [`life::next`], does it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::Arc,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Command, Ground, InstanceError, Order,
+    life::{self, Action, Event, Life, Policy, State, Timer},
+    probing::Probing,
+    view::{Death, View},
+};
+use crate::{
+    config::Service,
+    ident::InstanceId,
+    process::{Capture, Exit, Tree},
+    release::Release,
+    store::SlotRow,
+};
+
+/// Everything one instance is made of.
+pub(super) struct Driver {
+    pub(super) id: InstanceId,
+    pub(super) service: Arc<Service>,
+    pub(super) ground: Ground,
+    pub(super) capture: Capture,
+    /// What is durable of the slot; `None` before its first start.
+    pub(super) row: Option<SlotRow>,
+    /// What the running generation is of.
+    pub(super) runs: Option<SlotRow>,
+    pub(super) life: Life,
+    pub(super) tree: Option<Tree>,
+    pub(super) death: Option<Death>,
+    pub(super) probing: Probing,
+    timers: BTreeMap<Timer, Instant>,
+    view: watch::Sender<View>,
+}
+
+/// What woke the driver.
+enum Woken {
+    Command(Option<Command>),
+    Died(Exit),
+    Timer(Timer),
+    Probed(Event),
+}
+
+impl Driver {
+    pub(super) fn new(
+        id: InstanceId,
+        service: Arc<Service>,
+        row: Option<SlotRow>,
+        ground: Ground,
+        capture: Capture,
+    ) -> Self {
+        let probing = Probing::new(&service, id.slot);
+        let mut driver = Self {
+            view: watch::channel(View::unknown(id.clone())).0,
+            id,
+            service,
+            ground,
+            capture,
+            runs: None,
+            row,
+            life: Life::default(),
+            tree: None,
+            death: None,
+            probing,
+            timers: BTreeMap::new(),
+        };
+        // What runs is found out by the task; until then whoever is meant to run is "starting".
+        if driver.row.as_ref().is_some_and(|row| row.wanted) {
+            driver.life.state = State::Spawning;
+        }
+        driver.publish();
+        driver.life = Life::default();
+        driver
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
+    }
+
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
+        if let Some(event) = self.find_predecessor().await {
+            self.handle(event).await;
+        }
+        if self.row.as_ref().is_some_and(|row| row.wanted) {
+            if life::running(self.life.state).is_none() && self.life.state == State::Stopped {
+                self.handle(Event::Start).await;
+            }
+        } else {
+            self.handle(Event::Stop).await;
+        }
+        loop {
+            match self.wait(&mut orders).await {
+                Woken::Command(None) => return,
+                Woken::Command(Some((order, done))) => {
+                    let taken = self.take(order).await;
+                    // Whoever asked may have gone away meanwhile; the order stands.
+                    let _ = done.send(taken);
+                }
+                Woken::Died(exit) => {
+                    if let Some(generation) = life::running(self.life.state) {
+                        self.note_exit(generation, exit).await;
+                        self.handle(Event::Died(generation)).await;
+                    }
+                }
+                Woken::Timer(timer) => {
+                    self.timers.remove(&timer);
+                    if timer == Timer::StartDeadline {
+                        self.note_not_ready().await;
+                    }
+                    self.handle(Event::Elapsed(timer)).await;
+                }
+                Woken::Probed(event) => self.handle(event).await,
+            }
+        }
+    }
+
+    async fn wait(&mut self, orders: &mut mpsc::Receiver<Command>) -> Woken {
+        let timer = self.timers.iter().min_by_key(|(_, at)| **at).map(|(t, at)| (*t, *at));
+        let tree = self.tree.as_ref();
+        let life = self.life;
+        let probing = &mut self.probing;
+        tokio::select! {
+            biased;
+            exit = async { match tree { Some(tree) => tree.exited().await, None => std::future::pending().await } } => Woken::Died(exit),
+            command = orders.recv() => Woken::Command(command),
+            timer = async { match timer { Some((timer, at)) => { sleep_until(at).await; timer } None => std::future::pending().await } } => Woken::Timer(timer),
+            event = probing.next(life.state, || tree.map(Tree::pids).unwrap_or_default()) => Woken::Probed(event),
+        }
+    }
+
+    async fn take(&mut self, order: Order) -> Result<(), InstanceError> {
+        match order {
+            Order::Start { release, rollout } => {
+                let row = SlotRow {
+                    instance: self.id.clone(),
+                    wanted: true,
+                    release: release.id.clone(),
+                    directory: release.directory.display().to_string(),
+                    rollout,
+                    generation: self.row.as_ref().map(|r| r.generation).unwrap_or_default(),
+                    identity: self.row.as_ref().and_then(|r| r.identity.clone()),
+                };
+                self.write(row).await?;
+                self.death = None;
+                self.handle(Event::Start).await;
+            }
+            Order::Stop => {
+                if let Some(row) = self.row.clone() {
+                    self.write(SlotRow { wanted: false, ..row }).await?;
+                }
+                self.handle(Event::Stop).await;
+            }
+            Order::Halt => self.handle(Event::Stop).await,
+        }
+        Ok(())
+    }
+
+    /// Lets `event` take its course, with everything that follows from it at once.
+    pub(super) async fn handle(&mut self, event: Event) {
+        let service = Arc::clone(&self.service);
+        let policy = Policy {
+            ready: &service.ready,
+            stop: &service.stop,
+            restart: &service.restart,
+            jitter: draw(),
+        };
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let before = self.life.state;
+            let (life, actions) = life::next(self.life, event, &policy);
+            self.life = life;
+            if before != life.state {
+                self.probing.state_changed(life.state);
+                self.tell(before);
+            }
+            for action in actions {
+                events.extend(self.perform(action).await);
+            }
+            self.publish();
+        }
+    }
+
+    async fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn => Some(self.spawn().await),
+            Action::Terminate => {
+                self.terminate();
+                None
+            }
+            Action::End => self.end().await,
+            Action::Arm(timer, after) => {
+                self.timers.insert(timer, Instant::now() + after);
+                None
+            }
+            Action::Disarm(timer) => {
+                self.timers.remove(&timer);
+                None
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let shown = self.runs.as_ref().or(self.row.as_ref());
+        self.view.send_replace(View {
+            id: self.id.clone(),
+            phase: self.life.state.into(),
+            wanted: self.row.as_ref().is_some_and(|row| row.wanted),
+            release: shown
+                .map(|row| Release { id: row.release.clone(), directory: (&row.directory).into() }),
+            rollout: shown.and_then(|row| row.rollout),
+            generation: shown.map(|row| row.generation),
+            identity: self.tree.as_ref().map(|tree| tree.identity().clone()),
+            restarts: self.life.restarts,
+            complaint: self.probing.complaint(),
+            death: self.death.clone(),
+        });
+    }
+}
+
+/// A number in `0.0..1.0`; spreads restarts, guards nothing.
+fn draw() -> f64 {
+    let bits = RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(bits >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}

@@ -1,0 +1,198 @@
+//! The life of an instance: a pure state machine, the task that drives it, back-off, probes.
+//!
+//! One task per slot. Orders go in through [`Instance`]; what it is goes out as a [`View`] in a
+//! `watch`, and what happened as events in the store.
+
+pub mod backoff;
+mod driver;
+mod effects;
+pub mod life;
+#[cfg(test)]
+mod life_tests;
+mod probe;
+mod probing;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use view::{Cause, Death, Phase, View};
+
+use crate::{
+    config::Service,
+    ident::{InstanceId, RolloutId},
+    process::{Capture, Launcher, ProcessError},
+    release::Release,
+    store::{SlotRow, Store, StoreError},
+};
+
+/// An order that could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// Its intent could not be made durable; nothing was done.
+    #[error("cannot write down what is meant to happen to {id}; nothing was done: {source}")]
+    Store {
+        /// Which instance.
+        id: InstanceId,
+        /// What the store said.
+        source: StoreError,
+    },
+    /// Its output cannot be captured.
+    #[error("cannot capture the output of {id}: {source}")]
+    Capture {
+        /// Which instance.
+        id: InstanceId,
+        /// What the process room said.
+        source: ProcessError,
+    },
+    /// The task that drives it is gone, because the daemon is ending.
+    #[error("{0} takes no more orders: the daemon is ending")]
+    Ending(InstanceId),
+    /// It did not get there in time.
+    #[error("{id} is still {} after {within:?}", .phase.word())]
+    TooSlow {
+        /// Which instance.
+        id: InstanceId,
+        /// What it is instead.
+        phase: Phase,
+        /// How long it was waited for.
+        within: Duration,
+    },
+}
+
+/// What an instance lives on.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// Starts and adopts its processes.
+    pub launcher: Arc<Launcher>,
+    /// Keeps its slot and its events.
+    pub store: Store,
+}
+
+/// What can be asked of a driver.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Start it afresh; from now on it is meant to run.
+    Start { release: Release, rollout: Option<RolloutId> },
+    /// Stop it; from now on it is not meant to run.
+    Stop,
+    /// Stop it, but it stays meant to run: the daemon or the host is going down.
+    Halt,
+}
+
+pub(crate) type Command = (Order, oneshot::Sender<Result<(), InstanceError>>);
+
+/// Handle of one instance. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    id: InstanceId,
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+    capture: Capture,
+}
+
+impl Instance {
+    /// Begins to drive the instance `id` of `service`: adopts what runs in its slot by `row`, ends
+    /// what must not run, and starts what is meant to.
+    ///
+    /// # Errors
+    /// [`InstanceError::Capture`] when its FIFOs or log cannot be opened.
+    pub fn begin(
+        id: InstanceId,
+        service: Arc<Service>,
+        row: Option<SlotRow>,
+        ground: Ground,
+        dirs: (&std::path::Path, &std::path::Path),
+    ) -> Result<Self, InstanceError> {
+        let capture = Capture::open(&id, dirs.0, dirs.1)
+            .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
+        let (commands, orders) = mpsc::channel(8);
+        let driver = driver::Driver::new(id.clone(), service, row, ground, capture.clone());
+        let view = driver.subscribe();
+        tokio::spawn(driver.run(orders));
+        Ok(Self { id, commands, view, capture })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> &InstanceId {
+        &self.id
+    }
+
+    /// What it is now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// What it is, and every change.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+
+    /// Its output.
+    #[must_use]
+    pub const fn output(&self) -> &Capture {
+        &self.capture
+    }
+
+    /// Starts it afresh with `release`. The intent is durable, and the process was spawned or has
+    /// failed to, when this returns; it is not ready yet.
+    ///
+    /// # Errors
+    /// When the intent could not be made durable, or the daemon is ending.
+    pub async fn start(
+        &self,
+        release: Release,
+        rollout: Option<RolloutId>,
+    ) -> Result<(), InstanceError> {
+        self.order(Order::Start { release, rollout }).await
+    }
+
+    /// Begins to stop it. The intent is durable when this returns.
+    ///
+    /// # Errors
+    /// When the intent could not be made durable, or the daemon is ending.
+    pub async fn stop(&self) -> Result<(), InstanceError> {
+        self.order(Order::Stop).await
+    }
+
+    /// Begins to stop it; the next daemon will start it again.
+    ///
+    /// # Errors
+    /// When the daemon is ending already.
+    pub async fn halt(&self) -> Result<(), InstanceError> {
+        self.order(Order::Halt).await
+    }
+
+    /// Waits until `is` holds of it, at most `within`.
+    ///
+    /// # Errors
+    /// [`InstanceError::TooSlow`] names what it is instead.
+    pub async fn until(
+        &self,
+        within: Duration,
+        is: impl Fn(&View) -> bool,
+    ) -> Result<View, InstanceError> {
+        let mut view = self.view.clone();
+        let reached = tokio::time::timeout(within, view.wait_for(|v| is(v))).await;
+        match reached {
+            Ok(Ok(view)) => Ok(view.clone()),
+            Ok(Err(_)) => Err(InstanceError::Ending(self.id.clone())),
+            Err(_) => Err(InstanceError::TooSlow {
+                id: self.id.clone(),
+                phase: self.view.borrow().phase,
+                within,
+            }),
+        }
+    }
+
+    async fn order(&self, order: Order) -> Result<(), InstanceError> {
+        let (done, answer) = oneshot::channel();
+        let ending = || InstanceError::Ending(self.id.clone());
+        self.commands.send((order, done)).await.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
+    }
+}

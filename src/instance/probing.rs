@@ -1,0 +1,125 @@
+//! When an instance is probed, and what a probe's answer means.
+
+use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    life::{self, Event, State},
+    probe::{self, Target},
+};
+use crate::{
+    config::{Kind, Probe, Ready, Service},
+    ident::Slot,
+    process,
+};
+
+/// While it starts, it is asked this often: a refused connection costs next to nothing.
+const WHILE_STARTING: Duration = Duration::from_millis(25);
+
+type Asking = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// The probes of one instance.
+pub(super) struct Probing {
+    ready: Ready,
+    target: Option<Target>,
+    slot: Slot,
+    due: Option<Instant>,
+    asking: Option<Asking>,
+    complaint: Option<String>,
+}
+
+impl Probing {
+    pub(super) fn new(service: &Service, slot: Slot) -> Self {
+        let host = match &service.kind {
+            Kind::Asgi(asgi) => asgi.host,
+            Kind::Command(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        };
+        let target = match &service.ready.probe {
+            Probe::Http { .. } => {
+                slot.port().map(|port| Target::Tcp(SocketAddr::new(host, port.get())))
+            }
+            Probe::Unix { socket, .. } => Some(Target::Unix(socket.clone())),
+            Probe::Alive { .. } => None,
+        };
+        Self {
+            ready: service.ready.clone(),
+            target,
+            slot,
+            due: None,
+            asking: None,
+            complaint: None,
+        }
+    }
+
+    /// What the last probe said against the instance.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.complaint.clone()
+    }
+
+    /// Answers that were under way are about another state, and are forgotten.
+    pub(super) fn state_changed(&mut self, state: State) {
+        self.asking = None;
+        self.due = match (state, &self.ready.probe) {
+            (State::Starting(_), Probe::Alive { after }) => Some(Instant::now() + *after),
+            (State::Starting(_), _) => Some(Instant::now()),
+            (State::Ready(_) | State::Unready(_), Probe::Http { .. } | Probe::Unix { .. }) => {
+                Some(Instant::now() + self.ready.interval)
+            }
+            _ => None,
+        };
+        if !matches!(state, State::Starting(_) | State::Unready(_)) {
+            self.complaint = None;
+        }
+    }
+
+    /// Waits for the next answer. Cancel safe: what was asked is asked on.
+    pub(super) async fn next(&mut self, state: State, tree: impl Fn() -> Vec<i32>) -> Event {
+        let (Some(generation), Some(due)) = (life::probed(state), self.due) else {
+            return std::future::pending().await;
+        };
+        if self.asking.is_none() {
+            sleep_until(due).await;
+        }
+        let answer = self.asking.get_or_insert_with(|| ask(self.target.clone(), &self.ready)).await;
+        self.asking = None;
+        self.due = Some(Instant::now() + self.pause(state));
+        let answer = match (answer, state) {
+            (Ok(()), State::Starting(_)) => self.is_ours(&tree()),
+            (answer, _) => answer,
+        };
+        self.complaint = answer.as_ref().err().cloned();
+        match answer {
+            Ok(()) => Event::ProbePassed(generation),
+            Err(_) => Event::ProbeFailed(generation),
+        }
+    }
+
+    const fn pause(&self, state: State) -> Duration {
+        match state {
+            State::Starting(_) => WHILE_STARTING,
+            _ => self.ready.interval,
+        }
+    }
+
+    /// An old process on the port can never vouch for a new generation.
+    fn is_ours(&self, tree: &[i32]) -> Result<(), String> {
+        let Some(port) = self.slot.port() else { return Ok(()) };
+        match process::listens(tree, port) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("port {port} is answered by a process that is not ours")),
+            Err(e) => Err(format!("cannot see who listens on port {port}: {e}")),
+        }
+    }
+}
+
+fn ask(target: Option<Target>, ready: &Ready) -> Asking {
+    let within = ready.timeout;
+    match (target, &ready.probe) {
+        (Some(target), Probe::Http { path } | Probe::Unix { path, .. }) => {
+            let path = path.clone();
+            Box::pin(async move { probe::http(&target, &path, within).await })
+        }
+        _ => Box::pin(std::future::ready(Ok(()))),
+    }
+}

@@ -1,0 +1,135 @@
+//! What everybody else sees of an instance: one value, replaced at each change.
+
+use crate::{
+    ident::{Generation, InstanceId, RolloutId},
+    instance::life::State,
+    process::{Exit, Identity, Line},
+    release::Release,
+};
+
+/// An instance as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// Which one.
+    pub id: InstanceId,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// It is meant to run.
+    pub wanted: bool,
+    /// Release in the slot.
+    pub release: Option<Release>,
+    /// The rollout that started it.
+    pub rollout: Option<RolloutId>,
+    /// Its last start.
+    pub generation: Option<Generation>,
+    /// Its main process, while there is one.
+    pub identity: Option<Identity>,
+    /// Restarts after deaths since it was last started on purpose.
+    pub restarts: u32,
+    /// What the last probe said against it.
+    pub complaint: Option<String>,
+    /// How it ended last.
+    pub death: Option<Death>,
+}
+
+/// States as seen from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// No process.
+    Stopped,
+    /// Not ready yet.
+    Starting,
+    /// Ready.
+    Ready,
+    /// Was ready, is not.
+    Unready,
+    /// Waits to be started again.
+    Backoff,
+    /// On its way down.
+    Stopping,
+    /// Given up.
+    Failed,
+}
+
+/// How an instance ended, or why it could not begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// Which start.
+    pub generation: Option<Generation>,
+    /// The cause.
+    pub cause: Cause,
+    /// Its last words.
+    pub last_lines: Vec<Line>,
+}
+
+/// Why an instance is not running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// Its main process ended.
+    Exited(Exit),
+    /// It was not ready in time.
+    NotReady {
+        /// What the last probe said.
+        last_probe: String,
+    },
+    /// It could not be started, or what it left behind could not be ended.
+    System(String),
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited(exit) => write!(f, "ended with {exit}"),
+            Self::NotReady { last_probe } => {
+                write!(f, "was not ready by its start deadline (last probe: {last_probe})")
+            }
+            Self::System(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::fmt::Display for Death {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.cause.fmt(f)?;
+        if !self.last_lines.is_empty() {
+            f.write_str("\nits last lines:")?;
+        }
+        self.last_lines.iter().try_for_each(|line| write!(f, "\n  {}", line.text))
+    }
+}
+
+impl From<State> for Phase {
+    fn from(state: State) -> Self {
+        match state {
+            State::Stopped => Self::Stopped,
+            State::Spawning | State::Starting(_) => Self::Starting,
+            State::Ready(_) => Self::Ready,
+            State::Unready(_) => Self::Unready,
+            State::Backoff => Self::Backoff,
+            State::Terminating(..) | State::Ending(..) => Self::Stopping,
+            State::Failed => Self::Failed,
+        }
+    }
+}
+
+impl Phase {
+    /// There is, or soon will be again, a process.
+    #[must_use]
+    pub const fn is_up(self) -> bool {
+        !matches!(self, Self::Stopped | Self::Failed)
+    }
+
+    /// The word shown to people and written into events.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Unready => "unready",
+            Self::Backoff => "backoff",
+            Self::Stopping => "stopping",
+            Self::Failed => "failed",
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What the owned file should say next: pure.
+
+use super::{
+    Edited, Edition, Members, NginxError, Site,
+    owned_file::OnDisk,
+    render::{SocketPath, render},
+};
+use crate::ident::ServiceName;
+
+/// What the file says and what nginx serves, as observed.
+#[derive(Debug)]
+pub(super) struct Now {
+    /// The file, if there is one.
+    pub(super) disk: Option<OnDisk>,
+    /// nginx's answer.
+    pub(super) served: Result<Edited, NginxError>,
+}
+
+/// The next content of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Next {
+    /// What it says.
+    pub(super) edited: Edited,
+    /// All of it.
+    pub(super) text: String,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Nothing: the file says so already, in these very bytes.
+    Keep(Next),
+    /// The file is to be replaced.
+    Replace(Next),
+}
+
+/// The file with `members` for `service`: every other service as the file has it, or as nginx
+/// serves it when the file is gone; services that are no longer configured are left out. `last`
+/// is the newest edition given out so far, which is not used again even if it came to nothing.
+///
+/// # Errors
+/// When `service` is not behind nginx, or nginx would refuse its members.
+pub(super) fn plan(
+    now: &Now,
+    last: Edition,
+    site: &Site,
+    socket: SocketPath<'_>,
+    change: (&ServiceName, &Members),
+) -> Result<Plan, NginxError> {
+    let (service, members) = change;
+    if !site.contains_key(service) {
+        return Err(NginxError::UnknownService(service.clone()));
+    }
+    let disk = now.disk.as_ref();
+    let served = now.served.as_ref().ok();
+    let base = disk.map(|disk| &disk.edited).or(served);
+    let mut upstreams = base.map(|base| base.upstreams.clone()).unwrap_or_default();
+    upstreams.retain(|service, _| site.contains_key(service));
+    upstreams.insert(service.clone(), members.clone());
+
+    let known = [disk.map(|disk| disk.edited.edition), served.map(|served| served.edition)];
+    let newest = known.into_iter().flatten().max().unwrap_or_default();
+    if let Some(disk) = disk.filter(|disk| disk.edited.edition == newest) {
+        let edited = Edited { edition: newest, upstreams: upstreams.clone() };
+        let text = render(&edited, site, socket)?;
+        if text == disk.text {
+            return Ok(Plan::Keep(Next { edited, text }));
+        }
+    }
+    let highest = newest.max(last);
+    let edited = Edited { edition: Edition(highest.0.saturating_add(1)), upstreams };
+    let text = render(&edited, site, socket)?;
+    Ok(Plan::Replace(Next { edited, text }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, time::Duration};
+
+    use super::*;
+    use crate::{
+        config::UpstreamOptions,
+        ident::Port,
+        nginx::{Proxied, Role},
+    };
+
+    fn name(text: &str) -> ServiceName {
+        text.parse().unwrap()
+    }
+
+    fn site(services: &[&str]) -> Site {
+        let proxied = |service: &str| Proxied {
+            options: UpstreamOptions {
+                name: name(service),
+                least_conn: false,
+                keepalive: 8,
+                keepalive_timeout: Duration::from_secs(2),
+                zone_kib: None,
+                max_fails: 0,
+                fail_timeout: Duration::from_secs(10),
+            },
+            host: [127, 0, 0, 1].into(),
+        };
+        services.iter().map(|service| (name(service), proxied(service))).collect()
+    }
+
+    fn on(port: u16) -> Members {
+        [(Port::new(port).unwrap(), Role::Serving)].into()
+    }
+
+    fn socket() -> SocketPath<'static> {
+        SocketPath::new(Path::new("/run/aibk/nginx.sock")).unwrap()
+    }
+
+    fn edited(edition: u64, upstreams: &[(&str, u16)]) -> Edited {
+        let upstreams = upstreams.iter().map(|(service, port)| (name(service), on(*port)));
+        Edited { edition: Edition(edition), upstreams: upstreams.collect() }
+    }
+
+    fn now(disk: Option<Edited>, served: Option<Edited>) -> Now {
+        let text = |edited: &Edited| render(edited, &site(&["api", "admin"]), socket()).unwrap();
+        Now {
+            disk: disk.map(|edited| OnDisk { text: text(&edited), edited }),
+            served: served.ok_or(NginxError::NotRunning { why: String::new() }),
+        }
+    }
+
+    fn next(now: &Now, last: u64, site: &Site, port: u16) -> Plan {
+        plan(now, Edition(last), site, socket(), (&name("api"), &on(port))).unwrap()
+    }
+
+    fn replaced(plan: Plan) -> Edited {
+        match plan {
+            Plan::Replace(next) => next.edited,
+            Plan::Keep(next) => panic!("kept {next:?}"),
+        }
+    }
+
+    #[test]
+    fn other_services_stay_as_the_file_has_them() {
+        let disk = edited(4, &[("admin", 8002), ("api", 8000)]);
+        let served = edited(3, &[("admin", 9999), ("api", 8000)]);
+        let plan = next(&now(Some(disk), Some(served)), 0, &site(&["api", "admin"]), 8001);
+        assert_eq!(replaced(plan), edited(5, &[("admin", 8002), ("api", 8001)]));
+    }
+
+    #[test]
+    fn a_lost_file_is_written_again_from_what_nginx_serves() {
+        let served = edited(3, &[("admin", 8002), ("api", 8000)]);
+        let plan = next(&now(None, Some(served)), 0, &site(&["api", "admin"]), 8000);
+        assert_eq!(replaced(plan), edited(4, &[("admin", 8002), ("api", 8000)]));
+    }
+
+    #[test]
+    fn an_edition_is_never_given_out_twice() {
+        let disk = edited(4, &[("api", 8000)]);
+        let both = now(Some(disk.clone()), Some(edited(7, &[("api", 8000)])));
+        assert_eq!(replaced(next(&both, 0, &site(&["api"]), 8000)).edition, Edition(8));
+        let failed_before = now(Some(disk), None);
+        assert_eq!(replaced(next(&failed_before, 9, &site(&["api"]), 8001)).edition, Edition(10));
+    }
+
+    #[test]
+    fn the_same_in_the_same_bytes_is_kept() {
+        let disk = edited(4, &[("admin", 8002), ("api", 8000)]);
+        let mut seen = now(Some(disk.clone()), Some(disk));
+        let both = site(&["api", "admin"]);
+        assert!(
+            matches!(next(&seen, 9, &both, 8000), Plan::Keep(next) if next.edited.edition.0 == 4)
+        );
+        assert!(matches!(next(&seen, 9, &site(&["api"]), 8000), Plan::Replace(_)));
+        seen.disk.as_mut().unwrap().text.push_str("# edited by hand\n");
+        assert!(matches!(next(&seen, 9, &both, 8000), Plan::Replace(_)));
+    }
+}

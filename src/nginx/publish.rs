@@ -1,0 +1,173 @@
+//! Publishing: replace the file, test it, reload, prove; on any failure, back.
+
+use super::{
+    Edited, Edition, Members, Nginx, NginxError, binary,
+    blocking::blocking,
+    master::Master,
+    owned_file::{self, OnDisk},
+    plan::{Next, Now, Plan, plan},
+    proof,
+    reload::{Reload, Verdict},
+    render::SocketPath,
+};
+use crate::ident::ServiceName;
+
+/// See [`Nginx::publish`].
+pub(super) async fn publish(
+    nginx: &Nginx,
+    service: &ServiceName,
+    members: &Members,
+) -> Result<Edition, NginxError> {
+    let mut last = nginx.last.lock().await;
+    let master = nginx.master().await?;
+    let now = look(nginx).await?;
+    let socket = SocketPath::new(&nginx.config.proof_socket)?;
+    let next = match plan(&now, *last, &nginx.site, socket, (service, members))? {
+        Plan::Keep(next) if now.served.as_ref().ok() == Some(&next.edited) => {
+            return Ok(next.edited.edition);
+        }
+        Plan::Keep(next) | Plan::Replace(next) => next,
+    };
+    *last = next.edited.edition;
+    Change { nginx, master, now, next }.carry_out().await
+}
+
+/// See [`Nginx::write`].
+pub(super) async fn write(
+    nginx: &Nginx,
+    service: &ServiceName,
+    members: &Members,
+) -> Result<Edition, NginxError> {
+    let mut last = nginx.last.lock().await;
+    let now = look(nginx).await?;
+    let socket = SocketPath::new(&nginx.config.proof_socket)?;
+    match plan(&now, *last, &nginx.site, socket, (service, members))? {
+        Plan::Keep(next) => Ok(next.edited.edition),
+        Plan::Replace(next) => {
+            *last = next.edited.edition;
+            replace(nginx, next.text).await?;
+            sync(nginx).await?;
+            Ok(next.edited.edition)
+        }
+    }
+}
+
+async fn look(nginx: &Nginx) -> Result<Now, NginxError> {
+    let file = nginx.config.file.clone();
+    let (disk, served, version) = tokio::join!(
+        blocking(move || owned_file::read(&file)),
+        proof::ask(&nginx.config.proof_socket),
+        nginx.check(),
+    );
+    version?;
+    Ok(Now { disk: disk?, served })
+}
+
+/// One change of the owned file, on its way to be served.
+struct Change<'a> {
+    nginx: &'a Nginx,
+    master: Master,
+    now: Now,
+    next: Next,
+}
+
+/// How far nginx got with a change that failed.
+#[derive(Debug, Clone, Copy)]
+enum Reached {
+    /// It was never told, or is gone.
+    FileOnly,
+    /// It said that it keeps what it had.
+    Refused,
+    /// It may have taken it, or parts of it.
+    Unclear,
+}
+
+type Failure = (Reached, NginxError);
+
+impl Change<'_> {
+    async fn carry_out(self) -> Result<Edition, NginxError> {
+        replace(self.nginx, self.next.text.clone()).await?;
+        match self.make_served().await {
+            Ok(()) => Ok(self.next.edited.edition),
+            Err((reached, cause)) => Err(self.undo(reached, cause).await),
+        }
+    }
+
+    async fn make_served(&self) -> Result<(), Failure> {
+        let (synced, tested) = tokio::join!(sync(self.nginx), binary::test(&self.nginx.config));
+        synced.and(tested).map_err(|error| (Reached::FileOnly, error))?;
+        if self.now.served.is_err() {
+            // Left by a killed nginx, it would make the reload fail.
+            let cleared = proof::clear_stale(&self.nginx.config.proof_socket).await;
+            cleared.map_err(|error| (Reached::FileOnly, error))?;
+        }
+        self.reload(Some(&self.next.edited)).await
+    }
+
+    async fn reload(&self, wanted: Option<&Edited>) -> Result<(), Failure> {
+        let reload = Reload::send(&self.nginx.config, self.master)
+            .map_err(|error| (Reached::FileOnly, error))?;
+        match reload.verdict(wanted).await {
+            Verdict::Served => Ok(()),
+            Verdict::Refused(error) => Err((Reached::Refused, error)),
+            Verdict::Gone(error) => Err((Reached::FileOnly, error)),
+            Verdict::Unclear(error) => Err((Reached::Unclear, error)),
+        }
+    }
+
+    async fn undo(&self, reached: Reached, cause: NginxError) -> NginxError {
+        let cause = Box::new(cause);
+        match self.go_back(reached).await {
+            Ok(edition) => NginxError::Undone { cause, edition },
+            Err(undo) => NginxError::NotUndone { cause, undo: Box::new(undo) },
+        }
+    }
+
+    /// The file first, then nginx as far as it was told; the edition it was seen to serve.
+    async fn go_back(&self, reached: Reached) -> Result<Option<Edition>, NginxError> {
+        let before = self.now.disk.as_ref();
+        put_back(self.nginx, before).await?;
+        match reached {
+            Reached::FileOnly => Ok(None),
+            Reached::Refused => self.still_served().await,
+            Reached::Unclear => {
+                let before = before.map(|disk| &disk.edited);
+                match self.reload(before).await {
+                    Ok(()) => Ok(before.map(|edited| edited.edition)),
+                    Err((Reached::Refused, _)) => self.still_served().await,
+                    Err((_, error)) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Proves that nginx still serves what it served before the change.
+    async fn still_served(&self) -> Result<Option<Edition>, NginxError> {
+        let Ok(before) = &self.now.served else { return Ok(None) };
+        let served = proof::ask(&self.nginx.config.proof_socket).await?;
+        if served == *before {
+            return Ok(Some(served.edition));
+        }
+        Err(NginxError::Astray { expected: before.edition, served: served.edition })
+    }
+}
+
+async fn put_back(nginx: &Nginx, before: Option<&OnDisk>) -> Result<(), NginxError> {
+    if let Some(disk) = before {
+        replace(nginx, disk.text.clone()).await?;
+    } else {
+        let file = nginx.config.file.clone();
+        blocking(move || owned_file::remove(&file)).await?;
+    }
+    sync(nginx).await
+}
+
+async fn replace(nginx: &Nginx, text: String) -> Result<(), NginxError> {
+    let file = nginx.config.file.clone();
+    blocking(move || owned_file::replace(&file, &text)).await
+}
+
+async fn sync(nginx: &Nginx) -> Result<(), NginxError> {
+    let file = nginx.config.file.clone();
+    blocking(move || owned_file::sync_directory(&file)).await
+}

@@ -1,0 +1,141 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::nginx::Edition;
+
+fn name(text: &str) -> ServiceName {
+    text.parse().unwrap()
+}
+
+fn port(number: u16) -> Port {
+    Port::new(number).unwrap()
+}
+
+fn options(name_: &str) -> UpstreamOptions {
+    UpstreamOptions {
+        name: name(name_),
+        least_conn: false,
+        keepalive: 32,
+        keepalive_timeout: Duration::from_secs(2),
+        zone_kib: None,
+        max_fails: 0,
+        fail_timeout: Duration::from_secs(10),
+    }
+}
+
+fn site() -> Site {
+    let api = Proxied {
+        options: UpstreamOptions { least_conn: true, zone_kib: Some(64), ..options("app") },
+        host: "0.0.0.0".parse().unwrap(),
+    };
+    let admin = Proxied {
+        options: UpstreamOptions {
+            keepalive: 0,
+            max_fails: 3,
+            fail_timeout: Duration::from_millis(1500),
+            ..options("admin")
+        },
+        host: "::1".parse().unwrap(),
+    };
+    [(name("api"), api), (name("admin"), admin)].into()
+}
+
+fn edited(upstreams: &[(&str, &[(u16, Role)])]) -> Edited {
+    let members = |list: &[(u16, Role)]| list.iter().map(|(p, role)| (port(*p), *role)).collect();
+    Edited {
+        edition: Edition(12),
+        upstreams: upstreams.iter().map(|(s, list)| (name(s), members(list))).collect(),
+    }
+}
+
+const SOCKET: SocketPath<'static> = SocketPath("/run/aibk/nginx.sock");
+
+/// `UPDATE_GOLDEN=1` writes the file instead.
+fn golden(file: &str, text: &str) {
+    let path = format!("{}/tests/golden/nginx/{file}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{path}");
+}
+
+#[test]
+fn golden_files() {
+    use Role::{Backup, Down, Serving};
+    for (file, upstreams) in [
+        ("empty.conf", &[][..]),
+        ("one.conf", &[("api", &[(8000, Serving)][..])]),
+        (
+            "all.conf",
+            &[("admin", &[(8002, Down)][..]), ("api", &[(8000, Serving), (8001, Backup)])],
+        ),
+    ] {
+        golden(file, &render(&edited(upstreams), &site(), SOCKET).unwrap());
+    }
+}
+
+#[test]
+fn upstreams_that_nginx_would_refuse_are_refused() {
+    for members in [&[][..], &[(8000, Role::Backup)]] {
+        let refused = render(&edited(&[("api", members)]), &site(), SOCKET);
+        assert!(matches!(refused, Err(NginxError::NoMember { .. })), "{members:?}");
+    }
+    let unknown = render(&edited(&[("other", &[(8000, Role::Serving)])]), &site(), SOCKET);
+    assert!(matches!(unknown, Err(NginxError::UnknownService(_))));
+}
+
+#[test]
+fn socket_paths_that_could_escape_are_refused() {
+    for bad in ["/run/a b", "/run/a;", "/run/a{", "/run/$a", "/run/a'", "/run/a\n", "run/a", ""] {
+        assert!(SocketPath::new(Path::new(bad)).is_err(), "{bad:?}");
+    }
+    assert!(SocketPath::new(Path::new(&format!("/{}", "a".repeat(107)))).is_err());
+    assert!(SocketPath::new(Path::new(&format!("/{}", "a".repeat(106)))).is_ok());
+}
+
+#[test]
+fn other_files_have_no_header() {
+    assert!(read_back("upstream api { server 127.0.0.1:1; }\n").is_none());
+    assert!(read_back("# aibk: {\"edition\":1,\n").unwrap().is_err());
+}
+
+#[test]
+fn no_line_is_too_long_for_nginx() {
+    let services: Vec<ServiceName> = (0..200).map(|n| name(&format!("service-{n}"))).collect();
+    let members: Members = [(port(65535), Role::Serving), (port(65534), Role::Backup)].into();
+    let site: Site = services
+        .iter()
+        .map(|s| (s.clone(), Proxied { options: options(s.as_str()), host: [127, 0, 0, 1].into() }))
+        .collect();
+    let upstreams = services.into_iter().map(|s| (s, members.clone())).collect();
+    let text = render(&Edited { edition: Edition(u64::MAX), upstreams }, &site, SOCKET).unwrap();
+    assert!(text.lines().all(|line| line.len() < 4096));
+}
+
+fn any_edited() -> impl Strategy<Value = Edited> {
+    let role = prop_oneof![Just(Role::Serving), Just(Role::Backup), Just(Role::Down)];
+    let members = prop::collection::btree_map((1..=u16::MAX).prop_map(port), role, 0..4);
+    let service = "[a-z][a-z0-9_-]{0,31}".prop_map(|text| name(&text));
+    (any::<u64>(), prop::collection::btree_map(service, members, 0..5)).prop_map(
+        |(edition, mut upstreams)| {
+            upstreams.retain(|service, members| check(service, members).is_ok());
+            Edited { edition: Edition(edition), upstreams }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_reads_back(edited in any_edited()) {
+        let host = [127, 0, 0, 1].into();
+        let site: Site = edited
+            .upstreams
+            .keys()
+            .map(|s| (s.clone(), Proxied { options: options(s.as_str()), host }))
+            .collect();
+        let text = render(&edited, &site, SOCKET).unwrap();
+        prop_assert_eq!(read_back(&text).unwrap().unwrap(), edited.clone());
+        prop_assert_eq!(text.matches("    server ").count(), edited.upstreams.values().map(Members::len).sum::<usize>());
+        prop_assert_eq!(text.matches('{').count(), text.matches('}').count());
+    }
+}

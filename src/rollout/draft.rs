@@ -1,0 +1,323 @@
+//! From what was asked to what a rollout goes through, or why it is refused. Pure.
+
+use std::collections::BTreeSet;
+
+use super::{
+    record::{Kind, Loss, Stage, Start, Want},
+    world::World,
+};
+use crate::{
+    config::{Service, Standby},
+    ident::{ServiceName, Slot},
+    instance::Phase,
+    nginx::Role,
+    release::Release,
+};
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Which operation.
+    pub kind: Kind,
+    /// On which slot, for operations on one.
+    pub slot: Option<Slot>,
+    /// The release named by whoever asked.
+    pub named: Option<Release>,
+    /// What the configured directory is now.
+    pub current: Release,
+    /// Whether requests may be lost over it.
+    pub loss: Loss,
+}
+
+/// What a rollout will go through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The release it brings in, where it brings one.
+    pub release: Option<Release>,
+    /// Where failure goes back to.
+    pub origin: Stage,
+    /// Who serves now.
+    pub served: BTreeSet<Slot>,
+    /// What it goes through.
+    pub stages: Vec<Stage>,
+}
+
+/// Why something is not even begun.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// One slot cannot be replaced without a gap.
+    #[error("{0} has one slot, so a new release cannot start before the old one stops")]
+    OneSlot(ServiceName),
+    /// Swap needs one colour that serves.
+    #[error("{0} has no single colour that serves: {1}")]
+    NoColour(ServiceName, String),
+    /// `T1`.
+    #[error("{0} is the only instance of {1} that can serve; requests would be lost")]
+    LastMember(String, ServiceName),
+}
+
+impl Refusal {
+    /// What to do instead.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::OneSlot(service) => format!(
+                "give {service} a second slot, or accept lost requests with \
+                 `aibkctl restart --force`"
+            ),
+            Self::NoColour(service, _) => format!(
+                "start an instance first, or use `aibkctl rolling {service}`, which keeps both"
+            ),
+            Self::LastMember(_, service) => format!(
+                "`aibkctl rolling {service}` loses nothing where there are two slots; \
+                 --force accepts the loss"
+            ),
+        }
+    }
+}
+
+/// What `request` means for `service` in `world`.
+///
+/// # Errors
+/// A [`Refusal`] when it would break an invariant, or makes no sense now.
+pub fn draft(request: &Request, service: &Service, world: &World) -> Result<Draft, Refusal> {
+    let scene = Scene::new(request, service, world);
+    let (release, stages) = match request.kind {
+        Kind::Rolling => scene.rolling()?,
+        Kind::Swap => scene.swap()?,
+        Kind::Start => (None, scene.start()),
+        Kind::Stop | Kind::Retire => (None, scene.stop()?),
+        Kind::Restart => (None, scene.restart()?),
+        Kind::Boot => (None, scene.boot()),
+    };
+    Ok(Draft { release, origin: scene.origin(), served: scene.served(), stages })
+}
+
+struct Scene<'a> {
+    request: &'a Request,
+    service: &'a Service,
+    world: &'a World,
+    /// The slot that serves, or would.
+    live: Slot,
+    /// The other one.
+    spare: Option<Slot>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(request: &'a Request, service: &'a Service, world: &'a World) -> Self {
+        let slots = service.slots.all();
+        let first = slots.first().copied().unwrap_or(Slot::Sole);
+        let live = slots
+            .iter()
+            .copied()
+            .find(|slot| world.role(*slot) == Some(Role::Serving))
+            .unwrap_or(first);
+        let spare = slots.into_iter().find(|slot| *slot != live);
+        Self { request, service, world, live, spare }
+    }
+
+    fn rolling(&self) -> Result<(Option<Release>, Vec<Stage>), Refusal> {
+        let release = self.request.named.as_ref().unwrap_or(&self.request.current);
+        let fresh = |slot| (slot, run(release, Start::Fresh, Some(Role::Serving)));
+        let stages = match (self.spare, &self.world.members) {
+            (Some(spare), _) => {
+                let last = match self.service.rollout.standby {
+                    Standby::Stopped => Want::Stopped,
+                    Standby::Hot => run(release, Start::Any, Some(Role::Backup)),
+                    Standby::Shared => run(release, Start::Any, Some(Role::Serving)),
+                };
+                vec![
+                    Stage { wants: vec![fresh(spare)], watch: true },
+                    Stage { wants: vec![fresh(spare), fresh(self.live)], watch: true },
+                    Stage { wants: vec![fresh(self.live), (spare, last)], watch: false },
+                ]
+            }
+            (None, None) => vec![Stage { wants: vec![fresh(self.live)], watch: true }],
+            (None, Some(_)) => return Err(Refusal::OneSlot(self.service.name.clone())),
+        };
+        Ok((Some(release.clone()), stages))
+    }
+
+    fn swap(&self) -> Result<(Option<Release>, Vec<Stage>), Refusal> {
+        let no_colour = |why: &str| Refusal::NoColour(self.service.name.clone(), why.to_owned());
+        let Some(to) = self.spare else {
+            return Err(no_colour("it has one slot"));
+        };
+        match self.served().len() {
+            1 => {}
+            0 => return Err(no_colour("nothing serves")),
+            _ => return Err(no_colour("both slots serve")),
+        }
+        let Some(old) = self.release_in(self.live) else {
+            return Err(no_colour("what serves is not ours"));
+        };
+        let warm = self.release_in(to).filter(|_| self.world.is_ready(to));
+        let release = self.request.named.clone().or(warm).unwrap_or(self.request.current.clone());
+        let stage = Stage {
+            wants: vec![
+                (to, run(&release, Start::Any, Some(Role::Serving))),
+                (self.live, run(&old, Start::Any, Some(Role::Backup))),
+            ],
+            watch: true,
+        };
+        Ok((Some(release), vec![stage]))
+    }
+
+    fn start(&self) -> Vec<Stage> {
+        let slot = self.subject();
+        let mut wants =
+            vec![(slot, run(&self.release_for(slot), Start::Any, Some(self.role_for(slot))))];
+        // A member that was only named so that the upstream is not empty has done its service.
+        wants.extend(
+            self.service
+                .slots
+                .all()
+                .into_iter()
+                .filter(|other| *other != slot && self.world.role(*other) == Some(Role::Down))
+                .map(|other| (other, Want::Stopped)),
+        );
+        vec![Stage { wants, watch: false }]
+    }
+
+    fn stop(&self) -> Result<Vec<Stage>, Refusal> {
+        let slot = self.subject();
+        let mut wants = self.successor(slot, Role::Serving)?;
+        wants.push((slot, Want::Stopped));
+        Ok(vec![Stage { wants, watch: false }])
+    }
+
+    fn restart(&self) -> Result<Vec<Stage>, Refusal> {
+        let slot = self.subject();
+        let mut wants =
+            vec![(slot, run(&self.release_for(slot), Start::Fresh, Some(self.role_for(slot))))];
+        if self.world.has_traffic(slot) {
+            let successor_role = |other| self.world.role(other).unwrap_or(Role::Backup);
+            wants.extend(
+                self.successor(slot, Role::Serving)?
+                    .into_iter()
+                    .map(|(other, want)| (other, with_role(want, successor_role(other)))),
+            );
+        }
+        Ok(vec![Stage { wants, watch: false }])
+    }
+
+    /// Who serves when `slot` does not: `T1`. Nobody is needed where `slot` has no traffic, or the
+    /// loss was accepted.
+    fn successor(&self, slot: Slot, role: Role) -> Result<Vec<(Slot, Want)>, Refusal> {
+        let ready = self
+            .service
+            .slots
+            .all()
+            .into_iter()
+            .filter(|other| *other != slot && self.world.is_ready(*other))
+            .find_map(|other| Some((other, run(&self.release_in(other)?, Start::Any, Some(role)))));
+        match ready {
+            _ if self.world.role(slot) != Some(Role::Serving) => Ok(vec![]),
+            Some(successor) => Ok(vec![successor]),
+            None if self.request.loss == Loss::Accepted || !self.world.is_ready(slot) => Ok(vec![]),
+            None => {
+                let name = crate::ident::InstanceId::new(self.service.name.clone(), slot);
+                Err(Refusal::LastMember(name.to_string(), self.service.name.clone()))
+            }
+        }
+    }
+
+    /// What the store and the owned file say is meant to be; for a service that was never started,
+    /// what its configuration says.
+    fn boot(&self) -> Vec<Stage> {
+        let known = self.world.slots.values().any(|seen| seen.release.is_some());
+        let wanted = |slot: Slot| match known {
+            true => self.world.slots.get(&slot).is_some_and(|seen| seen.wanted),
+            false => slot == self.live || self.service.rollout.standby != Standby::Stopped,
+        };
+        let wants = self
+            .service
+            .slots
+            .all()
+            .into_iter()
+            .filter(|slot| wanted(*slot))
+            .map(|slot| {
+                let role = match self.service.rollout.standby {
+                    _ if slot == self.live => Role::Serving,
+                    Standby::Shared => Role::Serving,
+                    Standby::Stopped | Standby::Hot => Role::Backup,
+                };
+                (slot, run(&self.release_for(slot), Start::Any, Some(role)))
+            })
+            .collect();
+        vec![Stage { wants, watch: false }]
+    }
+
+    /// What is there now, those that serve first. What is neither running nor stopped is left to
+    /// its own supervision.
+    fn origin(&self) -> Stage {
+        let mut wants: Vec<(Slot, Want)> = self
+            .world
+            .slots
+            .iter()
+            .filter_map(|(slot, seen)| match (&seen.release, seen.phase) {
+                (_, Phase::Stopped) => Some((*slot, Want::Stopped)),
+                (_, Phase::Failed) | (None, _) => None,
+                (Some(release), _) => {
+                    Some((*slot, run(release, Start::Any, self.world.role(*slot))))
+                }
+            })
+            .collect();
+        wants.sort_by_key(|(_, want)| match want {
+            Want::Run { role: Some(Role::Serving), .. } => 0,
+            Want::Run { .. } => 1,
+            Want::Stopped => 2,
+        });
+        Stage { wants, watch: false }
+    }
+
+    fn served(&self) -> BTreeSet<Slot> {
+        self.world
+            .slots
+            .keys()
+            .copied()
+            .filter(|slot| match self.world.members {
+                Some(_) => self.world.role(*slot) == Some(Role::Serving),
+                None => self.world.slots.get(slot).is_some_and(|seen| seen.phase.is_up()),
+            })
+            .collect()
+    }
+
+    /// The role that a started slot takes: the one it has, or the one its service gives it.
+    fn role_for(&self, slot: Slot) -> Role {
+        match (self.world.role(slot), self.service.rollout.standby) {
+            (Some(role @ (Role::Serving | Role::Backup)), _) => role,
+            _ if self.served().is_empty() => Role::Serving,
+            (_, Standby::Shared) => Role::Serving,
+            (_, Standby::Stopped | Standby::Hot) => Role::Backup,
+        }
+    }
+
+    fn subject(&self) -> Slot {
+        self.request.slot.unwrap_or(self.live)
+    }
+
+    fn release_in(&self, slot: Slot) -> Option<Release> {
+        self.world.slots.get(&slot).filter(|seen| seen.phase.is_up())?.release.clone()
+    }
+
+    /// What a start of `slot` brings up: its own release while it runs or is meant to, else the
+    /// one that serves, else what the directory is now.
+    fn release_for(&self, slot: Slot) -> Release {
+        let own = self.world.slots.get(&slot).filter(|seen| seen.wanted);
+        own.and_then(|seen| seen.release.clone())
+            .or_else(|| self.release_in(self.live))
+            .unwrap_or_else(|| self.request.current.clone())
+    }
+}
+
+fn run(release: &Release, start: Start, role: Option<Role>) -> Want {
+    Want::Run { release: release.clone(), start, role }
+}
+
+fn with_role(want: Want, role: Role) -> Want {
+    match want {
+        Want::Run { release, start, .. } => Want::Run { release, start, role: Some(role) },
+        Want::Stopped => Want::Stopped,
+    }
+}

@@ -1,0 +1,192 @@
+//! The effects behind the steps. Each may be run twice: it looks before it acts (`S1`).
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use super::record::{Kind, Rollout, Step};
+use crate::{
+    config::{OnDeadline, Service},
+    ident::{ServiceName, Slot},
+    instance::{Instance, Phase, View},
+    nginx::{Draining, Members, Nginx},
+    release::Release,
+};
+
+/// What an instance's own deadlines may take longer than they say.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// What a step came to: a note for people, or why it failed.
+pub(super) type Result<T = Option<String>> = std::result::Result<T, String>;
+
+/// One service and everything a rollout of it acts on.
+#[derive(Debug, Clone)]
+pub struct Crew {
+    /// What the operator configured.
+    pub service: Arc<Service>,
+    /// Its instances, by slot.
+    pub instances: std::collections::BTreeMap<Slot, Instance>,
+    /// nginx, where the service is behind it.
+    pub nginx: Option<Arc<Nginx>>,
+}
+
+impl Crew {
+    /// Performs `step` of `rollout`; `tell` is called with what it waits for.
+    pub(super) async fn perform(
+        &self,
+        step: &Step,
+        rollout: &Rollout,
+        tell: &(dyn Fn(String) + Send + Sync),
+    ) -> Result {
+        match step {
+            Step::Start { slot, release } => self.start(*slot, release, rollout).await,
+            Step::AwaitReady { slot } => self.await_ready(*slot, rollout, tell).await,
+            Step::Publish { members } => self.publish(members).await,
+            Step::Watch { slots } => self.watch(slots).await,
+            Step::Drain { slot } => self.drain(*slot, tell).await,
+            Step::Stop { slot } => self.stop(*slot).await,
+        }
+    }
+
+    async fn start(&self, slot: Slot, release: &Release, rollout: &Rollout) -> Result {
+        let instance = self.instance(slot)?;
+        instance.start(release.clone(), Some(rollout.id)).await.map_err(|e| e.to_string())?;
+        let view = instance.view();
+        match (&view.death, &view.identity) {
+            (Some(death), None) => Err(death.to_string()),
+            (_, Some(who)) => Ok(Some(format!("release {}, pid {}", release.id, who.pid))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    async fn await_ready(
+        &self,
+        slot: Slot,
+        rollout: &Rollout,
+        tell: &(dyn Fn(String) + Send + Sync),
+    ) -> Result {
+        let instance = self.instance(slot)?;
+        let fresh = |view: &View| view.rollout == Some(rollout.id);
+        let lost = |view: &View| match rollout.kind {
+            // At boot an instance has all the chances that its restart policy gives it.
+            Kind::Boot => view.phase == Phase::Failed,
+            _ if fresh(view) => view.death.is_some(),
+            _ => matches!(view.phase, Phase::Failed | Phase::Stopped),
+        };
+        let decided = |view: &View| {
+            if let Some(complaint) = &view.complaint {
+                tell(complaint.clone());
+            }
+            view.phase == Phase::Ready || lost(view)
+        };
+        let view = instance.until(self.patience(rollout.kind), decided).await;
+        let view = view.map_err(|e| e.to_string())?;
+        match (lost(&view), &view.death) {
+            (false, _) => Ok(Some(format!("{} is ready", instance.id()))),
+            (true, Some(death)) => Err(format!("{} {death}", instance.id())),
+            (true, None) => Err(format!("{} is {}", instance.id(), view.phase.word())),
+        }
+    }
+
+    fn patience(&self, kind: Kind) -> Duration {
+        let once = self.service.ready.deadline + SLACK;
+        match kind {
+            Kind::Boot => {
+                (once + self.service.restart.cap).saturating_mul(self.service.restart.limit + 1)
+            }
+            _ => once,
+        }
+    }
+
+    async fn publish(&self, members: &Members) -> Result {
+        let Some(nginx) = &self.nginx else { return Ok(None) };
+        let edition =
+            nginx.publish(&self.service.name, members).await.map_err(|e| e.to_string())?;
+        Ok(Some(format!("nginx serves edition {}", edition.0)))
+    }
+
+    /// Trouble is the first change away from ready, of any of `slots`.
+    async fn watch(&self, slots: &[Slot]) -> Result {
+        let watched: Vec<&Instance> =
+            slots.iter().map(|slot| self.instance(*slot)).collect::<Result<_>>()?;
+        let troubles = watched.iter().map(|instance| Box::pin(trouble(instance.watch())));
+        let first = futures_util::future::select_all(troubles);
+        match tokio::time::timeout(self.service.rollout.watch, first).await {
+            Err(_passed) => Ok(None),
+            Ok((view, ..)) => Err(match view.death {
+                Some(death) => format!("{} while watched: it {death}", view.id),
+                None => format!(
+                    "{} became {} while watched: {}",
+                    view.id,
+                    view.phase.word(),
+                    view.complaint.as_deref().unwrap_or("no reason seen")
+                ),
+            }),
+        }
+    }
+
+    async fn drain(&self, slot: Slot, tell: &(dyn Fn(String) + Send + Sync)) -> Result {
+        let (Some(nginx), Some(port)) = (&self.nginx, slot.port()) else { return Ok(None) };
+        let policy = &self.service.drain;
+        let changed = |left: &Draining| tell(waiting_for(left));
+        let left = nginx.drain(port, policy.deadline, &changed).await.map_err(|e| e.to_string())?;
+        match (left.is_done(), policy.on_deadline) {
+            (true, _) => Ok(None),
+            (false, OnDeadline::Stop) => {
+                Ok(Some(format!("at its deadline: {}", waiting_for(&left))))
+            }
+            (false, OnDeadline::Keep) => Err(format!(
+                "{slot} still has traffic after {:?} ({}), and `drain.on_deadline` is `keep`",
+                policy.deadline,
+                waiting_for(&left)
+            )),
+        }
+    }
+
+    async fn stop(&self, slot: Slot) -> Result {
+        let instance = self.instance(slot)?;
+        instance.stop().await.map_err(|e| e.to_string())?;
+        let within = self.service.stop.deadline + SLACK;
+        let view = instance
+            .until(within, |view| matches!(view.phase, Phase::Stopped | Phase::Failed))
+            .await
+            .map_err(|e| e.to_string())?;
+        match (view.phase, view.death) {
+            (Phase::Stopped, _) => Ok(None),
+            (_, Some(death)) => Err(format!("{} cannot be stopped: {death}", instance.id())),
+            (phase, None) => Err(format!("{} is {} instead of stopped", view.id, phase.word())),
+        }
+    }
+
+    fn instance(&self, slot: Slot) -> Result<&Instance> {
+        self.instances.get(&slot).ok_or_else(|| not_there(&self.service.name, slot))
+    }
+}
+
+fn not_there(service: &ServiceName, slot: Slot) -> String {
+    format!("{service} has no slot {slot} any more; put it back into the configuration")
+}
+
+async fn trouble(mut view: watch::Receiver<View>) -> View {
+    let changed = view.wait_for(|view| view.phase != Phase::Ready).await.map(|view| view.clone());
+    match changed {
+        Ok(view) => view,
+        // The daemon is ending; its successor watches again.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn waiting_for(left: &Draining) -> String {
+    let connections = match left.connections {
+        0 => None,
+        1 => Some("1 open connection".to_owned()),
+        n => Some(format!("{n} open connections")),
+    };
+    let workers = match left.old_workers.len() {
+        0 => None,
+        1 => Some("1 old nginx worker".to_owned()),
+        n => Some(format!("{n} old nginx workers")),
+    };
+    let parts: Vec<String> = [connections, workers].into_iter().flatten().collect();
+    if parts.is_empty() { "nothing is left".to_owned() } else { parts.join(", ") }
+}

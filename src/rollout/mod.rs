@@ -1,0 +1,19 @@
+//! Rollouts: the plan (pure) and the engine that runs it.
+//!
+//! [`draft`] turns a request into stages, [`plan`] turns a rollout and the observed world into the
+//! next step, [`record`] is what is durable of it, [`effects`] are the steps' hands, and
+//! [`engine`] is the loop.
+
+pub mod draft;
+mod effects;
+mod engine;
+pub mod plan;
+#[cfg(test)]
+mod plan_tests;
+pub mod record;
+mod retire;
+mod words;
+pub mod world;
+
+pub use effects::Crew;
+pub use engine::{Engine, EngineError};

@@ -1,0 +1,205 @@
+//! The plan: from a rollout and the observed world to the next step. Reads no clock, no file, no
+//! pid; the engine asks it again after each step, and after a crash in just the same way.
+
+use std::collections::BTreeSet;
+
+use super::{
+    record::{Course, Loss, Outcome, Rollout, Stage, Start, Step, Want},
+    world::{Seen, World},
+};
+use crate::{
+    ident::Slot,
+    instance::Phase,
+    nginx::{Members, Role},
+};
+
+/// What the engine is to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// This effect.
+    Do(Step),
+    /// The stage is reached: on to the following one.
+    Advance,
+    /// The rollout is over.
+    End(Outcome),
+}
+
+/// The next thing to do for `rollout` in `world`.
+#[must_use]
+pub fn next_step(rollout: &Rollout, world: &World) -> Next {
+    match rollout.course {
+        Course::Ended(outcome) => Next::End(outcome),
+        Course::Back => match toward(&rollout.origin, rollout, world) {
+            Some(step) => Next::Do(step),
+            None => Next::End(Outcome::Undone),
+        },
+        Course::Forward => {
+            let Some(stage) = rollout.stages.get(rollout.at) else {
+                return Next::End(Outcome::Done);
+            };
+            if let Some(step) = toward(stage, rollout, world) {
+                Next::Do(step)
+            } else if let Some(slots) = to_watch(stage, rollout) {
+                Next::Do(Step::Watch { slots })
+            } else {
+                Next::Advance
+            }
+        }
+    }
+}
+
+/// The step that brings the world nearer to `stage`; `None` when it is there.
+///
+/// Its order is what keeps the invariants: what is replaced leaves the upstream first, while
+/// another member serves (`T1`), and is drained (`T2`) before it is stopped; a start comes only
+/// into an empty slot (`P3`); nothing is published before it is ready; and what is only stopped
+/// goes last, when the rest serves.
+fn toward(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> {
+    stage
+        .wants
+        .iter()
+        .find_map(|(slot, want)| replace(*slot, want, stage, rollout, world))
+        .or_else(|| await_ready(stage, world))
+        .or_else(|| publish(stage, world))
+        .or_else(|| stop(stage, rollout, world))
+}
+
+/// The world is as `stage` wants it: nothing would have to be done.
+#[must_use]
+pub fn is_reached(stage: &Stage, world: &World) -> bool {
+    let as_wanted = |(slot, want): &(Slot, Want)| match (want, world.slots.get(slot)) {
+        (Want::Run { release, .. }, Some(seen)) => {
+            seen.release.as_ref() == Some(release) && world.is_ready(*slot)
+        }
+        (Want::Stopped, Some(seen)) => seen.phase == Phase::Stopped,
+        (_, None) => true,
+    };
+    stage.wants.iter().all(as_wanted) && publish(stage, world).is_none()
+}
+
+/// Brings the wanted instance into `slot`, removing whatever else is there.
+fn replace(
+    slot: Slot,
+    want: &Want,
+    stage: &Stage,
+    rollout: &Rollout,
+    world: &World,
+) -> Option<Step> {
+    let Want::Run { release, start, .. } = want else { return None };
+    let seen = world.slots.get(&slot)?;
+    let right = seen.release.as_ref() == Some(release)
+        && (*start == Start::Any || seen.rollout == Some(rollout.id));
+    if seen.phase == Phase::Stopping {
+        return Some(Step::Stop { slot });
+    }
+    if right && seen.phase.is_up() {
+        return None;
+    }
+    if seen.phase.is_up() {
+        return Some(leave(slot, stage, rollout, world, seen));
+    }
+    if seen.phase == Phase::Failed && !right {
+        return Some(Step::Stop { slot });
+    }
+    Some(Step::Start { slot, release: release.clone() })
+}
+
+/// Takes an instance out: from the upstream, from its requests, from its slot.
+fn leave(slot: Slot, stage: &Stage, rollout: &Rollout, world: &World, seen: &Seen) -> Step {
+    if world.has_traffic(slot) {
+        return match (without(slot, stage, world), rollout.loss) {
+            (Some(members), _) => Step::Publish { members },
+            (None, Loss::Accepted) => Step::Stop { slot },
+            (None, Loss::Never) => Step::AwaitReady { slot: other(slot, world) },
+        };
+    }
+    let never_exposed = seen.rollout == Some(rollout.id) && !rollout.exposed.contains(&slot);
+    if world.members.is_some() && !never_exposed && !rollout.drained.contains(&slot) {
+        return Step::Drain { slot };
+    }
+    Step::Stop { slot }
+}
+
+/// The members while `slot` is out: every other one that is ready, and is a member now or is wanted
+/// as one, serves. `None` when there is no such one (`T1`).
+fn without(slot: Slot, stage: &Stage, world: &World) -> Option<Members> {
+    let stays = |other: Slot| {
+        let wanted = stage.wants.iter().find(|(named, _)| *named == other).map(|(_, want)| want);
+        let release = world.slots.get(&other).and_then(|seen| seen.release.as_ref());
+        match wanted {
+            Some(Want::Stopped) => false,
+            Some(Want::Run { release: right, role: Some(_), .. }) if release == Some(right) => true,
+            Some(Want::Run { .. }) | None => world.role(other).is_some(),
+        }
+    };
+    world.members.as_ref()?;
+    let rest: Members = world
+        .slots
+        .keys()
+        .filter(|other| **other != slot && world.is_ready(**other) && stays(**other))
+        .filter_map(|other| Some((other.port()?, Role::Serving)))
+        .collect();
+    (!rest.is_empty()).then_some(rest)
+}
+
+fn other(slot: Slot, world: &World) -> Slot {
+    world.slots.keys().copied().find(|other| *other != slot).unwrap_or(slot)
+}
+
+fn await_ready(stage: &Stage, world: &World) -> Option<Step> {
+    stage.wants.iter().find_map(|(slot, want)| match want {
+        Want::Run { .. } if !world.is_ready(*slot) => Some(Step::AwaitReady { slot: *slot }),
+        _ => None,
+    })
+}
+
+/// Publishes the roles of the stage; slots that it does not name keep theirs.
+fn publish(stage: &Stage, world: &World) -> Option<Step> {
+    let served = world.members.as_ref()?;
+    let members = roles(stage, served);
+    (members != *served).then_some(Step::Publish { members })
+}
+
+fn roles(stage: &Stage, served: &Members) -> Members {
+    let mut members = served.clone();
+    for (slot, want) in &stage.wants {
+        let Some(port) = slot.port() else { continue };
+        match want {
+            Want::Run { role: Some(role), .. } => members.insert(port, *role),
+            Want::Run { role: None, .. } | Want::Stopped => members.remove(&port),
+        };
+    }
+    if members.is_empty() {
+        let last = stage.wants.iter().find_map(|(slot, _)| slot.port());
+        members.extend(last.map(|port| (port, Role::Down)));
+    }
+    members
+}
+
+/// Stops what is to be stopped; by now the upstream does not know it any more.
+fn stop(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> {
+    stage.wants.iter().find_map(|(slot, want)| {
+        let seen = world.slots.get(slot)?;
+        if *want != Want::Stopped || seen.phase == Phase::Stopped {
+            return None;
+        }
+        if seen.phase.is_up() && seen.phase != Phase::Stopping {
+            return Some(leave(*slot, stage, rollout, world, seen));
+        }
+        Some(Step::Stop { slot: *slot })
+    })
+}
+
+/// What was started by this rollout and now serves is watched once per stage.
+fn to_watch(stage: &Stage, rollout: &Rollout) -> Option<Vec<Slot>> {
+    if !stage.watch || rollout.watched {
+        return None;
+    }
+    let slots: BTreeSet<Slot> = stage
+        .wants
+        .iter()
+        .filter(|(_, want)| matches!(want, Want::Run { role: Some(Role::Serving), .. }))
+        .map(|(slot, _)| *slot)
+        .collect();
+    (!slots.is_empty()).then(|| slots.into_iter().collect())
+}

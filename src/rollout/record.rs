@@ -1,0 +1,306 @@
+//! A rollout as it is kept: what it means to do, how far it is, and what each step came to.
+//!
+//! Everything here is plain data. [`Rollout::begin`], [`Rollout::finish`] and [`Rollout::cancel`]
+//! are the only ways it changes, so that what is durable is always a state the plan understands.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ident::{RolloutId, ServiceName, Slot},
+    nginx::{Members, Role},
+    release::Release,
+};
+
+/// Version of this document in the store.
+pub const DOCUMENT: u32 = 1;
+
+/// What an operator (or the daemon itself) may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// T0 to T5: each slot gets the release in turn.
+    Rolling,
+    /// The other colour gets the traffic; the old one stays warm.
+    Swap,
+    /// One instance starts, and takes the role its service gives it.
+    Start,
+    /// One instance leaves the upstream and stops.
+    Stop,
+    /// One instance stops and starts, the same release.
+    Restart,
+    /// The old colour of a swap is no longer kept.
+    Retire,
+    /// The daemon begins: what is meant to run runs, and nginx knows it.
+    Boot,
+}
+
+/// One durable operation on a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// [`DOCUMENT`] when it was written.
+    pub document: u32,
+    /// Its id.
+    pub id: RolloutId,
+    /// Whose.
+    pub service: ServiceName,
+    /// What was asked for.
+    pub kind: Kind,
+    /// The slot it is about, for kinds that are about one.
+    pub slot: Option<Slot>,
+    /// The release it brings in.
+    pub release: Option<Release>,
+    /// Who asked.
+    pub by: String,
+    /// Microseconds since the epoch.
+    pub begun: i64,
+    /// Microseconds since the epoch, once it has ended.
+    pub ended: Option<i64>,
+    /// Whether requests may be lost over it.
+    pub loss: Loss,
+    /// What was there before: failure goes back to it.
+    pub origin: Stage,
+    /// Slots that served when it began.
+    pub served: BTreeSet<Slot>,
+    /// What it goes through, in order.
+    pub stages: Vec<Stage>,
+    /// Index of the present stage.
+    pub at: usize,
+    /// The present stage's watch was passed.
+    pub watched: bool,
+    /// Which way it goes.
+    pub course: Course,
+    /// `S5`: from here it goes only forward.
+    pub committed: bool,
+    /// Slots drained since they were last exposed to traffic.
+    pub drained: BTreeSet<Slot>,
+    /// Slots started by this rollout that nginx may have sent traffic to.
+    pub exposed: BTreeSet<Slot>,
+    /// Slots this rollout has stopped or begun to stop.
+    pub stopped: BTreeSet<Slot>,
+    /// Every step so far.
+    pub steps: Vec<Taken>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// Grows with each change.
+    pub revision: u64,
+}
+
+/// Whether a rollout may lose requests (`T1`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// It may not.
+    #[default]
+    Never,
+    /// The operator accepted that it does.
+    Accepted,
+}
+
+/// A state of the service that a rollout goes through.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// What is wanted of each slot, in the order in which it is brought about. Slots that are not
+    /// named stay as they are.
+    pub wants: Vec<(Slot, Want)>,
+    /// Watch what is fresh once it is published.
+    pub watch: bool,
+}
+
+/// What is wanted of a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Want {
+    /// Nothing runs, and nginx does not know it.
+    Stopped,
+    /// An instance runs.
+    Run {
+        /// Of this release.
+        release: Release,
+        /// Who must have started it.
+        start: Start,
+        /// Its role in the upstream; `None`: not a member.
+        role: Option<Role>,
+    },
+}
+
+/// Which start of an instance will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Only one by this rollout.
+    Fresh,
+    /// Any of the right release.
+    Any,
+}
+
+/// Which way a rollout goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Course {
+    /// To its last stage.
+    Forward,
+    /// To where it began.
+    Back,
+    /// Nowhere any more.
+    Ended(Outcome),
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Everything it meant to do is so, by observation.
+    Done,
+    /// It failed, and everything is as it was before.
+    Undone,
+    /// It failed past its point of no return, or could not be undone.
+    Stuck,
+}
+
+/// One effect. Every one may be run twice (`S1`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Start an instance of a release.
+    Start {
+        /// Where.
+        slot: Slot,
+        /// Of what.
+        release: Release,
+    },
+    /// Wait until the instance is ready; its death is a failure.
+    AwaitReady {
+        /// Which.
+        slot: Slot,
+    },
+    /// Make nginx serve these members, and prove it.
+    Publish {
+        /// Which, in which role.
+        members: Members,
+    },
+    /// Watch freshly published instances.
+    Watch {
+        /// Which.
+        slots: Vec<Slot>,
+    },
+    /// Wait until no request can be on the instance any more.
+    Drain {
+        /// Which.
+        slot: Slot,
+    },
+    /// Stop the instance.
+    Stop {
+        /// Which.
+        slot: Slot,
+    },
+}
+
+/// A step that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// What.
+    pub step: Step,
+    /// Microseconds since the epoch.
+    pub begun: i64,
+    /// Milliseconds it took; `None` while it is under way, or when its daemon died under it.
+    pub took_ms: Option<u64>,
+    /// What was observed, or what it waits for.
+    pub note: Option<String>,
+    /// It failed.
+    pub failed: bool,
+}
+
+impl Rollout {
+    /// It has ended.
+    #[must_use]
+    pub const fn outcome(&self) -> Option<Outcome> {
+        match self.course {
+            Course::Ended(outcome) => Some(outcome),
+            Course::Forward | Course::Back => None,
+        }
+    }
+
+    /// Writes down the intent of `step`, before its effect (`S1`).
+    pub fn begin(&mut self, step: &Step, now: i64) {
+        match step {
+            Step::Start { slot, .. } => {
+                self.exposed.remove(slot);
+                self.drained.remove(slot);
+            }
+            Step::Publish { members } => {
+                let slots = members.keys().map(|port| Slot::Port(*port));
+                for slot in slots {
+                    self.drained.remove(&slot);
+                    self.exposed.insert(slot);
+                }
+            }
+            Step::Stop { slot } => {
+                self.stopped.insert(*slot);
+                if self.course == Course::Forward && self.served.is_subset(&self.stopped) {
+                    self.committed = true;
+                }
+            }
+            Step::AwaitReady { .. } | Step::Watch { .. } | Step::Drain { .. } => {}
+        }
+        self.steps.push(Taken {
+            step: step.clone(),
+            begun: now,
+            took_ms: None,
+            note: None,
+            failed: false,
+        });
+        self.revision += 1;
+    }
+
+    /// Takes the result of the step that was begun last.
+    pub fn finish(&mut self, result: Result<Option<String>, String>, took_ms: u64) {
+        let Some(taken) = self.steps.last_mut() else { return };
+        taken.took_ms = Some(took_ms);
+        taken.failed = result.is_err();
+        match (&result, &taken.step) {
+            (Ok(_), Step::Drain { slot }) => {
+                self.drained.insert(*slot);
+            }
+            (Ok(_), Step::Watch { .. }) => self.watched = true,
+            _ => {}
+        }
+        match result {
+            Ok(note) => taken.note = note,
+            Err(why) => {
+                taken.note = why.lines().next().map(str::to_owned);
+                self.fail(&why);
+            }
+        }
+        self.revision += 1;
+    }
+
+    /// Before the point of no return failure goes back; after it, and on the way back, it ends.
+    pub fn fail(&mut self, why: &str) {
+        self.failure = Some(match self.failure.take() {
+            Some(first) => format!("{first}\nand could not be undone: {why}"),
+            None => why.to_owned(),
+        });
+        self.course = match self.course {
+            Course::Forward if !self.committed => Course::Back,
+            Course::Forward | Course::Back => Course::Ended(Outcome::Stuck),
+            ended @ Course::Ended(_) => ended,
+        };
+        self.revision += 1;
+    }
+
+    /// The present stage is reached.
+    pub fn advance(&mut self) {
+        self.at += 1;
+        self.watched = false;
+        self.revision += 1;
+    }
+
+    /// It is over.
+    pub fn end(&mut self, outcome: Outcome, now: i64) {
+        self.course = Course::Ended(outcome);
+        self.ended = Some(now);
+        self.revision += 1;
+    }
+}

@@ -1,0 +1,82 @@
+//! When the old colour of a swap is no longer kept warm.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    draft::Request,
+    engine::Engine,
+    record::{Kind, Loss, Outcome, Rollout},
+};
+use crate::{
+    config::{RolloutPolicy, Standby},
+    ident::Slot,
+    release::Release,
+};
+
+/// The slot that `last` left warm, and for how much longer; `None` when it left none, or the
+/// service keeps its second slot up anyway.
+#[must_use]
+pub(super) fn due(last: &Rollout, policy: &RolloutPolicy, now: i64) -> Option<(Slot, Duration)> {
+    let swapped = last.kind == Kind::Swap && last.outcome() == Some(Outcome::Done);
+    if !swapped || policy.standby != Standby::Stopped {
+        return None;
+    }
+    let slot = *last.served.first()?;
+    let age = u64::try_from(now.saturating_sub(last.ended?)).unwrap_or(0);
+    Some((slot, policy.keep_old.saturating_sub(Duration::from_micros(age))))
+}
+
+impl Engine {
+    /// Waits until the old colour of `rollout` need not be kept, and retires it, unless something
+    /// else was done to the service meanwhile.
+    pub fn retire_later(&self, rollout: &Rollout) {
+        let Ok(crew) = self.crew(&rollout.service) else { return };
+        let now = Timestamp::now().as_microsecond();
+        let Some((slot, after)) = due(rollout, &crew.service.rollout, now) else { return };
+        let (engine, swap, crew) = (self.clone(), rollout.clone(), crew.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let Ok(current) = Release::resolve(&crew.service) else { return };
+            let request = Request {
+                kind: Kind::Retire,
+                slot: Some(slot),
+                named: None,
+                current,
+                loss: Loss::Never,
+            };
+            match engine.newest(&swap).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return,
+            }
+            if let Err(e) = engine.begin(&swap.service, request, "aibkd".to_owned()).await {
+                tracing::warn!(service = %swap.service, "the old colour stays warm: {e}");
+            }
+        });
+    }
+
+    /// Nothing but boots has been done to the service since `rollout`.
+    async fn newest(&self, rollout: &Rollout) -> Result<bool, super::engine::EngineError> {
+        let later = |other: &Rollout| {
+            other.service == rollout.service && other.id > rollout.id && other.kind != Kind::Boot
+        };
+        Ok(!self.last(100).await?.iter().any(later))
+    }
+
+    /// Takes up again, after a restart of the daemon, the wait for old colours to be retired.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn resume_retirements(&self) -> Result<(), super::engine::EngineError> {
+        let rollouts = self.last(100).await?;
+        for service in self.crews().keys() {
+            let mut of_service =
+                rollouts.iter().filter(|r| r.service == *service && r.kind != Kind::Boot);
+            if let Some(last) = of_service.next().filter(|last| last.outcome().is_some()) {
+                self.retire_later(last);
+            }
+        }
+        Ok(())
+    }
+}

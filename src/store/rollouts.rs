@@ -1,0 +1,109 @@
+//! Rollouts: at most one per service that has not ended (`S2`), held to by a unique index.
+
+use rusqlite::{
+    Connection, Error, OptionalExtension, Row, Transaction, TransactionBehavior, ffi, params,
+};
+
+use super::columns::{number, parsed, signed};
+use crate::ident::{RolloutId, ServiceName};
+
+/// A rollout as it is kept. `document` is the rollout room's own, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutRow {
+    /// Its id.
+    pub id: RolloutId,
+    /// Whose.
+    pub service: ServiceName,
+    /// The rollout room's document.
+    pub document: String,
+    /// It has ended.
+    pub ended: bool,
+}
+
+/// Why a rollout was not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// This one of the same service has not ended.
+    Busy(RolloutId),
+    /// It was never begun.
+    Missing,
+}
+
+pub(super) fn begin(
+    db: &mut Connection,
+    service: ServiceName,
+    document: Box<dyn FnOnce(RolloutId) -> String + Send>,
+) -> rusqlite::Result<Result<RolloutRow, Refused>> {
+    let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let inserted = write.execute(
+        "INSERT INTO rollouts (service, document, ended) VALUES (?1, '', 0)",
+        [service.as_str()],
+    );
+    if let Some(refused) = refusal(&write, &service, inserted)? {
+        return Ok(Err(refused));
+    }
+    let id = write.last_insert_rowid();
+    let document = document(RolloutId(number(0, id)?));
+    write.execute("UPDATE rollouts SET document = ?2 WHERE id = ?1", params![id, document])?;
+    write.commit()?;
+    Ok(Ok(RolloutRow { id: RolloutId(number(0, id)?), service, document, ended: false }))
+}
+
+pub(super) fn put(db: &mut Connection, row: &RolloutRow) -> rusqlite::Result<Result<(), Refused>> {
+    let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let written = write.execute(
+        "UPDATE rollouts SET document = ?2, ended = ?3 WHERE id = ?1",
+        params![signed(row.id.0), row.document, row.ended],
+    );
+    if let Some(refused) = refusal(&write, &row.service, written)? {
+        return Ok(Err(refused));
+    }
+    write.commit()?;
+    Ok(Ok(()))
+}
+
+/// Why a write that answered `written` did nothing, if so. Other errors are passed on.
+fn refusal(
+    write: &Transaction<'_>,
+    service: &ServiceName,
+    written: rusqlite::Result<usize>,
+) -> rusqlite::Result<Option<Refused>> {
+    match written {
+        Ok(0) => Ok(Some(Refused::Missing)),
+        Ok(_) => Ok(None),
+        Err(Error::SqliteFailure(e, _)) if e.extended_code == ffi::SQLITE_CONSTRAINT_UNIQUE => {
+            let holder = write.query_row(
+                "SELECT id FROM rollouts WHERE service = ?1 AND ended = 0",
+                [service.as_str()],
+                |row| row.get(0),
+            )?;
+            Ok(Some(Refused::Busy(RolloutId(number(0, holder)?))))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+pub(super) fn one(db: &Connection, id: RolloutId) -> rusqlite::Result<Option<RolloutRow>> {
+    db.prepare("SELECT id, service, document, ended FROM rollouts WHERE id = ?1")?
+        .query_row([signed(id.0)], read)
+        .optional()
+}
+
+pub(super) fn last(db: &Connection, n: usize) -> rusqlite::Result<Vec<RolloutRow>> {
+    db.prepare(
+        "SELECT id, service, document, ended FROM rollouts
+         WHERE ended = 0 OR id IN (SELECT id FROM rollouts ORDER BY id DESC LIMIT ?1)
+         ORDER BY id DESC",
+    )?
+    .query_map([i64::try_from(n).unwrap_or(i64::MAX)], read)?
+    .collect()
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<RolloutRow> {
+    Ok(RolloutRow {
+        id: RolloutId(number(0, row.get(0)?)?),
+        service: parsed(row, 1)?,
+        document: row.get(2)?,
+        ended: row.get(3)?,
+    })
+}

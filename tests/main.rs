@@ -1,0 +1,24 @@
+//! Scenarios: the real binaries against real nginx and real uvicorn, one file per concept.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::must_use_candidate,
+    clippy::missing_errors_doc,
+    missing_docs,
+    unreachable_pub,
+    reason = "this is a test: it fails by panicking, and nobody reads its interface elsewhere"
+)]
+
+mod cli;
+mod control_socket;
+mod daemon;
+mod failover;
+mod load;
+mod nginx;
+mod nginx_faults;
+mod rollout;
+mod supervision;
+mod support;

@@ -1,0 +1,230 @@
+//! A real nginx in a temporary directory, with a site that includes aibk's file.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    future::Future,
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aibk::{
+    config::{self, NginxMode, UpstreamOptions},
+    ident::{Port, ServiceName},
+    nginx::{Members, Nginx, NginxError, Observed, Proxied, Role},
+};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tempfile::TempDir;
+
+/// Long for a loaded machine; nothing waits for it when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The site, and its nginx while one runs.
+pub(crate) struct Site {
+    pub(crate) nginx: Arc<Nginx>,
+    pub(crate) config: config::Nginx,
+    /// Where the site listens.
+    pub(crate) port: u16,
+    child: Option<Child>,
+    /// Process groups of every nginx started here: orphans stay in theirs.
+    groups: Vec<u32>,
+    dir: TempDir,
+}
+
+impl Site {
+    /// Files only; `include` is the pattern by which the main configuration finds our file.
+    pub(crate) fn including(include: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let config = config::Nginx {
+            mode: NginxMode::Managed,
+            binary: PathBuf::from("/usr/sbin/nginx"),
+            config: at("nginx.conf"),
+            prefix: Some(dir.path().to_owned()),
+            file: at("aibk.conf"),
+            pid_file: at("nginx.pid"),
+            error_log: at("error.log"),
+            proof_socket: at("proof.sock"),
+        };
+        fs::write(&config.config, main_configuration(dir.path(), include)).unwrap();
+        let nginx = Nginx::new(config.clone(), services());
+        let site = Self { nginx, config, port: free_port(), child: None, groups: Vec::new(), dir };
+        site.serve(&format!("listen 127.0.0.1:{};", site.port));
+        site
+    }
+
+    /// nginx runs, and serves `api` on `port` and `admin` on 9.
+    pub(crate) async fn running(port: u16) -> Self {
+        let mut site = Self::including("aibk.conf");
+        site.nginx.write(&service("api"), &serving(port)).await.unwrap();
+        site.nginx.write(&service("admin"), &serving(9)).await.unwrap();
+        site.start();
+        site.answering().await;
+        site
+    }
+
+    /// Makes `directives` the body of the site's `server`.
+    pub(crate) fn serve(&self, directives: &str) {
+        let text = format!("server {{ {directives} include proxy*.conf; }}\n");
+        fs::write(self.dir.path().join("site.conf"), text).unwrap();
+    }
+
+    /// Adds a `location` that needs the upstream of `api`.
+    pub(crate) fn proxy(&self) {
+        let text = "location / { proxy_pass http://api; }\n";
+        fs::write(self.dir.path().join("proxy.conf"), text).unwrap();
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test ends its children itself")]
+    pub(crate) fn start(&mut self) {
+        let argv = self.nginx.command();
+        let child = Command::new(&argv[0])
+            .args(&argv[1..])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn();
+        let child = child.unwrap();
+        self.groups.push(child.id());
+        self.child = Some(child);
+    }
+
+    pub(crate) async fn answering(&self) -> Observed {
+        until("nginx answers", async || self.nginx.observe().await.ok()).await
+    }
+
+    /// Until a master runs, with or without our file.
+    pub(crate) async fn up(&self) {
+        let pid_file = &self.config.pid_file;
+        until("nginx runs", async || {
+            let pid = fs::read_to_string(pid_file).ok()?.trim().parse::<i32>().ok()?;
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+            (children.split_whitespace().count() >= 2).then_some(())
+        })
+        .await;
+    }
+
+    /// SIGKILL to the master alone.
+    pub(crate) fn kill_master(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGKILL to master and workers.
+    pub(crate) fn kill(&mut self) {
+        for group in self.groups.drain(..) {
+            let group = i32::try_from(group).ok().and_then(Pid::from_raw).unwrap();
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+
+    pub(crate) fn file(&self) -> Option<String> {
+        fs::read_to_string(&self.config.file).ok()
+    }
+
+    pub(crate) fn another(&self, change: impl FnOnce(&mut config::Nginx)) -> Arc<Nginx> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Nginx::new(config, services())
+    }
+
+    /// The file and nginx are as `before` and `text` say.
+    pub(crate) async fn assert_unchanged(&self, before: &Observed, text: Option<&str>) {
+        assert_eq!(self.file().as_deref(), text);
+        assert_eq!(self.nginx.observe().await.unwrap(), *before);
+        let names = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub(crate) fn kill_pid(pid: i32) {
+    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+}
+
+fn main_configuration(dir: &Path, include: &str) -> String {
+    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+    let dir = dir.display();
+    format!(
+        "{user}
+worker_processes 2;
+pid {dir}/nginx.pid;
+error_log {dir}/error.log notice;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
+    uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
+    include {dir}/{include};
+    include {dir}/site.conf;
+}}
+"
+    )
+}
+
+fn services() -> BTreeMap<ServiceName, Proxied> {
+    let proxied = |name: &str| Proxied {
+        options: UpstreamOptions {
+            name: service(name),
+            least_conn: true,
+            keepalive: 4,
+            keepalive_timeout: Duration::from_secs(2),
+            zone_kib: Some(64),
+            max_fails: 0,
+            fail_timeout: Duration::from_secs(10),
+        },
+        host: [127, 0, 0, 1].into(),
+    };
+    ["api", "admin"].map(|name| (service(name), proxied(name))).into()
+}
+
+pub(crate) fn service(name: &str) -> ServiceName {
+    name.parse().unwrap()
+}
+
+pub(crate) fn port(number: u16) -> Port {
+    Port::new(number).unwrap()
+}
+
+pub(crate) fn serving(number: u16) -> Members {
+    [(port(number), Role::Serving)].into()
+}
+
+/// Free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Looks again and again until `look` gives something.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The failure of a publish that was undone.
+pub(crate) fn undone<T: std::fmt::Debug>(result: Result<T, NginxError>) -> NginxError {
+    match result.unwrap_err() {
+        NginxError::Undone { cause, .. } => *cause,
+        other => panic!("not undone: {other}"),
+    }
+}

@@ -1,0 +1,83 @@
+//! Processes, as /proc shows them (proc(5)).
+
+use std::{collections::BTreeSet, fs, os::unix::ffi::OsStrExt, path::Path, time::Duration};
+
+use procfs::{net::TcpState, process::FDTarget};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait_for;
+
+/// It runs; a zombie does not.
+pub fn is_alive(pid: i32) -> bool {
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| stat.state != 'Z' && stat.state != 'X')
+}
+
+/// Sends a signal to one process.
+pub fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("a pid"), signal)
+        .unwrap_or_else(|error| panic!("cannot send {signal:?} to {pid}: {error}"));
+}
+
+/// Waits until `pid` is gone.
+#[track_caller]
+pub fn ends(pid: i32, deadline: Duration) {
+    wait_for(&format!("the end of {pid}"), deadline, || (!is_alive(pid)).then_some(()));
+}
+
+/// Its children.
+pub fn children_of(pid: i32) -> Vec<i32> {
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    let stats = all.filter_map(|process| process.stat().ok());
+    stats.filter(|stat| stat.ppid == pid && stat.state != 'Z').map(|stat| stat.pid).collect()
+}
+
+/// A process that listens on `port`, if there is one.
+pub fn listener_on(port: u16) -> Option<i32> {
+    let sockets: BTreeSet<u64> = procfs::net::tcp()
+        .ok()?
+        .into_iter()
+        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
+        .map(|entry| entry.inode)
+        .collect();
+    let holds = |process: &procfs::process::Process| {
+        process.fd().is_ok_and(|fds| {
+            fds.flatten().any(|fd| matches!(fd.target, FDTarget::Socket(n) if sockets.contains(&n)))
+        })
+    };
+    let mut all = procfs::process::all_processes().ok()?.flatten();
+    if sockets.is_empty() { None } else { all.find(holds).map(|process| process.pid()) }
+}
+
+/// Every process that has to do with `directory`: by its arguments, its environment, where it
+/// works, or what it has open. Ourselves excepted.
+pub fn touching(directory: &Path) -> Vec<(i32, String)> {
+    let Ok(all) = procfs::process::all_processes() else { return Vec::new() };
+    let own = i32::try_from(std::process::id()).unwrap();
+    all.flatten()
+        .map(|process| process.pid())
+        .filter(|pid| *pid != own && is_alive(*pid) && touches(*pid, directory))
+        .map(|pid| (pid, command_of(pid)))
+        .collect()
+}
+
+fn touches(pid: i32, directory: &Path) -> bool {
+    let needle = directory.as_os_str().as_bytes();
+    let says = |name: &str| {
+        let text = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        text.windows(needle.len()).any(|part| part == needle)
+    };
+    let links = |name: &str| {
+        fs::read_link(format!("/proc/{pid}/{name}")).is_ok_and(|to| to.starts_with(directory))
+    };
+    let opened = || {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        fds.into_iter().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(directory)))
+    };
+    says("cmdline") || says("environ") || links("cwd") || opened()
+}
+
+fn command_of(pid: i32) -> String {
+    let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&text).replace('\0', " ").chars().take(160).collect()
+}
