@@ -22,3 +22,4 @@ mod nginx_faults;
 mod rollout;
 mod supervision;
 mod support;
+mod systemd;

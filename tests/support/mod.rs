@@ -5,21 +5,23 @@ mod ctl;
 mod fetch;
 pub mod load;
 mod notify;
+mod places;
 mod ports;
 mod processes;
 mod proxy;
 mod releases;
 mod settings;
 mod stage;
-mod venv;
+
 mod wait;
 
 pub use command::{Output, Running, run};
 pub use fetch::fetch;
+pub use places::{root, target, venv};
 pub use ports::Ports;
 pub use processes::{children_of, ends, is_alive, kill, listener_on};
 pub use proxy::{Nginx, Site};
+pub use releases::Releases;
 pub use settings::Settings;
 pub use stage::Stage;
-pub use venv::{root, venv};
 pub use wait::{LONG, wait_for};

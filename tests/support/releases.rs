@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::venv::root;
+use super::places::root;
 
 /// The directory with the releases, and `current` beside them.
 #[derive(Debug, Clone)]

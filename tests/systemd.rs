@@ -1,0 +1,226 @@
+//! Under a real systemd: the unit starts, swaps, survives the death of the daemon, and stops.
+//!
+//! It runs in a throw-away system that is booted by the program named in `AIBK_SYSTEMD_BOX` (or
+//! `../shared/e2e/systemd-box` beside the checkout), and is skipped where there is none.
+
+use std::{
+    env, fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use aibk::api::types::{InstanceState, Status};
+
+use crate::support::{LONG, Output, Releases, root, run, target, venv, wait_for};
+
+/// Building the system takes minutes, once.
+const BUILD: Duration = Duration::from_secs(900);
+
+const CONFIG: &str = "\
+services:
+  api:
+    app: main:app
+    directory: /srv/app/current
+    venv: /srv/app/venv
+    user: app
+    slots: [8000, 8001]
+    ready: {interval: 500ms}
+    drain: {deadline: 3s}
+    rollout: {watch: 500ms}
+    upstream: {name: api_backend}
+nginx: {mode: system}
+";
+
+const SITE: &str = "\
+server {
+    listen 80 default_server;
+    location / {
+        proxy_pass http://api_backend;
+        proxy_http_version 1.1;
+        proxy_set_header Connection '';
+        proxy_next_upstream error timeout;
+    }
+}
+";
+
+/// A booted system; gone when dropped.
+struct Booted {
+    program: PathBuf,
+    directory: PathBuf,
+}
+
+impl Booted {
+    /// Boots one, or says why there is none.
+    fn up() -> Result<Self, String> {
+        let program = env::var_os("AIBK_SYSTEMD_BOX")
+            .map_or_else(|| root().join("../shared/e2e/systemd-box"), PathBuf::from);
+        if !program.exists() {
+            return Err(format!("there is no {}; name it in AIBK_SYSTEMD_BOX", program.display()));
+        }
+        if !rustix::process::geteuid().is_root() {
+            return Err("it needs root".to_owned());
+        }
+        let booted = Self { program, directory: target().join("systemd-box") };
+        let output = run(booted.command(&["up"])?.arg(&booted.directory), BUILD);
+        if output.status == Some(0) { Ok(booted) } else { Err(output.words()) }
+    }
+
+    fn command(&self, args: &[&str]) -> Result<Command, String> {
+        let mut command = Command::new(&self.program);
+        command.args(args).env("SYSTEMD_BOX_SUITE", suite()?);
+        command.env("SYSTEMD_BOX_PACKAGES", "nginx-light python3-venv curl");
+        // No port of it can clash with anybody's.
+        command.env("SYSTEMD_BOX_NET", "private");
+        Ok(command)
+    }
+
+    #[track_caller]
+    fn sh(&self, script: &str) -> Output {
+        let mut command = self.command(&["exec"]).unwrap();
+        command.arg(&self.directory).args(["--", "sh", "-ec", script]);
+        run(&mut command, LONG * 3)
+    }
+
+    #[track_caller]
+    fn push(&self, from: &Path, to: &str) {
+        let mut command = self.command(&["push"]).unwrap();
+        run(command.arg(&self.directory).arg(from).arg(to), LONG).expect(0);
+    }
+
+    #[track_caller]
+    fn write(&self, scratch: &Path, text: &str, to: &str) {
+        let file = scratch.join("pushed");
+        fs::write(&file, text).unwrap();
+        self.push(&file, to);
+    }
+
+    #[track_caller]
+    fn status(&self) -> Status {
+        serde_json::from_str(&self.sh("aibkctl status --json").expect(0).stdout).unwrap()
+    }
+
+    fn main_pid(&self) -> u32 {
+        let shown = self.sh("systemctl show -P MainPID aibkd").expect(0);
+        shown.stdout.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Booted {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let told = "journalctl -u aibkd -u nginx --no-pager -n 80; systemctl status aibkd || :";
+            let mut command = self.command(&["exec"]).unwrap();
+            command.arg(&self.directory).args(["--", "sh", "-c", told]);
+            eprintln!("{}", run(&mut command, LONG));
+        }
+        let mut down = self.command(&["down"]).unwrap();
+        run(down.arg(&self.directory), LONG * 2);
+    }
+}
+
+/// Programs that were built here run there only when both have the same C library.
+fn suite() -> Result<&'static str, String> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    ["bookworm", "trixie"]
+        .into_iter()
+        .find(|suite| release.contains(suite))
+        .ok_or_else(|| "it needs Debian bookworm or trixie".to_owned())
+}
+
+/// Installs what an administrator would: programs, unit, configuration, site, application.
+fn install(booted: &Booted, scratch: &Path) {
+    booted.push(Path::new(env!("CARGO_BIN_EXE_aibkd")), "/usr/bin/aibkd");
+    booted.push(Path::new(env!("CARGO_BIN_EXE_aibkctl")), "/usr/bin/aibkctl");
+    booted.push(&root().join("units/aibkd.service"), "/etc/systemd/system/aibkd.service");
+    booted.write(scratch, CONFIG, "/etc/aibk/aibk.yaml");
+    booted.write(scratch, SITE, "/etc/nginx/sites-enabled/default");
+    let releases = Releases::new(scratch);
+    for name in ["v1", "v2"] {
+        booted.push(&releases.write(name, "ok"), &format!("/srv/app/releases/{name}"));
+    }
+    booted.push(&wheels(booted, scratch), "/opt/wheels");
+    booted
+        .sh("groupadd --system aibk
+            useradd --system app
+            ln -s releases/v1 /srv/app/current
+            python3 -m venv /srv/app/venv
+            /srv/app/venv/bin/pip install -q --no-index --find-links /opt/wheels \
+                uvicorn uvloop httptools websockets
+            systemctl daemon-reload")
+        .expect(0);
+}
+
+/// What pip needs there: it has no network.
+fn wheels(booted: &Booted, scratch: &Path) -> PathBuf {
+    let python = "python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'";
+    let version = booted.sh(python).expect(0).stdout;
+    let wheels = scratch.join("wheels");
+    let mut pip = Command::new(venv().join("bin/pip"));
+    pip.args(["download", "-q", "--only-binary=:all:", "--python-version", version.trim()]);
+    pip.arg("-r").arg(root().join("tests/support/app/requirements.txt")).arg("-d").arg(&wheels);
+    run(&mut pip, LONG * 2).expect(0);
+    wheels
+}
+
+#[test]
+fn the_unit_serves_swaps_and_survives() {
+    let booted = match Booted::up() {
+        Ok(booted) => booted,
+        Err(why) => {
+            // Not `eprintln!`, which nobody sees when the test succeeds.
+            let _ = writeln!(std::io::stderr(), "SKIPPED systemd::the_unit_...: {}", why.trim());
+            return;
+        }
+    };
+    let scratch = tempfile::tempdir_in("/tmp").unwrap();
+    install(&booted, scratch.path());
+
+    booted.sh("systemctl enable --now aibkd").expect(0);
+    booted.sh("systemctl is-active aibkd").expect(0).says(&["active"]);
+    assert_ne!(booted.sh("systemctl show -P StatusText aibkd").expect(0).stdout.trim(), "");
+    // It has written what nginx needs to start with.
+    booted.sh("systemctl start nginx").expect(0);
+    wait_for("an answer through nginx", LONG, || {
+        (booted.sh("curl -sf http://127.0.0.1/health").status == Some(0)).then_some(())
+    });
+
+    booted.sh("aibkctl swap api").expect(0);
+    assert_eq!(serving(&booted.status()), ["api@8001"]);
+    booted.sh("ln -sfn releases/v2 /srv/app/current; aibkctl rolling api").expect(0);
+    booted.sh("curl -sf http://127.0.0.1/version").expect(0).says(&["v2"]);
+
+    the_daemon_dies(&booted);
+
+    booted.sh("journalctl -u aibkd --no-pager").expect(0).says(&["api@8001"]);
+    booted.sh("systemctl stop aibkd").expect(0);
+    let left = booted.sh("pgrep -fa uvicorn || :").expect(0);
+    assert_eq!(left.stdout, "", "left behind:\n{left}");
+}
+
+fn serving(status: &Status) -> Vec<&str> {
+    let instances = status.services.iter().flat_map(|service| &service.instances);
+    let serving = instances.filter(|seen| seen.traffic == Some(aibk::api::types::Traffic::Serving));
+    serving.map(|seen| seen.name.as_str()).collect()
+}
+
+fn pids(status: &Status) -> Vec<(&str, i32)> {
+    let instances = status.services.iter().flat_map(|service| &service.instances);
+    let ready = instances.filter(|seen| seen.state == InstanceState::Ready);
+    ready.filter_map(|seen| Some((seen.name.as_str(), seen.pid?))).collect()
+}
+
+fn the_daemon_dies(booted: &Booted) {
+    let before = booted.status();
+    let pid = booted.main_pid();
+    booted.sh(&format!("kill -KILL {pid}")).expect(0);
+    wait_for("another daemon", LONG, || {
+        let active = booted.sh("systemctl is-active aibkd").stdout.trim() == "active";
+        (active && booted.main_pid() != pid).then_some(())
+    });
+    let after = booted.status();
+    assert!(!pids(&before).is_empty());
+    assert_eq!(pids(&after), pids(&before), "the same processes serve on");
+    booted.sh("curl -sf http://127.0.0.1/version").expect(0).says(&["v2"]);
+}
