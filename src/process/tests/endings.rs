@@ -59,10 +59,18 @@ async fn a_whole_tree_is_ended_however_it_hides() {
 async fn what_was_killed_is_followed_by_what_lives() {
     let home = Home::new();
     let daemon = Daemon::new(&home);
-    let (killed, _) = daemon.spawn_up(&sh(ESCAPE)).await;
-    within(killed.end(LONG)).await.unwrap();
+    for _ in 0..3 {
+        let (killed, _) = daemon.spawn_up(&sh(ESCAPE)).await;
+        within(killed.end(LONG)).await.unwrap();
+    }
+    assert!(daemon.launcher.births_inside());
+    // Killed by a daemon that died before it could remove the leaf.
+    let leaf = home.base().unwrap().leaf("api@8000").unwrap();
+    leaf.kill().unwrap();
     let (next, _) = daemon.spawn_up(&sh("echo up; exec sleep 1000")).await;
     assert!(is_alive(next.identity().pid));
+    assert_eq!(next.pids(), [next.identity().pid]);
+    assert!(daemon.launcher.births_inside());
     within(next.end(LONG)).await.unwrap();
 }
 
