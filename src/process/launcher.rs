@@ -93,15 +93,29 @@ impl Launcher {
         spec: &SpawnSpec,
         capture: &Capture,
     ) -> Result<Tree, ProcessError> {
-        match self.bear(name, spec, capture).await {
-            // The kernel does not let anybody be born in that cgroup: from now on children are
-            // moved there as soon as they exist.
-            Err(ProcessError::NeverRan { .. }) if self.born_inside.swap(false, Relaxed) => {
-                tracing::warn!(instance = %name, "a process was killed at birth; trying again");
-                self.bear(name, spec, capture).await
+        let killed_at_birth = |result: &Result<Tree, ProcessError>| {
+            matches!(result, Err(ProcessError::NeverRan { .. })) && self.born_inside.load(Relaxed)
+        };
+        let mut result = self.bear(name, spec, capture).await;
+        if killed_at_birth(&result) {
+            // An earlier daemon killed this leaf and died before it removed it.
+            tracing::warn!(instance = %name, "a process was killed at birth; trying a new cgroup");
+            if let Some(leaf) = self.leaf(name)? {
+                leaf.retire();
             }
-            result => result,
+            result = self.bear(name, spec, capture).await;
         }
+        if killed_at_birth(&result) {
+            tracing::warn!(instance = %name, "from now on processes are moved into their cgroups");
+            self.born_inside.store(false, Relaxed);
+            result = self.bear(name, spec, capture).await;
+        }
+        result
+    }
+
+    #[cfg(test)]
+    pub(super) fn births_inside(&self) -> bool {
+        self.born_inside.load(Relaxed)
     }
 
     async fn bear(

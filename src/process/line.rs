@@ -75,10 +75,8 @@ impl Splitter {
         let line = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
         let mut text = String::from_utf8_lossy(line).into_owned();
         if self.beyond > 0 {
-            text.push_str(&format!(
-                " [aibk: {} more bytes of this line were left out]",
-                self.beyond
-            ));
+            let note = format!(" [aibk: {} more bytes of this line were left out]", self.beyond);
+            text.push_str(&note);
         }
         self.partial.clear();
         self.partial.shrink_to(1024);
@@ -88,6 +86,7 @@ impl Splitter {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use proptest::prelude::*;
 

@@ -12,6 +12,7 @@ mod tree;
 mod user;
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests;
 
 use std::{ffi::OsString, fmt, path::PathBuf};

@@ -48,11 +48,14 @@ impl Tree {
         let pidfd = Arc::new(pidfd);
         let (tell, exit) = watch::channel(None);
         let (watched, pid) = (Arc::clone(&pidfd), identity.pid);
+        let start_ticks = identity.start_ticks;
         tokio::spawn(async move {
-            let ended = pidfd::ended(&watched).await.unwrap_or_else(|error| {
-                tracing::error!(pid, %error, "cannot learn how a process ended");
-                pidfd::Ended::Unknown
-            });
+            let ended = pidfd::ended(pidfd::Watched { pidfd: &watched, pid, start_ticks })
+                .await
+                .unwrap_or_else(|error| {
+                    tracing::error!(pid, %error, "cannot learn how a process ended");
+                    pidfd::Ended::Unknown
+                });
             tracked.end(pid);
             tell.send_replace(Some(ended.into()));
         });

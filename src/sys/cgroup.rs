@@ -60,19 +60,6 @@ impl Base {
         Leaf::open(path)
     }
 
-    /// Makes one leaf anew, in place of an empty one of that name.
-    ///
-    /// A leaf whose `cgroup.kill` was once written is of no more use for `CLONE_INTO_CGROUP`: the
-    /// kernel compares the leaf's count of kills with that of the parent's own cgroup, and kills the
-    /// child at birth when they differ (seen on Linux 6.18).
-    ///
-    /// # Errors
-    /// mkdir(2)'s and open(2)'s. A leaf in use is found again as it is.
-    pub fn fresh_leaf(&self, name: &str) -> io::Result<Leaf> {
-        remove_tree(&self.path.join(name));
-        self.leaf(name)
-    }
-
     /// The leaf `name` that `pid` is in, also if it is below another directory than ours (an
     /// earlier daemon in another session); `None` when it is in no such leaf.
     #[must_use]
@@ -179,6 +166,13 @@ impl Leaf {
     #[must_use]
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+
+    /// Removes it, if it is empty. Once its `cgroup.kill` was written it is of no more use for
+    /// `CLONE_INTO_CGROUP`: the kernel compares the leaf's count of kills with that of the parent's
+    /// own cgroup, and kills the child at birth when they differ (seen on Linux 6.18).
+    pub fn retire(&self) {
+        remove_tree(&self.path);
     }
 
     /// Moves `pid` into it.

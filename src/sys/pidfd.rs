@@ -1,4 +1,4 @@
-//! Processes by descriptor: pidfd_open(2), pidfd_send_signal(2), waitid(2) with `P_PIDFD`.
+//! Processes by descriptor: `pidfd_open(2)`, `pidfd_send_signal(2)`, waitid(2) with `P_PIDFD`.
 #![allow(unsafe_code)]
 
 use std::{
@@ -14,6 +14,8 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions},
 };
 use tokio::io::{Interest, unix::AsyncFd};
+
+use super::proc;
 
 /// How long a dead process that is not our child may stay unreaped before we stop asking how it
 /// ended: the kernel tells only afterwards.
@@ -33,7 +35,7 @@ pub enum Ended {
 /// Opens a pidfd; `None` when there is no such process.
 ///
 /// # Errors
-/// pidfd_open(2)'s, other than ESRCH.
+/// `pidfd_open(2)`'s, other than ESRCH.
 pub fn open(pid: i32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = Pid::from_raw(pid).filter(|pid| pid.as_raw_nonzero().get() > 0) else {
         return Ok(None);
@@ -49,7 +51,7 @@ pub fn open(pid: i32) -> io::Result<Option<OwnedFd>> {
 /// Sends `signal`; `false` when the process is gone.
 ///
 /// # Errors
-/// pidfd_send_signal(2)'s, other than ESRCH: EPERM.
+/// `pidfd_send_signal(2)`'s, other than ESRCH: EPERM.
 pub fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<bool> {
     match rustix::process::pidfd_send_signal(pidfd, signal) {
         Ok(()) => Ok(true),
@@ -63,7 +65,7 @@ pub fn signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<bool> {
 /// the same number. `false`: it refused, or the process is gone.
 ///
 /// # Errors
-/// pidfd_open(2)'s and pidfd_send_signal(2)'s, other than ESRCH.
+/// `pidfd_open(2)`'s and `pidfd_send_signal(2)`'s, other than ESRCH.
 pub fn signal_checked(pid: i32, signal: Signal, check: impl FnOnce() -> bool) -> io::Result<bool> {
     let Some(pidfd) = open(pid)? else { return Ok(false) };
     if check() { self::signal(pidfd.as_fd(), signal) } else { Ok(false) }
@@ -72,22 +74,35 @@ pub fn signal_checked(pid: i32, signal: Signal, check: impl FnOnce() -> bool) ->
 /// Registers a pidfd with the runtime.
 ///
 /// # Errors
-/// epoll_ctl(2)'s.
+/// `epoll_ctl(2)`'s.
 pub fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     super::watch::watch(pidfd, Interest::READABLE)
 }
 
-/// Waits until the process has ended; a child is reaped.
+/// A process whose end is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched<'a> {
+    /// Registered with [`watch`].
+    pub pidfd: &'a AsyncFd<OwnedFd>,
+    /// Its pid.
+    pub pid: i32,
+    /// When it was started, in clock ticks since boot.
+    pub start_ticks: u64,
+}
+
+/// Waits until the process has ended; a child is reaped. How another's child ended is told only on
+/// Linux 6.15 and later, or by its zombie.
 ///
 /// # Errors
 /// epoll's or waitid(2)'s.
-pub async fn ended(pidfd: &AsyncFd<OwnedFd>) -> io::Result<Ended> {
+pub async fn ended(process: Watched<'_>) -> io::Result<Ended> {
+    let pidfd = process.pidfd;
     loop {
         if let Some(ended) = try_ended(pidfd.as_fd())? {
             return Ok(ended);
         }
         if is_dead(pidfd.as_fd())? {
-            return Ok(reaped_by_its_parent(pidfd).await);
+            return Ok(not_our_child(process).await);
         }
         wake(pidfd).await?;
     }
@@ -127,14 +142,22 @@ pub fn try_ended(pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
     }
 }
 
-/// It is dead but not our child: the kernel tells its exit once its parent has reaped it.
-async fn reaped_by_its_parent(pidfd: &AsyncFd<OwnedFd>) -> Ended {
+/// It is dead but not our child: its zombie tells how it ended, and after its parent has reaped it
+/// the kernel does.
+async fn not_our_child(process: Watched<'_>) -> Ended {
+    let zombie = proc::stat(process.pid).ok().flatten().filter(|stat| {
+        // Once it is reaped, the pid may be another's.
+        stat.zombie && stat.start_ticks == process.start_ticks
+    });
+    if let Some(status) = zombie.and_then(|stat| stat.exit_status) {
+        return from_status(status);
+    }
     let asked = tokio::time::timeout(REAPED_WITHIN, async {
         loop {
-            if let Some(ended) = remembered(pidfd.as_fd()) {
+            if let Some(ended) = remembered(process.pidfd.as_fd()) {
                 return ended;
             }
-            if !kernel_remembers(pidfd.as_fd()) || wake(pidfd).await.is_err() {
+            if !kernel_remembers(process.pidfd.as_fd()) || wake(process.pidfd).await.is_err() {
                 return Ended::Unknown;
             }
         }
@@ -144,7 +167,19 @@ async fn reaped_by_its_parent(pidfd: &AsyncFd<OwnedFd>) -> Ended {
 
 fn is_dead(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    Ok(rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // A pending signal interrupts it although it does not wait.
+    let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&now)))?;
+    Ok(ready > 0)
+}
+
+/// A status as waitpid(2) has it.
+fn from_status(status: i32) -> Ended {
+    if libc::WIFEXITED(status) {
+        Ended::Code(libc::WEXITSTATUS(status))
+    } else {
+        Ended::Signal(libc::WTERMSIG(status))
+    }
 }
 
 /// `PIDFD_INFO_EXIT` (Linux 6.15): how a process ended, told to anybody who held its pidfd.
@@ -153,12 +188,7 @@ fn remembered(pidfd: BorrowedFd<'_>) -> Option<Ended> {
     if info.mask & u64::from(libc::PIDFD_INFO_EXIT) == 0 {
         return None;
     }
-    let status = info.exit_code;
-    if libc::WIFEXITED(status) {
-        Some(Ended::Code(libc::WEXITSTATUS(status)))
-    } else {
-        Some(Ended::Signal(libc::WTERMSIG(status)))
-    }
+    Some(from_status(info.exit_code))
 }
 
 /// Whether asking again can help: an old kernel refuses the request itself.

@@ -38,7 +38,11 @@ impl Place {
                     return Ok(true);
                 }
                 leaf.kill()?;
-                leaf.wait_empty(deadline).await
+                let empty = leaf.wait_empty(deadline).await?;
+                if empty {
+                    leaf.retire();
+                }
+                Ok(empty)
             }
             Self::Session(session) => session.end(deadline).await,
         }

@@ -18,6 +18,9 @@ pub struct Stat {
     pub start_ticks: u64,
     /// It has ended and waits to be reaped.
     pub zombie: bool,
+    /// How a zombie ended, as waitpid(2) has it. Zero for those who may not see it too, as the
+    /// kernel does not tell the two apart.
+    pub exit_status: Option<i32>,
 }
 
 /// Reads /proc/PID/stat; `None` when there is no such process.
@@ -30,6 +33,7 @@ pub fn stat(pid: i32) -> io::Result<Option<Stat>> {
             parent: stat.ppid,
             session: stat.session,
             start_ticks: stat.starttime,
+            exit_status: stat.exit_code,
             zombie: matches!(stat.state, 'Z' | 'X' | 'x'),
         })),
         Err(ProcError::NotFound(_)) => Ok(None),

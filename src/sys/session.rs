@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn stat(parent: i32, session: i32, start_ticks: u64) -> proc::Stat {
-        proc::Stat { parent, session, start_ticks, zombie: false }
+        proc::Stat { parent, session, start_ticks, zombie: false, exit_status: None }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// Registers `fd` with the runtime.
 ///
 /// # Errors
-/// epoll_ctl(2)'s.
+/// `epoll_ctl(2)`'s.
 pub fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open and is the same descriptor for as long as the AsyncFd owns it;
     // nobody is given the chance to replace it.

@@ -31,8 +31,8 @@ impl Fifo {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(ProcessError::file("make the directory", dir))?;
         let path = dir.join(name);
-        let mode = Mode::RUSR | Mode::WUSR;
-        match rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode) {
+        let owner_only = Mode::RUSR | Mode::WUSR;
+        match rustix::fs::mkfifoat(rustix::fs::CWD, &path, owner_only) {
             Ok(()) => Ok(Self(path)),
             Err(Errno::EXIST) => Self::existing(path),
             Err(e) => Err(ProcessError::file("make the FIFO", &path)(e.into())),

@@ -12,6 +12,7 @@ mod reader;
 mod writer;
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests;
 
 use std::{

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::kit::{Daemon, Home, LONG, is_alive, sh, spec, until, within};
 use crate::{
     ident::Port,
-    process::{Exit, established},
+    process::{Exit, ProcessError, error::Left, established},
     sys::{
         fake::{Call, Faulty},
         kernel::Linux,
@@ -59,10 +59,18 @@ async fn a_whole_tree_is_ended_however_it_hides() {
 async fn what_was_killed_is_followed_by_what_lives() {
     let home = Home::new();
     let daemon = Daemon::new(&home);
-    let (killed, _) = daemon.spawn_up(&sh(ESCAPE)).await;
-    within(killed.end(LONG)).await.unwrap();
+    for _ in 0..3 {
+        let (killed, _) = daemon.spawn_up(&sh(ESCAPE)).await;
+        within(killed.end(LONG)).await.unwrap();
+    }
+    assert!(daemon.launcher.births_inside());
+    // Killed by a daemon that died before it could remove the leaf.
+    let leaf = home.base().unwrap().leaf("api@8000").unwrap();
+    leaf.kill().unwrap();
     let (next, _) = daemon.spawn_up(&sh("echo up; exec sleep 1000")).await;
     assert!(is_alive(next.identity().pid));
+    assert_eq!(next.pids(), [next.identity().pid]);
+    assert!(daemon.launcher.births_inside());
     within(next.end(LONG)).await.unwrap();
 }
 
@@ -96,14 +104,16 @@ async fn workers_that_outlive_their_parent_are_in_the_way_until_swept() {
     within(daemon.spawn(&spec(&["true"])).await.exited()).await;
 }
 
-#[tokio::test]
-async fn what_cannot_be_ended_in_time_is_named() {
-    let home = Home::new();
-    let daemon = Daemon::new(&home);
-    let (tree, _) = daemon.spawn_up(&sh("sleep 1000 & echo up; wait")).await;
-    let error = tree.end(Duration::ZERO).await.unwrap_err().to_string();
-    assert!(error.starts_with("api@8000 is not ended after 0.0 s:"), "{error}");
-    within(tree.end(LONG)).await.unwrap();
+#[test]
+fn what_cannot_be_ended_in_time_is_named() {
+    let own = i32::try_from(std::process::id()).unwrap();
+    let error = ProcessError::NotEnded {
+        instance: "api@8000".parse().unwrap(),
+        left: Left::of(&[own]),
+        after: Duration::from_millis(1500),
+    };
+    let expected = format!("api@8000 is not ended after 1.5 s: pid {own} (");
+    assert!(error.to_string().starts_with(&expected), "{error}");
 }
 
 #[tokio::test]
