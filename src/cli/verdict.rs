@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Lines of a failure's text that fit on a screen beside the rest.
-const FAILURE_LINES: usize = 16;
+const FAILURE_LINES: usize = 12;
 /// Of these, how many are its beginning.
 const FAILURE_HEAD: usize = 5;
 

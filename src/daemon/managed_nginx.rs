@@ -1,6 +1,6 @@
 //! The private nginx of `nginx.mode: managed`, as a service like any other.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     config::{
@@ -23,7 +23,7 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
         directory: config.prefix.clone().unwrap_or_else(|| "/".into()),
         user: None,
         group: None,
-        env: Default::default(),
+        env: BTreeMap::new(),
         env_file: None,
         ready: Ready {
             probe,

@@ -1,4 +1,4 @@
-//! What systemd is told: READY, STATUS, WATCHDOG, STOPPING (sd_notify(3)). Without systemd, nothing.
+//! What systemd is told: READY, STATUS, WATCHDOG, STOPPING (`sd_notify(3)`). Without systemd, nothing.
 
 use std::{
     fmt::Write as _,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use sd_notify::NotifyState;
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::Daemon;
 use crate::instance::Phase;
@@ -29,19 +29,19 @@ enum Word {
     Stopping,
 }
 
-/// The link to systemd. A thread of its own does the talking, for sd_notify(3) blocks while its
+/// The link to systemd. A thread of its own does the talking, for `sd_notify(3)` blocks while its
 /// reader is busy, and nothing may hold the daemon up.
 pub(super) struct Link {
     words: SyncSender<Word>,
-    _watchdog: Option<AbortOnDropHandle<()>>,
-    status: Option<AbortOnDropHandle<()>>,
+    status: Option<AbortHandle>,
+    tasks: JoinSet<()>,
 }
 
 impl Link {
     /// Begins to keep the watchdog quiet and the status line true.
     pub(super) fn begin(daemon: &Arc<Daemon>) -> Self {
         let (words, said) = sync_channel(QUEUE);
-        let mut link = Self { words, _watchdog: None, status: None };
+        let mut link = Self { words, status: None, tasks: JoinSet::new() };
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
             return link;
         }
@@ -54,10 +54,9 @@ impl Link {
             return link;
         }
         link.tell(Word::Starting);
-        let watchdog = sd_notify::watchdog_enabled().map(|within| {
-            tokio::spawn(feed(Arc::clone(daemon), link.words.clone(), within / 3))
-        });
-        link._watchdog = watchdog.map(AbortOnDropHandle::new);
+        let watchdog = sd_notify::watchdog_enabled()
+            .map(|within| tokio::spawn(feed(Arc::clone(daemon), link.words.clone(), within / 3)));
+        link.watchdog = watchdog.map(AbortOnDropHandle::new);
         let status = tokio::spawn(keep_status(Arc::clone(daemon), link.words.clone()));
         link.status = Some(AbortOnDropHandle::new(status));
         link
@@ -68,8 +67,15 @@ impl Link {
     }
 
     pub(super) fn stopping(&mut self) {
-        self.status = None;
+        if let Some(status) = self.status.take() {
+            status.abort();
+        }
         self.tell(Word::Stopping);
+    }
+
+    /// Runs `task` for as long as the link is there.
+    fn keep(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.tasks.spawn(task)
     }
 
     fn tell(&self, word: Word) {

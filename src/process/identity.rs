@@ -32,7 +32,8 @@ impl Identity {
     #[must_use]
     pub fn uptime(&self) -> Duration {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
+        let now = Duration::from_secs(now.tv_sec.unsigned_abs())
+            + Duration::from_nanos(now.tv_nsec.unsigned_abs());
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         let began = Duration::from_millis(self.start_ticks.saturating_mul(1000) / per_second);
         now.saturating_sub(began)

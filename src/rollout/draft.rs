@@ -226,9 +226,12 @@ impl<'a> Scene<'a> {
     /// what its configuration says.
     fn boot(&self) -> Vec<Stage> {
         let known = self.world.slots.values().any(|seen| seen.release.is_some());
-        let wanted = |slot: Slot| match known {
-            true => self.world.slots.get(&slot).is_some_and(|seen| seen.wanted),
-            false => slot == self.live || self.service.rollout.standby != Standby::Stopped,
+        let wanted = |slot: Slot| {
+            if known {
+                self.world.slots.get(&slot).is_some_and(|seen| seen.wanted)
+            } else {
+                slot == self.live || self.service.rollout.standby != Standby::Stopped
+            }
         };
         let wants = self
             .service
