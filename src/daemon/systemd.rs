@@ -54,11 +54,12 @@ impl Link {
             return link;
         }
         link.tell(Word::Starting);
-        let watchdog = sd_notify::watchdog_enabled()
-            .map(|within| tokio::spawn(feed(Arc::clone(daemon), link.words.clone(), within / 3)));
-        link.watchdog = watchdog.map(AbortOnDropHandle::new);
-        let status = tokio::spawn(keep_status(Arc::clone(daemon), link.words.clone()));
-        link.status = Some(AbortOnDropHandle::new(status));
+        if let Some(within) = sd_notify::watchdog_enabled() {
+            let watchdog = feed(Arc::clone(daemon), link.words.clone(), within / 3);
+            link.tasks.spawn(watchdog);
+        }
+        let status = keep_status(Arc::clone(daemon), link.words.clone());
+        link.status = Some(link.tasks.spawn(status));
         link
     }
 
@@ -71,11 +72,6 @@ impl Link {
             status.abort();
         }
         self.tell(Word::Stopping);
-    }
-
-    /// Runs `task` for as long as the link is there.
-    fn keep(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.tasks.spawn(task)
     }
 
     fn tell(&self, word: Word) {
