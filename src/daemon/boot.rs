@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt,
+    fs::{DirBuilder, Permissions},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -32,10 +32,11 @@ const NGINX_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) async fn assemble(config: Config, path: &Path) -> Result<Daemon, DaemonError> {
     let began = Instant::now();
     for (dir, mode) in
-        [(&config.runtime_dir, 0o755), (&config.state_dir, 0o700), (&config.log_dir, 0o750)]
+        [(&config.runtime_dir, 0o750), (&config.state_dir, 0o700), (&config.log_dir, 0o750)]
     {
         make_dir(dir, mode)?;
     }
+    open_to_group(&config)?;
     let store = Store::open(&config.state_dir)?;
     let launcher = Launcher::new(&config.runtime_dir)?;
     let rows = store.slots().await?;
@@ -129,6 +130,24 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {
         .mode(mode)
         .create(path)
         .map_err(|source| DaemonError::Directory { path: path.to_owned(), source })
+}
+
+/// The control socket's group must get as far as the socket. A directory that may be somebody
+/// else's is left as it is: only systemd's `RUNTIME_DIRECTORY` (systemd.exec(5)), or one that is
+/// closed to everybody else already, is ours.
+fn open_to_group(config: &Config) -> Result<(), DaemonError> {
+    let path = &config.runtime_dir;
+    let failed = |source| DaemonError::Directory { path: path.clone(), source };
+    let Some(name) = &config.control.group else { return Ok(()) };
+    let systemds = std::env::var_os("RUNTIME_DIRECTORY").is_some_and(|dir| dir == path.as_os_str());
+    let closed = path.metadata().map_err(failed)?.mode() & 0o007 == 0;
+    let group = nix::unistd::Group::from_name(name).map_err(|e| failed(e.into()))?;
+    // A group that does not exist is told when the socket is made.
+    if let Some(group) = group.filter(|_| systemds || closed) {
+        std::os::unix::fs::chown(path, None, Some(group.gid.as_raw())).map_err(failed)?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o750)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// How nginx reaches each service that is behind it.

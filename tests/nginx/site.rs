@@ -94,7 +94,10 @@ impl Site {
     }
 
     pub(crate) async fn answering(&self) -> Observed {
-        until("nginx answers", async || self.nginx.observe().await.ok()).await
+        until("nginx answers with both workers", async || {
+            self.nginx.observe().await.ok().filter(|seen| seen.workers.len() == 2)
+        })
+        .await
     }
 
     /// Until a master runs, with or without our file.

@@ -34,11 +34,12 @@ impl Output {
         format!("{}{}", self.stdout, self.stderr)
     }
 
-    /// Panics unless it said each of `words`.
+    /// Panics unless it said each of `words`, wherever its lines were broken.
     #[track_caller]
     pub fn says(&self, words: &[&str]) -> &Self {
+        let said = self.words().split_whitespace().collect::<Vec<_>>().join(" ");
         for word in words {
-            assert!(self.words().contains(word), "expected `{word}` in:\n{self}");
+            assert!(said.contains(word), "expected `{word}` in:\n{self}");
         }
         self
     }
