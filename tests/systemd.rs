@@ -195,7 +195,7 @@ fn the_unit_serves_swaps_and_survives() {
 
     booted.sh("journalctl -u aibkd --no-pager").expect(0).says(&["api@8001"]);
     booted.sh("systemctl stop aibkd").expect(0);
-    let left = booted.sh("pgrep -fa uvicorn || :").expect(0);
+    let left = booted.sh("pgrep -fa '[u]vicorn' || :").expect(0);
     assert_eq!(left.stdout, "", "left behind:\n{left}");
 }
 

@@ -261,7 +261,7 @@ async fn perform(shared: &Arc<Shared>, ask: Ask) -> Reply {
     };
     if let Call::Change(_) = call {
         let status = reply.status().as_u16();
-        tracing::info!(uid, pid, route, status, "asked on the control socket");
+        tracing::info!(uid, pid, route, status, "uid {uid} asked for {route}: {status}");
     }
     reply
 }

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
 fn log_to_journal_or_stderr() {
     let filter = EnvFilter::try_from_env("AIBK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let journal = journal.map(|layer| layer.with_field_prefix(Some("AIBK".to_owned())));
     let stderr = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Daemon, DaemonError, managed_nginx};
+use super::{Daemon, DaemonError, journal::Journal, managed_nginx};
 use crate::{
     config::{Config, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
@@ -29,7 +29,10 @@ use crate::{
 const NGINX_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Opens everything and takes over what runs already. Nothing new is started yet.
-pub(super) async fn assemble(config: Config, path: &Path) -> Result<Daemon, DaemonError> {
+pub(super) async fn assemble(
+    config: Config,
+    path: &Path,
+) -> Result<(Daemon, Journal), DaemonError> {
     let began = Instant::now();
     for (dir, mode) in
         [(&config.runtime_dir, 0o750), (&config.state_dir, 0o700), (&config.log_dir, 0o750)]
@@ -38,6 +41,7 @@ pub(super) async fn assemble(config: Config, path: &Path) -> Result<Daemon, Daem
     }
     open_to_group(&config)?;
     let store = Store::open(&config.state_dir)?;
+    let journal = Journal::begin(&store);
     let launcher = Launcher::new(&config.runtime_dir)?;
     let rows = store.slots().await?;
     let ground = Ground { launcher, store: store.clone() };
@@ -59,7 +63,8 @@ pub(super) async fn assemble(config: Config, path: &Path) -> Result<Daemon, Daem
     }
     let engine = Engine::new(store.clone(), crews);
     let config_path = path.display().to_string();
-    Ok(Daemon { config, config_path, began, store, engine, nginx, managed_nginx })
+    let daemon = Daemon { config, config_path, began, store, engine, nginx, managed_nginx };
+    Ok((daemon, journal))
 }
 
 impl Daemon {

@@ -2,6 +2,7 @@
 
 mod boot;
 mod error;
+mod journal;
 mod managed_nginx;
 mod operations;
 mod shutdown;
@@ -43,7 +44,8 @@ pub struct Daemon {
 /// Whatever keeps it from coming up. Once it is up, it ends only on SIGTERM or SIGINT.
 pub async fn run(path: &Path) -> Result<(), DaemonError> {
     let config = Config::load(path)?;
-    let daemon = Arc::new(boot::assemble(config, path).await?);
+    let (daemon, journal) = boot::assemble(config, path).await?;
+    let daemon = Arc::new(daemon);
     let signals = shutdown::Signals::listen()?;
     let operations: Arc<dyn Operations> = daemon.clone();
     let server = Server::bind(&daemon.config.control, operations, Limits::default())?;
@@ -55,6 +57,8 @@ pub async fn run(path: &Path) -> Result<(), DaemonError> {
     systemd.stopping();
     daemon.record("daemon.stopping", format!("aibkd stops: {asked}"));
     daemon.stop_everything().await;
+    daemon.record("daemon.stopped", "aibkd has stopped everything".to_owned());
+    journal.finish(&daemon.store).await;
     closing.cancel();
     // It ends by its own deadlines; a panic in it was told where it happened.
     let _ = serving.await;

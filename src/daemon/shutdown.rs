@@ -13,6 +13,9 @@ use crate::instance::{Instance, Phase};
 /// What an instance's stop may take longer than its own deadline.
 const SLACK: Duration = Duration::from_secs(15);
 
+/// How long the disk may take for an instance's last lines.
+const FLUSH: Duration = Duration::from_secs(5);
+
 /// The signals a daemon listens for.
 pub(super) struct Signals {
     term: Signal,
@@ -73,5 +76,8 @@ async fn halt(instance: Instance, deadline: Duration) {
     };
     if let Err(e) = stopped.await {
         tracing::error!("{e}");
+    }
+    if tokio::time::timeout(FLUSH, instance.output().flush()).await.is_err() {
+        tracing::warn!(instance = %instance.id(), "its last lines could not be written in {FLUSH:?}");
     }
 }
