@@ -1,8 +1,8 @@
 //! Rollouts: the plan (pure) and the engine that runs it.
 //!
 //! [`draft`] turns a request into stages, [`plan`] turns a rollout and the observed world into the
-//! next step, [`record`] is what is durable of it, [`effects`] are the steps' hands, and
-//! [`engine`] is the loop.
+//! next step, [`record`] is what is durable of it, `effects` are the steps' hands, and
+//! `engine` is the loop.
 
 pub mod draft;
 mod effects;

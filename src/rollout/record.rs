@@ -1,6 +1,6 @@
 //! A rollout as it is kept: what it means to do, how far it is, and what each step came to.
 //!
-//! Everything here is plain data. [`Rollout::begin`], [`Rollout::finish`] and [`Rollout::cancel`]
+//! Everything here is plain data. Its methods ([`Rollout::begin`], [`Rollout::finish`] and the like)
 //! are the only ways it changes, so that what is durable is always a state the plan understands.
 
 use std::collections::BTreeSet;
