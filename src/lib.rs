@@ -13,4 +13,5 @@ pub mod process;
 pub mod release;
 pub mod rollout;
 pub mod store;
+pub mod sync_point;
 pub mod sys;

@@ -14,6 +14,7 @@
 
 mod cli;
 mod control_socket;
+mod crash;
 mod daemon;
 mod failover;
 mod load;

@@ -17,6 +17,7 @@ use crate::{
     process::{Exit, Identity, SpawnSpec},
     release::{self, Account, Release},
     store::{self, SlotRow},
+    sync_point,
 };
 
 /// How long the kernel may take to end a killed tree.
@@ -89,6 +90,7 @@ impl Driver {
             SlotRow { generation, identity: serde_json::to_string(tree.identity()).ok(), ..row };
         self.tree = Some(tree);
         self.runs = Some(row.clone());
+        sync_point!("instance.spawned");
         if let Err(e) = self.write(row).await {
             // It runs all the same; only a daemon that dies before the next write would not know it.
             tracing::error!(instance = %self.id, "{e}");

@@ -10,7 +10,7 @@ use super::{
     reload::{Reload, Verdict},
     render::SocketPath,
 };
-use crate::ident::ServiceName;
+use crate::{ident::ServiceName, sync_point};
 
 /// See [`Nginx::publish`].
 pub(super) async fn publish(
@@ -87,6 +87,7 @@ type Failure = (Reached, NginxError);
 impl Change<'_> {
     async fn carry_out(self) -> Result<Edition, NginxError> {
         replace(self.nginx, self.next.text.clone()).await?;
+        sync_point!("nginx.replaced");
         match self.make_served().await {
             Ok(()) => Ok(self.next.edited.edition),
             Err((reached, cause)) => Err(self.undo(reached, cause).await),
@@ -107,6 +108,7 @@ impl Change<'_> {
     async fn reload(&self, wanted: Option<&Edited>) -> Result<(), Failure> {
         let reload = Reload::send(&self.nginx.config, self.master)
             .map_err(|error| (Reached::FileOnly, error))?;
+        sync_point!("nginx.reloaded");
         match reload.verdict(wanted).await {
             Verdict::Served => Ok(()),
             Verdict::Refused(error) => Err((Reached::Refused, error)),

@@ -22,6 +22,7 @@ use crate::{
     ident::{RolloutId, ServiceName, Slot},
     nginx::NginxError,
     store::{self, RolloutRow, Store, StoreError},
+    sync_point,
 };
 
 /// A plan that takes more steps than this does not converge.
@@ -317,7 +318,9 @@ impl Drive {
                 Next::Do(step) => {
                     self.rollout.begin(&step, now());
                     if self.save().await {
+                        sync_point!("rollout.intent");
                         self.step(&crew, &step).await;
+                        sync_point!("rollout.effect");
                     }
                 }
                 Next::Advance => {
@@ -328,6 +331,7 @@ impl Drive {
                     self.rollout.end(outcome, now());
                     let message = closing(&self.rollout);
                     self.engine.record(&self.rollout, "rollout.ended", message);
+                    sync_point!("rollout.end");
                     self.save().await;
                     return self.rollout;
                 }

@@ -41,6 +41,19 @@ impl Stage {
         all.find(|instance| instance.name == name).unwrap_or_else(|| panic!("no {name} in status"))
     }
 
+    /// Every instance of a service, as the daemon sees it now.
+    #[track_caller]
+    pub fn instances(&self, service: &str) -> Vec<InstanceStatus> {
+        let all = self.status().services.into_iter().filter(|seen| seen.name == service);
+        all.flat_map(|service| service.instances).collect()
+    }
+
+    /// Processes of this stage with `word` in their command line.
+    pub fn processes(&self, word: &str) -> Vec<i32> {
+        let touching = super::processes::touching(self.dir()).into_iter();
+        touching.filter(|(_, command)| command.contains(word)).map(|(pid, _)| pid).collect()
+    }
+
     /// The instance of `api` in the first slot.
     pub fn blue_name(&self) -> String {
         format!("api@{}", self.blue)

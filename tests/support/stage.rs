@@ -108,6 +108,7 @@ impl Stage {
     pub fn launch(&mut self) {
         assert!(self.daemon.is_none(), "the daemon runs already");
         self.notified.clear();
+        let _ = fs::remove_file(self.path("sync-point"));
         self.daemon = Some(Running::start_logged(&mut self.aibkd(), &self.path("daemon.log")));
     }
 
@@ -145,6 +146,7 @@ impl Stage {
         let mut aibkd = Command::new(env!("CARGO_BIN_EXE_aibkd"));
         aibkd.arg("--config").arg(self.path("aibk.yaml"));
         aibkd.env("NOTIFY_SOCKET", self.path("notify")).env("TEST_STAGE", self.path(""));
+        aibkd.env("AIBK_SYNC_POINT_FILE", self.path("sync-point"));
         aibkd.env_remove("WATCHDOG_USEC").env_remove("LISTEN_FDS").env("RUST_BACKTRACE", "1");
         aibkd
     }
@@ -152,6 +154,22 @@ impl Stage {
     /// The daemon's process.
     pub fn daemon_pid(&self) -> i32 {
         self.daemon.as_ref().expect("the daemon runs").pid()
+    }
+
+    /// Makes the daemon kill itself at a sync point: `rollout.effect:3` is its third passage.
+    pub fn die_at(&self, point: &str) {
+        fs::write(self.path("sync-point"), point).unwrap();
+    }
+
+    /// Whether the daemon has not ended by itself.
+    pub fn daemon_goes_on(&mut self) -> bool {
+        self.daemon.as_mut().is_some_and(Running::is_going_on)
+    }
+
+    /// Forgets a daemon that has ended by itself.
+    pub fn bury_daemon(&mut self) {
+        assert!(!self.daemon_goes_on(), "the daemon lives");
+        self.daemon = None;
     }
 
     /// Kills the daemon with SIGKILL. What it started goes on.
