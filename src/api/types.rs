@@ -217,6 +217,9 @@ pub struct Roll {
     /// Naming one needs the access level `deploy`.
     #[serde(default)]
     pub release: Option<String>,
+    /// Do it although requests may be lost (`T1`): the way to roll a service with one slot.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Body of `POST /v1/instances/{instance}/start`, `/stop` and `/restart`.

@@ -20,15 +20,19 @@ pub(super) struct RollArgs {
     /// The service, as `aibkctl status` shows it
     service: ServiceName,
     /// Directory of the release to bring in; without it, what the configured directory is now
+    /// (a swap takes what is ready in the other slot, if something is)
     #[arg(long, value_name = "DIR")]
     release: Option<PathBuf>,
+    /// Do it although requests may be lost: for a service with one slot
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     patience: Patience,
 }
 
 pub(super) async fn run(way: Way, args: &RollArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let release = args.release.as_deref().map(whole_path).transpose()?;
-    let begun = daemon.roll(way, &args.service, &Roll { release }).await?;
+    let begun = daemon.roll(way, &args.service, &Roll { release, force: args.force }).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
 }
 

@@ -30,7 +30,7 @@ pub(super) fn line(step: &Step, look: Look) -> String {
     };
     let took = step.took_s.map_or_else(|| "-".to_owned(), time::took);
     let note = note(step);
-    let line = format!("{} {} {took:>10}  {note}", look.paint(style, sign), name(step));
+    let line = format!("{} {} {took:>7}  {note}", look.paint(style, sign), name(step));
     line.trim_end().to_owned()
 }
 
@@ -40,7 +40,7 @@ pub(super) fn under_way(step: &Step) -> (String, String) {
 }
 
 fn name(step: &Step) -> String {
-    format!("{:<11}  {:<12}", harmless(&step.name), harmless(&step.on))
+    format!("{:<11}  {:<24}", harmless(&step.name), harmless(&step.on))
 }
 
 fn note(step: &Step) -> String {

@@ -57,7 +57,9 @@ pub fn check_host(config: &Config) -> Vec<Finding> {
             findings.add(Severity::Error, "nginx.binary", what);
         }
         findings.require_file("nginx.config", &nginx.config);
-        if let Some(directory) = nginx.file.parent().filter(|parent| !parent.is_dir()) {
+        // aibkd makes its runtime directory itself.
+        let parent = nginx.file.parent().filter(|parent| !parent.starts_with(&config.runtime_dir));
+        if let Some(directory) = parent.filter(|parent| !parent.is_dir()) {
             let what = format!("{} is not a directory; create it", directory.display());
             findings.add(Severity::Error, "nginx.file", what);
         }

@@ -124,16 +124,20 @@ const ACCESS: &[(&str, Access)] = &[
 fn nginx(s: &mut Section<'_>, runtime_dir: &Path, log_dir: &Path) -> Nginx {
     let modes = &[("system", NginxMode::System), ("managed", NginxMode::Managed)];
     let mode = s.or("mode", NginxMode::System, scalar::one_of(modes));
-    let (file, pid_file, error_log) = match mode {
+    let (file, pid_file, error_log, proof) = match mode {
         NginxMode::System => (
             PathBuf::from("/etc/nginx/conf.d/aibk.conf"),
             PathBuf::from("/run/nginx.pid"),
             PathBuf::from("/var/log/nginx/error.log"),
+            // Not below our runtime directory, which is not there yet when a host boots and its
+            // nginx starts before us.
+            PathBuf::from("/run/aibk-nginx.sock"),
         ),
         NginxMode::Managed => (
             runtime_dir.join("nginx-aibk.conf"),
             runtime_dir.join("nginx.pid"),
             log_dir.join("nginx-error.log"),
+            runtime_dir.join("nginx.sock"),
         ),
     };
     if mode == NginxMode::Managed && !s.has("config") {
@@ -148,7 +152,7 @@ fn nginx(s: &mut Section<'_>, runtime_dir: &Path, log_dir: &Path) -> Nginx {
         file: s.path_at("file").unwrap_or(file),
         pid_file: s.path_at("pid_file").unwrap_or(pid_file),
         error_log: s.path_at("error_log").unwrap_or(error_log),
-        proof_socket: proof_socket(s, runtime_dir.join("nginx.sock")),
+        proof_socket: proof_socket(s, proof),
     }
 }
 

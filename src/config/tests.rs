@@ -55,7 +55,7 @@ fn the_deployment_example_loads() {
     let config = Config::load(&project("packaging/aibk.yaml")).unwrap();
     let nginx = config.nginx.as_ref().unwrap();
     assert_eq!(nginx.mode, NginxMode::System);
-    assert_eq!(nginx.proof_socket, Path::new("/run/aibk/nginx.sock"));
+    assert_eq!(nginx.proof_socket, Path::new("/run/aibk-nginx.sock"));
     assert_eq!(config.control.group.as_deref(), Some("aibk"));
     let api = service(&config, "api");
     assert_eq!(api.slots, Slots::Two { blue: port(8000), green: port(8001) });

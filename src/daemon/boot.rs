@@ -102,6 +102,7 @@ impl Daemon {
             && rollout.outcome() != Some(Outcome::Done)
         {
             let why = rollout.failure.unwrap_or_default();
+            let why = why.lines().next().unwrap_or_default();
             self.record("service.failed", format!("{name} is not as it should be: {why}"));
         }
     }

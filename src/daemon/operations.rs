@@ -51,12 +51,17 @@ impl Operations for Daemon {
     ) -> Pending<'_, Answer<Rollout>> {
         Box::pin(async move {
             self.instance(&on)?;
+            if self.managed_nginx.as_ref().is_some_and(|nginx| *nginx.id() == on) {
+                let hint = "it runs for as long as aibkd does; `aibkctl nginx test` and \
+                            `aibkctl logs nginx` tell how it is";
+                return Err(refused("nginx is aibkd's own here", Some(hint.to_owned())));
+            }
             let kind = match verb {
                 Verb::Start => Kind::Start,
                 Verb::Stop => Kind::Stop,
                 Verb::Restart => Kind::Restart,
             };
-            let loss = if how.force { Loss::Accepted } else { Loss::Never };
+            let loss = loss(how.force);
             let request =
                 |current| Request { kind, slot: Some(on.slot), named: None, current, loss };
             self.begin(&on.service, request, None, &by).await
@@ -78,7 +83,8 @@ impl Operations for Daemon {
             let named = how.release.as_deref().map(|path| Release::at(Path::new(path)));
             let named = named.transpose().map_err(|e| refused(&e.to_string(), None))?;
             let given = named.clone();
-            let request = |current| Request { kind, slot: None, named, current, loss: Loss::Never };
+            let loss = loss(how.force);
+            let request = |current| Request { kind, slot: None, named, current, loss };
             self.begin(&on, request, given, &by).await
         })
     }
@@ -238,6 +244,10 @@ async fn forward(
             }
         }
     }
+}
+
+const fn loss(force: bool) -> Loss {
+    if force { Loss::Accepted } else { Loss::Never }
 }
 
 fn name(by: &Caller) -> String {

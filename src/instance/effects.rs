@@ -185,7 +185,7 @@ impl Driver {
                 last_lines: self.last_lines(generation).await,
             });
         }
-        self.record("instance.died", format!("{} ended with {exit}", self.id));
+        self.record("instance.died", format!("{} {}", self.id, exit.told()));
     }
 
     /// Keeps that the start deadline passed; the exit that follows is a consequence.
@@ -232,7 +232,12 @@ impl Driver {
             (Phase::Failed | Phase::Backoff, Some(death)) => format!(": {}", death.cause),
             _ => String::new(),
         };
-        let message = format!("{} is {}{why}", self.id, is.word());
+        let state = match is {
+            Phase::Backoff => "waits before its next start",
+            Phase::Failed => "has failed and is given up",
+            is => &format!("is {}", is.word()),
+        };
+        let message = format!("{} {state}{why}", self.id);
         self.record(&format!("instance.{}", is.word()), message);
     }
 

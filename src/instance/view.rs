@@ -79,7 +79,7 @@ pub enum Cause {
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Exited(exit) => write!(f, "ended with {exit}"),
+            Self::Exited(exit) => f.write_str(&exit.told()),
             Self::NotReady { last_probe } => {
                 write!(f, "was not ready by its start deadline (last probe: {last_probe})")
             }

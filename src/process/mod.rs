@@ -66,6 +66,17 @@ impl fmt::Display for Exit {
     }
 }
 
+impl Exit {
+    /// What happened, as the rest of a sentence: `ended with exit status 3`.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Self::Code(_) | Self::Unknown => format!("ended with {self}"),
+            Self::Signal(_) => format!("was {self}"),
+        }
+    }
+}
+
 /// Everything a start needs. Nothing is inherited but what is named here.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SpawnSpec {

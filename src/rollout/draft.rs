@@ -63,10 +63,10 @@ impl Refusal {
         match self {
             Self::OneSlot(service) => format!(
                 "give {service} a second slot, or accept lost requests with \
-                 `aibkctl restart --force`"
+                 `aibkctl rolling {service} --force`"
             ),
             Self::NoColour(service, _) => format!(
-                "start an instance first, or use `aibkctl rolling {service}`, which keeps both"
+                "`aibkctl status` shows what runs; `aibkctl rolling {service}` renews both slots"
             ),
             Self::LastMember(_, service) => format!(
                 "`aibkctl rolling {service}` loses nothing where there are two slots; \
@@ -133,6 +133,9 @@ impl<'a> Scene<'a> {
                 ]
             }
             (None, None) => vec![Stage { wants: vec![fresh(self.live)], watch: true }],
+            (None, Some(_)) if self.request.loss == Loss::Accepted => {
+                vec![Stage { wants: vec![fresh(self.live)], watch: true }]
+            }
             (None, Some(_)) => return Err(Refusal::OneSlot(self.service.name.clone())),
         };
         Ok((Some(release.clone()), stages))
@@ -141,7 +144,7 @@ impl<'a> Scene<'a> {
     fn swap(&self) -> Result<(Option<Release>, Vec<Stage>), Refusal> {
         let no_colour = |why: &str| Refusal::NoColour(self.service.name.clone(), why.to_owned());
         let Some(to) = self.spare else {
-            return Err(no_colour("it has one slot"));
+            return Err(Refusal::OneSlot(self.service.name.clone()));
         };
         match self.served().len() {
             1 => {}
@@ -149,7 +152,7 @@ impl<'a> Scene<'a> {
             _ => return Err(no_colour("both slots serve")),
         }
         let Some(old) = self.release_in(self.live) else {
-            return Err(no_colour("what serves is not ours"));
+            return Err(no_colour("what nginx sends requests to does not run"));
         };
         let warm = self.release_in(to).filter(|_| self.world.is_ready(to));
         let release = self.request.named.clone().or(warm).unwrap_or(self.request.current.clone());

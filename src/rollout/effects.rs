@@ -82,7 +82,7 @@ impl Crew {
         let view = instance.until(self.patience(rollout.kind), decided).await;
         let view = view.map_err(|e| e.to_string())?;
         match (lost(&view), &view.death) {
-            (false, _) => Ok(Some(format!("{} is ready", instance.id()))),
+            (false, _) => Ok(None),
             (true, Some(death)) => Err(format!("{} {death}", instance.id())),
             (true, None) => Err(format!("{} is {}", instance.id(), view.phase.word())),
         }

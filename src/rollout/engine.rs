@@ -479,7 +479,9 @@ fn describe_holder(holder: &Rollout) -> String {
 fn closing(rollout: &Rollout) -> String {
     use super::record::Outcome;
     let what = name(rollout);
-    let why = rollout.failure.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    // The step that failed told the rest.
+    let why = rollout.failure.as_deref().and_then(|why| why.lines().next());
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     match rollout.outcome() {
         Some(Outcome::Done) | None => format!("{what} is done"),
         Some(Outcome::Undone) => format!("{what} failed and was undone{why}"),

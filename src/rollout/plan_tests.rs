@@ -313,7 +313,35 @@ fn one_slot_behind_nginx_cannot_roll_nor_swap() {
     let rolling = draft(&request(Kind::Rolling, None, Loss::Never), &service, &world);
     assert!(matches!(rolling, Err(Refusal::OneSlot(_))));
     let swap = draft(&request(Kind::Swap, None, Loss::Never), &service, &world);
-    assert!(matches!(swap, Err(Refusal::NoColour(..))));
+    assert!(matches!(swap, Err(Refusal::OneSlot(_))));
+}
+
+#[test]
+fn one_slot_rolls_by_force_and_goes_back_when_the_new_release_fails() {
+    let service = service("[8000]", "stopped");
+    let before = World {
+        slots: [(slot(BLUE), seen(Phase::Ready, Some("v1")))].into(),
+        members: Some(members(&[(BLUE, Role::Serving)])),
+    };
+    let asked = request(Kind::Rolling, None, Loss::Accepted);
+    let drafted = draft(&asked, &service, &before).unwrap();
+    for fails in [false, true] {
+        let mut world = before.clone();
+        let mut rollout = begin(Kind::Rolling, Loss::Accepted, None, drafted.clone());
+        let fate = |n| if fails && n == 2 { Fate::Fails } else { Fate::Works };
+        let steps = words(&play(&mut rollout, &mut world, fate));
+        let there = ["stop api@8000", "start api@8000", "await-ready api@8000"];
+        assert_eq!(steps[..3], there);
+        let (left, outcome) = if fails {
+            assert_eq!(steps[3..], there, "the old release is started again");
+            ("v1", Outcome::Undone)
+        } else {
+            assert_eq!(steps[3..], ["watch api@8000"]);
+            ("v2", Outcome::Done)
+        };
+        assert_eq!(rollout.outcome(), Some(outcome));
+        assert_eq!(world.slots[&slot(BLUE)].release, Some(release(left)));
+    }
 }
 
 #[test]

@@ -238,7 +238,10 @@ impl Rollout {
             }
             Step::Stop { slot } => {
                 self.stopped.insert(*slot);
-                if self.course == Course::Forward && self.served.is_subset(&self.stopped) {
+                // Where nothing new was published, the old can be started again.
+                let replaced = !self.exposed.is_empty();
+                let last = self.served.is_subset(&self.stopped);
+                if self.course == Course::Forward && replaced && last {
                     self.committed = true;
                 }
             }
