@@ -1,25 +1,13 @@
 //! `aibkd`: supervises the applications of one host.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
+use aibk::cli::DaemonArgs;
 use clap::Parser;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Supervises the applications of one host: rolling updates without a lost request
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    about,
-    after_help = "Exit codes:\n  0  stopped as it was told to\n  1  could not come up; the reason is on standard error\n  2  the command line makes no sense"
-)]
-struct Args {
-    /// The configuration
-    #[arg(long, short, env = "AIBK_CONFIG", default_value = "/etc/aibk/aibk.yaml")]
-    config: PathBuf,
-}
-
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = DaemonArgs::parse();
     log_to_journal_or_stderr();
     // One thread is enough for waiting, and keeps the daemon small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

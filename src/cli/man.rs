@@ -5,14 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{Args, CommandFactory as _};
 use clap_mangen::{
     Man,
     roff::{Roff, roman},
 };
 use serde::Serialize;
 
-use super::{Ended, args, exit::Exit, failure::Failure, screen::Screen, version::OURS};
+use super::{DaemonArgs, Ended, args, exit::Exit, failure::Failure, screen::Screen, version::OURS};
 
 /// Where to.
 #[derive(Debug, Args)]
@@ -33,6 +33,7 @@ pub(super) fn run(args: &ManArgs, screen: Screen) -> Ended {
     let mut files = Vec::new();
     fs::create_dir_all(directory)
         .and_then(|()| write_pages(&command, directory, &mut files))
+        .and_then(|()| write_daemon_page(directory, &mut files))
         .map_err(|e| {
             Failure::here(
                 format!("cannot write manual pages to {}: {e}", directory.display()),
@@ -58,6 +59,18 @@ fn write_pages(
     let man = Man::new(command.clone()).manual("aibk").source(format!("aibk {OURS}"));
     let path = directory.join(man.get_filename());
     fs::write(&path, page(&man, command)?)?;
+    files.push(path);
+    Ok(())
+}
+
+/// `aibkd.8`: daemons are in section 8 (man-pages(7)).
+fn write_daemon_page(directory: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let command = DaemonArgs::command();
+    let man = Man::new(command).section("8").manual("aibk").source(format!("aibk {OURS}"));
+    let path = directory.join(man.get_filename());
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    fs::write(&path, page)?;
     files.push(path);
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! operation to its end). Rendering is pure: types and a look in, text out.
 
 mod act;
+mod aibkd;
 mod args;
 mod cancel;
 mod completions;
@@ -37,6 +38,7 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::FromArgMatches as _;
 
+pub use self::aibkd::DaemonArgs;
 use self::{
     args::{Cli, Command},
     daemon::{Daemon, Verb, Way},
