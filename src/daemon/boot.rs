@@ -146,7 +146,7 @@ fn open_to_group(config: &Config) -> Result<(), DaemonError> {
     let failed = |source| DaemonError::Directory { path: path.clone(), source };
     let Some(name) = &config.control.group else { return Ok(()) };
     let systemds = std::env::var_os("RUNTIME_DIRECTORY").is_some_and(|dir| dir == path.as_os_str());
-    let closed = path.metadata().map_err(failed)?.mode() & 0o007 == 0;
+    let closed = path.metadata().map_err(failed)?.mode() % 0o10 == 0;
     let group = nix::unistd::Group::from_name(name).map_err(|e| failed(e.into()))?;
     // A group that does not exist is told when the socket is made.
     if let Some(group) = group.filter(|_| systemds || closed) {

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
-use super::record::{Kind, Rollout, Step};
+use super::{
+    EngineError,
+    record::{Kind, Rollout, Step},
+    world::{Seen, World},
+};
 use crate::{
     config::{OnDeadline, Service},
     ident::{ServiceName, Slot},
@@ -31,6 +35,33 @@ pub struct Crew {
 }
 
 impl Crew {
+    /// Looks at every slot, and asks nginx what it serves (`S3`). Where nginx does not answer, the file
+    /// it will start with stands for it.
+    pub(super) async fn observe(&self) -> std::result::Result<World, EngineError> {
+        let slots = self
+            .instances
+            .iter()
+            .map(|(slot, instance)| {
+                let view = instance.view();
+                let seen = Seen {
+                    phase: view.phase,
+                    wanted: view.wanted,
+                    release: view.release,
+                    generation: view.generation,
+                    rollout: view.rollout,
+                };
+                (*slot, seen)
+            })
+            .collect();
+        let Some(nginx) = &self.nginx else { return Ok(World { slots, members: None }) };
+        let served = match nginx.observe().await {
+            Ok(observed) => observed.served,
+            Err(_) => nginx.on_disk()?.unwrap_or_default(),
+        };
+        let members = served.upstreams.get(&self.service.name).cloned().unwrap_or_default();
+        Ok(World { slots, members: Some(members) })
+    }
+
     /// Performs `step` of `rollout`; `tell` is called with what it waits for.
     pub(super) async fn perform(
         &self,

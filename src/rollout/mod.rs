@@ -5,8 +5,10 @@
 //! `engine` is the loop.
 
 pub mod draft;
+mod drive;
 mod effects;
 mod engine;
+mod error;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -16,4 +18,5 @@ mod words;
 pub mod world;
 
 pub use effects::Crew;
-pub use engine::{Engine, EngineError};
+pub use engine::Engine;
+pub use error::EngineError;

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::EngineError;
 use crate::{
     ident::{RolloutId, ServiceName, Slot},
     nginx::{Members, Role},
     release::Release,
+    store::RolloutRow,
 };
 
 /// Version of this document in the store.
@@ -293,6 +296,12 @@ impl Rollout {
         self.revision += 1;
     }
 
+    /// Ends it where it is: nothing of it can go on.
+    pub fn abandon(&mut self, why: &str) {
+        self.committed = true;
+        self.fail(why);
+    }
+
     /// The present stage is reached.
     pub fn advance(&mut self) {
         self.at += 1;
@@ -306,4 +315,35 @@ impl Rollout {
         self.ended = Some(now);
         self.revision += 1;
     }
+
+    /// The row of the store that keeps it.
+    #[must_use]
+    pub fn row(&self) -> RolloutRow {
+        RolloutRow {
+            id: self.id,
+            service: self.service.clone(),
+            document: self.written(),
+            ended: self.outcome().is_some(),
+        }
+    }
+
+    /// Its document. It is maps with text keys, lists, text and numbers, so it always has one.
+    #[must_use]
+    pub fn written(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What `row` keeps.
+    ///
+    /// # Errors
+    /// When it is not a document of this version (`S4`).
+    pub fn read(row: &RolloutRow) -> Result<Self, EngineError> {
+        serde_json::from_str(&row.document)
+            .map_err(|e| EngineError::Unreadable(row.id, e.to_string()))
+    }
+}
+
+/// Now, in microseconds since the epoch.
+pub(super) fn now() -> i64 {
+    Timestamp::now().as_microsecond()
 }

@@ -57,7 +57,7 @@ impl Engine {
     }
 
     /// Nothing but boots has been done to the service since `rollout`.
-    async fn newest(&self, rollout: &Rollout) -> Result<bool, super::engine::EngineError> {
+    async fn newest(&self, rollout: &Rollout) -> Result<bool, super::EngineError> {
         let later = |other: &Rollout| {
             other.service == rollout.service && other.id > rollout.id && other.kind != Kind::Boot
         };
@@ -68,7 +68,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn resume_retirements(&self) -> Result<(), super::engine::EngineError> {
+    pub async fn resume_retirements(&self) -> Result<(), super::EngineError> {
         let rollouts = self.last(100).await?;
         for service in self.crews().keys() {
             let mut of_service =

@@ -1,6 +1,6 @@
 //! How rollouts are spoken of.
 
-use super::record::{Kind, Step};
+use super::record::{Kind, Outcome, Rollout, Step};
 use crate::{
     ident::{InstanceId, ServiceName, Slot},
     nginx::{Members, Role},
@@ -60,4 +60,42 @@ fn roster(members: &Members) -> String {
         Role::Down => format!("{port} (down)"),
     };
     members.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// `rollout 7 (swap of api)`.
+pub(super) fn name(rollout: &Rollout) -> String {
+    format!("rollout {} ({} of {})", rollout.id, rollout.kind.word(), rollout.service)
+}
+
+/// Who holds a service, since when, at which step (`S2`).
+pub(super) fn holder(holder: &Rollout, now: i64) -> String {
+    let age = now.saturating_sub(holder.begun) / 1_000_000;
+    let at = holder
+        .steps
+        .last()
+        .map_or_else(String::new, |taken| format!(", at step `{}`", step(holder, &taken.step)));
+    format!("{} is under way, begun {age} s ago by {}{at}", name(holder), holder.by)
+}
+
+/// How it ended.
+pub(super) fn closing(rollout: &Rollout) -> String {
+    let what = name(rollout);
+    // The step that failed told the rest.
+    let why = rollout.failure.as_deref().and_then(|why| why.lines().next());
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    match rollout.outcome() {
+        Some(Outcome::Done) | None => format!("{what} is done"),
+        Some(Outcome::Undone) => format!("{what} failed and was undone{why}"),
+        Some(Outcome::Stuck) => format!("{what} failed and is stuck{why}"),
+    }
+}
+
+/// `publish 8000 8001`.
+pub(super) fn step(rollout: &Rollout, step: &Step) -> String {
+    format!("{} {}", step.word(), step.subject(&rollout.service))
+}
+
+/// A note behind something.
+pub(super) fn tail(note: Option<&str>) -> String {
+    note.map(|note| format!(": {note}")).unwrap_or_default()
 }
