@@ -76,7 +76,9 @@ impl Daemon {
         {
             self.record("nginx.failed", e.to_string());
         }
-        self.engine.resume().await?;
+        for unreadable in self.engine.resume().await? {
+            self.record("rollout.unreadable", unreadable.to_string());
+        }
         let mut boots = tokio::task::JoinSet::new();
         for name in self.engine.crews().keys() {
             boots.spawn(Arc::clone(&self).boot(name.clone()));

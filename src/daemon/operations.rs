@@ -266,7 +266,9 @@ fn problem(error: &EngineError) -> Problem {
             (ProblemCode::Busy, Some("wait for it, or `aibkctl cancel` it, by its id".to_owned()))
         }
         EngineError::Refused(refusal) => (ProblemCode::Refused, Some(refusal.hint())),
-        EngineError::TooLate(..) | EngineError::NoRelease(_) => (ProblemCode::Refused, None),
+        EngineError::TooLate(..) | EngineError::NoRelease(_) | EngineError::Ending => {
+            (ProblemCode::Refused, None)
+        }
         EngineError::Nginx(_) => {
             (ProblemCode::Failed, Some("`aibkctl nginx test` shows what nginx says".to_owned()))
         }

@@ -55,6 +55,8 @@ impl Daemon {
     /// Stops nginx where it is ours (it finishes what it serves), then every instance. They stay
     /// meant to run: the next daemon starts them again.
     pub(super) async fn stop_everything(self: &Arc<Self>) {
+        // A rollout under way would take what is stopped here for dead.
+        self.engine.freeze().await;
         if let Some(nginx) = &self.managed_nginx {
             halt(nginx.clone(), Duration::from_secs(30)).await;
         }

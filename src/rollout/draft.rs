@@ -34,6 +34,8 @@ pub struct Request {
 pub struct Draft {
     /// The release it brings in, where it brings one.
     pub release: Option<Release>,
+    /// Whether requests may be lost: what was asked for, or because nothing is well anyway (`T1`).
+    pub loss: Loss,
     /// Where failure goes back to.
     pub origin: Stage,
     /// Who serves now.
@@ -90,7 +92,13 @@ pub fn draft(request: &Request, service: &Service, world: &World) -> Result<Draf
         Kind::Restart => (None, scene.restart()?),
         Kind::Boot => (None, scene.boot()),
     };
-    Ok(Draft { release, origin: scene.origin(), served: scene.served(), stages })
+    Ok(Draft {
+        release,
+        loss: scene.loss(),
+        origin: scene.origin(),
+        served: scene.served(),
+        stages,
+    })
 }
 
 struct Scene<'a> {
@@ -151,16 +159,18 @@ impl<'a> Scene<'a> {
             0 => return Err(no_colour("nothing serves")),
             _ => return Err(no_colour("both slots serve")),
         }
-        let Some(old) = self.release_in(self.live) else {
-            return Err(no_colour("what nginx sends requests to does not run"));
+        // The old colour stays as a backup while it is well; it is not waited for.
+        let old = match self.release_in(self.live) {
+            Some(old) if self.world.is_ready(self.live) => {
+                run(&old, Start::Any, Some(Role::Backup))
+            }
+            Some(old) => run(&old, Start::Any, None),
+            None => Want::Stopped,
         };
         let warm = self.release_in(to).filter(|_| self.world.is_ready(to));
         let release = self.request.named.clone().or(warm).unwrap_or(self.request.current.clone());
         let stage = Stage {
-            wants: vec![
-                (to, run(&release, Start::Any, Some(Role::Serving))),
-                (self.live, run(&old, Start::Any, Some(Role::Backup))),
-            ],
+            wants: vec![(to, run(&release, Start::Any, Some(Role::Serving))), (self.live, old)],
             watch: true,
         };
         Ok((Some(release), vec![stage]))
@@ -184,7 +194,7 @@ impl<'a> Scene<'a> {
 
     fn stop(&self) -> Result<Vec<Stage>, Refusal> {
         let slot = self.subject();
-        let mut wants = self.successor(slot, Role::Serving)?;
+        let mut wants = self.successor(slot)?;
         wants.push((slot, Want::Stopped));
         Ok(vec![Stage { wants, watch: false }])
     }
@@ -196,7 +206,7 @@ impl<'a> Scene<'a> {
         if self.world.has_traffic(slot) {
             let successor_role = |other| self.world.role(other).unwrap_or(Role::Backup);
             wants.extend(
-                self.successor(slot, Role::Serving)?
+                self.successor(slot)?
                     .into_iter()
                     .map(|(other, want)| (other, with_role(want, successor_role(other)))),
             );
@@ -204,25 +214,41 @@ impl<'a> Scene<'a> {
         Ok(vec![Stage { wants, watch: false }])
     }
 
-    /// Who serves when `slot` does not: `T1`. Nobody is needed where `slot` has no traffic, or the
-    /// loss was accepted.
-    fn successor(&self, slot: Slot, role: Role) -> Result<Vec<(Slot, Want)>, Refusal> {
+    /// Who is there when `slot` is not: `T1`. Nobody is needed where `slot` has no traffic or is not
+    /// well itself, or the loss was accepted.
+    fn successor(&self, slot: Slot) -> Result<Vec<(Slot, Want)>, Refusal> {
+        let takes_over = |other: Slot| match (self.world.role(slot), self.world.role(other)) {
+            (Some(Role::Backup), Some(role)) => role,
+            _ => Role::Serving,
+        };
         let ready = self
             .service
             .slots
             .all()
             .into_iter()
             .filter(|other| *other != slot && self.world.is_ready(*other))
-            .find_map(|other| Some((other, run(&self.release_in(other)?, Start::Any, Some(role)))));
+            .find_map(|other| {
+                Some((other, run(&self.release_in(other)?, Start::Any, Some(takes_over(other)))))
+            });
         match ready {
-            _ if self.world.role(slot) != Some(Role::Serving) => Ok(vec![]),
+            _ if !self.world.has_traffic(slot) => Ok(vec![]),
             Some(successor) => Ok(vec![successor]),
-            None if self.request.loss == Loss::Accepted || !self.world.is_ready(slot) => Ok(vec![]),
+            None if self.loss() == Loss::Accepted || !self.world.is_ready(slot) => Ok(vec![]),
             None => {
                 let name = crate::ident::InstanceId::new(self.service.name.clone(), slot);
                 Err(Refusal::LastMember(name.to_string(), self.service.name.clone()))
             }
         }
+    }
+
+    /// Where nothing behind nginx is well, nothing more can be lost.
+    fn loss(&self) -> Loss {
+        let well = self
+            .world
+            .slots
+            .keys()
+            .any(|slot| self.world.has_traffic(*slot) && self.world.is_ready(*slot));
+        if well { self.request.loss } else { Loss::Accepted }
     }
 
     /// What the store and the owned file say is meant to be; for a service that was never started,
@@ -236,19 +262,26 @@ impl<'a> Scene<'a> {
                 slot == self.live || self.service.rollout.standby != Standby::Stopped
             }
         };
-        let wants = self
-            .service
-            .slots
-            .all()
+        let slots = self.service.slots.all();
+        let live = slots
+            .iter()
+            .copied()
+            .find(|slot| wanted(*slot) && *slot == self.live)
+            .or_else(|| slots.iter().copied().find(|slot| wanted(*slot)));
+        let wants = slots
             .into_iter()
-            .filter(|slot| wanted(*slot))
-            .map(|slot| {
+            .filter_map(|slot| {
                 let role = match self.service.rollout.standby {
-                    _ if slot == self.live => Role::Serving,
+                    _ if live == Some(slot) => Role::Serving,
                     Standby::Shared => Role::Serving,
                     Standby::Stopped | Standby::Hot => Role::Backup,
                 };
-                (slot, run(&self.release_for(slot), Start::Any, Some(role)))
+                // What is not meant to run is not meant to be a member either, while another is.
+                match (wanted(slot), live) {
+                    (true, _) => Some((slot, run(&self.release_for(slot), Start::Any, Some(role)))),
+                    (false, Some(_)) => Some((slot, Want::Stopped)),
+                    (false, None) => None,
+                }
             })
             .collect();
         vec![Stage { wants, watch: false }]

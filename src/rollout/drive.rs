@@ -13,10 +13,12 @@ use super::{
     record::{Course, Rollout, Step, now},
     words,
 };
-use crate::sync_point;
+use crate::{store::StoreError, sync_point};
 
 /// A plan that takes more steps than this does not converge.
 const STEP_LIMIT: usize = 200;
+/// Time between two tries to write.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// How long the store may refuse writes (a full disk) before a rollout gives up.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,6 +30,8 @@ pub(super) struct Drive {
     pub(super) told: watch::Sender<Rollout>,
     /// Why it is to be turned back, once somebody asked.
     pub(super) cancelled: watch::Receiver<Option<String>>,
+    /// The daemon is ending.
+    pub(super) frozen: watch::Receiver<bool>,
 }
 
 impl Drive {
@@ -36,7 +40,7 @@ impl Drive {
         let Ok(crew) = self.engine.crew(&self.rollout.service).cloned() else {
             return self.rollout;
         };
-        loop {
+        while !*self.frozen.borrow() {
             self.heed_cancel();
             match self.next(&crew).await {
                 None => {}
@@ -57,11 +61,12 @@ impl Drive {
                     let message = words::closing(&self.rollout);
                     self.engine.record(&self.rollout, "rollout.ended", message);
                     sync_point!("rollout.end");
-                    self.save().await;
+                    self.save_end().await;
                     return self.rollout;
                 }
             }
         }
+        self.rollout
     }
 
     /// `None` when that could not be told, which the rollout has taken for a failure.
@@ -100,9 +105,12 @@ impl Drive {
                 Err(_) => std::future::pending().await,
             }
         };
+        let mut frozen = self.frozen.clone();
         let result = tokio::select! {
             biased;
-            why = turned_back, if may_be_interrupted(step, &rollout) => Err(why),
+            // Its intent is durable; the next daemon does it again.
+            _ = frozen.wait_for(|frozen| *frozen), if waits(step) => return,
+            why = turned_back, if waits(step) && may_be_turned_back(&rollout) => Err(why),
             result = crew.perform(step, &rollout, &tell) => result,
         };
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -127,32 +135,43 @@ impl Drive {
     }
 
     /// Makes the rollout durable, and shows it. Without that nothing is done (`S1`): a full disk is
-    /// waited for, and then the rollout is left as it is for a later daemon.
+    /// waited for, and then the rollout ends where it is.
     async fn save(&mut self) -> bool {
         let deadline = Instant::now() + STORE_PATIENCE;
-        loop {
-            match self.engine.keep(&self.rollout).await {
-                Ok(()) => {
-                    self.told.send_replace(self.rollout.clone());
-                    return true;
-                }
-                Err(e) if Instant::now() > deadline || self.rollout.outcome().is_some() => {
-                    tracing::error!(rollout = %self.rollout.id, "cannot be written down: {e}");
-                    self.rollout.abandon(&format!("it cannot be written down: {e}"));
-                    self.told.send_replace(self.rollout.clone());
-                    return false;
-                }
-                Err(e) => {
-                    tracing::warn!(rollout = %self.rollout.id, "waits for the store: {e}");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+        while let Err(e) = self.engine.keep(&self.rollout).await {
+            if Instant::now() > deadline {
+                self.rollout.abandon(&format!("it cannot be written down: {e}"));
+                return false;
             }
+            self.wait_for_store(&e).await;
         }
+        self.told.send_replace(self.rollout.clone());
+        true
+    }
+
+    /// Shows the end, and makes it durable however long that takes: until then the service is held,
+    /// for the next daemon would go on with what it finds.
+    async fn save_end(&mut self) {
+        self.told.send_replace(self.rollout.clone());
+        while let Err(e) = self.engine.keep(&self.rollout).await {
+            if *self.frozen.borrow() {
+                return;
+            }
+            self.wait_for_store(&e).await;
+        }
+    }
+
+    async fn wait_for_store(&mut self, error: &StoreError) {
+        tracing::error!(rollout = %self.rollout.id, "waits to be written down: {error}");
+        let _ = tokio::time::timeout(STORE_PAUSE, self.frozen.wait_for(|frozen| *frozen)).await;
     }
 }
 
 /// Only waits are interrupted; an effect runs to its end and is undone then.
-fn may_be_interrupted(step: &Step, rollout: &Rollout) -> bool {
-    let waits = matches!(step, Step::AwaitReady { .. } | Step::Watch { .. } | Step::Drain { .. });
-    waits && rollout.course == Course::Forward && !rollout.committed
+const fn waits(step: &Step) -> bool {
+    matches!(step, Step::AwaitReady { .. } | Step::Watch { .. } | Step::Drain { .. })
+}
+
+fn may_be_turned_back(rollout: &Rollout) -> bool {
+    rollout.course == Course::Forward && !rollout.committed
 }

@@ -7,13 +7,13 @@ use tokio::sync::watch;
 use super::{
     EngineError,
     record::{Kind, Rollout, Step},
-    world::{Seen, World},
+    world::{Proof, Seen, World},
 };
 use crate::{
     config::{OnDeadline, Service},
     ident::{ServiceName, Slot},
     instance::{Instance, Phase, View},
-    nginx::{Draining, Members, Nginx},
+    nginx::{Draining, Edited, Members, Nginx, Serving},
     release::Release,
 };
 
@@ -53,13 +53,24 @@ impl Crew {
                 (*slot, seen)
             })
             .collect();
-        let Some(nginx) = &self.nginx else { return Ok(World { slots, members: None }) };
-        let served = match nginx.observe().await {
-            Ok(observed) => observed.served,
-            Err(_) => nginx.on_disk()?.unwrap_or_default(),
+        let Some(nginx) = &self.nginx else {
+            return Ok(World { slots, members: None, proof: Proof::Agreed });
         };
-        let members = served.upstreams.get(&self.service.name).cloned().unwrap_or_default();
-        Ok(World { slots, members: Some(members) })
+        let name = &self.service.name;
+        let of = |edited: &Edited| edited.upstreams.get(name).cloned().unwrap_or_default();
+        // A file of ours that cannot be read agrees with nothing.
+        let file = nginx.on_disk().ok().flatten().map(|edited| of(&edited));
+        let (members, proof) = match nginx.serving().await? {
+            Serving::Answered(seen) => {
+                let served = of(&seen.served);
+                let proof =
+                    if file.as_ref() == Some(&served) { Proof::Agreed } else { Proof::Open };
+                (served, proof)
+            }
+            Serving::Silent(_) => (file.unwrap_or_default(), Proof::Open),
+            Serving::NotRunning(_) => (file.unwrap_or_default(), Proof::Down),
+        };
+        Ok(World { slots, members: Some(members), proof })
     }
 
     /// Performs `step` of `rollout`; `tell` is called with what it waits for.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -13,13 +14,18 @@ use super::{
     drive::Drive,
     effects::Crew,
     plan,
-    record::{Course, DOCUMENT, Kind, Rollout, now},
+    record::{Course, DOCUMENT, Kind, Outcome, Rollout, now},
     words,
 };
 use crate::{
     ident::{RolloutId, ServiceName},
     store::{self, Store, StoreError},
 };
+
+/// How long an effect may take to end when the daemon does.
+const REST: Duration = Duration::from_secs(45);
+/// How long a cancel waits to be heeded.
+const HEED: Duration = Duration::from_secs(30);
 
 /// Runs rollouts, one per service. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -32,6 +38,8 @@ struct Shared {
     store: Store,
     crews: BTreeMap<ServiceName, Crew>,
     going: Mutex<BTreeMap<ServiceName, Going>>,
+    /// The daemon is ending: nothing begins, and what is under way comes to rest.
+    frozen: watch::Sender<bool>,
     /// One rollout begins at a time, so that what it is drafted upon stays true until it holds
     /// its service.
     beginning: tokio::sync::Mutex<()>,
@@ -52,6 +60,7 @@ impl Engine {
             store,
             crews,
             going: Mutex::default(),
+            frozen: watch::Sender::new(false),
             beginning: tokio::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -83,6 +92,9 @@ impl Engine {
     ) -> Result<Rollout, EngineError> {
         let crew = self.crew(service)?;
         let _turn = self.shared.beginning.lock().await;
+        if *self.shared.frozen.borrow() {
+            return Err(EngineError::Ending);
+        }
         if let Some(holder) = self.under_way(service) {
             return Err(EngineError::Busy(words::holder(&holder, now())));
         }
@@ -129,7 +141,7 @@ impl Engine {
             by,
             begun: now(),
             ended: None,
-            loss: request.loss,
+            loss: draft.loss,
             origin: draft.origin,
             served: draft.served,
             stages: draft.stages,
@@ -147,7 +159,10 @@ impl Engine {
         };
         let with_id = blank.clone();
         let write = move |id| Rollout { id, ..with_id }.written();
-        let row = self.shared.store.begin_rollout(service.clone(), Box::new(write)).await?;
+        let row = match self.shared.store.begin_rollout(service.clone(), Box::new(write)).await {
+            Err(StoreError::Busy(orphan)) => return Err(self.take_up(orphan).await),
+            row => row?,
+        };
         let rollout = Rollout { id: row.id, ..blank };
         self.record(
             &rollout,
@@ -157,23 +172,63 @@ impl Engine {
         Ok(rollout)
     }
 
-    /// Goes on with every rollout that has not ended.
+    /// Goes on with every rollout that has not ended. Returns what was said of those that this
+    /// version does not understand; they stay as they are (`S4`).
     ///
     /// # Errors
-    /// When the store cannot be read, or holds what this version does not understand.
-    pub async fn resume(&self) -> Result<(), EngineError> {
+    /// When the store cannot be read.
+    pub async fn resume(&self) -> Result<Vec<EngineError>, EngineError> {
+        let mut unreadable = vec![];
         for row in self.shared.store.rollouts(0).await? {
-            let rollout = Rollout::read(&row)?;
-            if self.shared.crews.contains_key(&rollout.service) {
-                self.record(
-                    &rollout,
-                    "rollout.resumed",
-                    format!("{} goes on", words::name(&rollout)),
-                );
-                self.drive(rollout);
+            match Rollout::read(&row) {
+                Ok(rollout) => self.go_on(rollout),
+                Err(e) => unreadable.push(e),
             }
         }
-        Ok(())
+        Ok(unreadable)
+    }
+
+    fn go_on(&self, rollout: Rollout) {
+        if self.shared.crews.contains_key(&rollout.service) {
+            let message = format!("{} goes on", words::name(&rollout));
+            self.record(&rollout, "rollout.resumed", message);
+            self.drive(rollout);
+        }
+    }
+
+    /// A rollout that the store knows and nobody drives (its beginning was told as failed, and was
+    /// written all the same) is driven on; whoever met it is told that the service is held.
+    async fn take_up(&self, orphan: RolloutId) -> EngineError {
+        match self.find(orphan).await {
+            Ok(rollout) => {
+                let held = words::holder(&rollout, now());
+                self.go_on(rollout);
+                EngineError::Busy(held)
+            }
+            Err(e) => e,
+        }
+    }
+
+    /// Lets every rollout come to rest where it is, for the next daemon to go on with: waits are
+    /// left, effects are finished. Nothing begins any more.
+    pub async fn freeze(&self) {
+        self.shared.frozen.send_replace(true);
+        let resting = async {
+            loop {
+                let next = self.going().values().next().map(|going| going.rollout.clone());
+                let Some(mut going) = next else { return };
+                // Its sender is dropped when it rests.
+                while going.changed().await.is_ok() {}
+                tokio::task::yield_now().await;
+            }
+        };
+        if tokio::time::timeout(REST, resting).await.is_err() {
+            tracing::warn!("a rollout did not come to rest within {REST:?}");
+        }
+    }
+
+    pub(super) fn frozen(&self) -> watch::Receiver<bool> {
+        self.shared.frozen.subscribe()
     }
 
     /// The rollout of `service` that is under way.
@@ -228,10 +283,27 @@ impl Engine {
             }
             Course::Forward => {}
         }
+        if self.watch(id).is_none() {
+            self.go_on(rollout.clone());
+        }
+        let Some(mut seen) = self.watch(id) else { return Ok(rollout) };
         if let Some(going) = self.going().get(&rollout.service) {
             going.cancel.send_replace(Some(format!("cancelled by {by}")));
         }
-        Ok(rollout)
+        // An effect is finished before it is undone; it may also have been the last one.
+        let decided = |r: &Rollout| r.course != Course::Forward || r.committed;
+        let heeded = tokio::time::timeout(HEED, seen.wait_for(decided)).await;
+        match heeded {
+            Ok(Ok(now)) if now.outcome() == Some(Outcome::Done) => {
+                Err(EngineError::TooLate(id, "it was done first"))
+            }
+            Ok(Ok(now)) if now.committed && now.course == Course::Forward => {
+                Err(EngineError::TooLate(id, "it passed its point of no return first"))
+            }
+            Ok(Ok(now)) => Ok(now.clone()),
+            // It will be heeded after the effect that goes on.
+            Ok(Err(_)) | Err(_) => Ok(rollout),
+        }
     }
 
     fn drive(&self, rollout: Rollout) {
@@ -241,7 +313,9 @@ impl Engine {
         self.going().insert(service.clone(), Going { rollout: seen, cancel });
         let engine = self.clone();
         tokio::spawn(async move {
-            let rollout = Drive { engine: engine.clone(), rollout, told, cancelled }.run().await;
+            let frozen = engine.frozen();
+            let drive = Drive { engine: engine.clone(), rollout, told, cancelled, frozen };
+            let rollout = drive.run().await;
             engine.going().remove(&service);
             engine.retire_later(&rollout);
         });

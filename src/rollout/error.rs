@@ -19,6 +19,9 @@ pub enum EngineError {
     /// `S2`.
     #[error("{0}")]
     Busy(String),
+    /// The daemon is ending, and leaves what is under way to its successor.
+    #[error("aibkd is ending")]
+    Ending,
     /// It would break an invariant.
     #[error(transparent)]
     Refused(#[from] Refusal),

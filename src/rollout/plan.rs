@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use super::{
     record::{Course, Loss, Outcome, Rollout, Stage, Start, Step, Want},
-    world::{Seen, World},
+    world::{Proof, Seen, World},
 };
 use crate::{
-    ident::Slot,
+    ident::{Port, Slot},
     instance::Phase,
     nginx::{Members, Role},
 };
@@ -59,8 +59,8 @@ fn toward(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> {
         .wants
         .iter()
         .find_map(|(slot, want)| replace(*slot, want, stage, rollout, world))
-        .or_else(|| await_ready(stage, world))
-        .or_else(|| publish(stage, world))
+        .or_else(|| await_ready(stage, rollout, world))
+        .or_else(|| publish(stage, rollout.loss, world))
         .or_else(|| stop(stage, rollout, world))
 }
 
@@ -74,7 +74,7 @@ pub fn is_reached(stage: &Stage, world: &World) -> bool {
         (Want::Stopped, Some(seen)) => seen.phase == Phase::Stopped,
         (_, None) => true,
     };
-    stage.wants.iter().all(as_wanted) && publish(stage, world).is_none()
+    stage.wants.iter().all(as_wanted) && publish(stage, Loss::Never, world).is_none()
 }
 
 /// Brings the wanted instance into `slot`, removing whatever else is there.
@@ -107,17 +107,24 @@ fn replace(
 /// Takes an instance out: from the upstream, from its requests, from its slot.
 fn leave(slot: Slot, stage: &Stage, rollout: &Rollout, world: &World, seen: &Seen) -> Step {
     if world.has_traffic(slot) {
-        return match (without(slot, stage, world), rollout.loss) {
-            (Some(members), _) => Step::Publish { members },
-            (None, Loss::Accepted) => Step::Stop { slot },
-            (None, Loss::Never) => Step::AwaitReady { slot: other(slot, world) },
+        return match without(slot, stage, world) {
+            Some(members) => Step::Publish { members },
+            // `T1` has two exceptions: it is not well itself, or the loss was accepted.
+            None if rollout.loss == Loss::Accepted || !world.is_ready(slot) => Step::Stop { slot },
+            None => Step::AwaitReady { slot: other(slot, world) },
         };
     }
-    let never_exposed = seen.rollout == Some(rollout.id) && !rollout.exposed.contains(&slot);
-    if world.members.is_some() && !never_exposed && !rollout.drained.contains(&slot) {
-        return Step::Drain { slot };
+    match (&world.members, world.proof) {
+        (Some(members), Proof::Open) => return Step::Publish { members: members.clone() },
+        (None, _) => return Step::Stop { slot },
+        (Some(_), Proof::Agreed | Proof::Down) => {}
     }
-    Step::Stop { slot }
+    let never_exposed = seen.rollout == Some(rollout.id) && !rollout.exposed.contains(&slot);
+    if never_exposed || rollout.drained.contains(&slot) {
+        Step::Stop { slot }
+    } else {
+        Step::Drain { slot }
+    }
 }
 
 /// The members while `slot` is out: every other one that is ready, and is a member now or is wanted
@@ -146,18 +153,41 @@ fn other(slot: Slot, world: &World) -> Slot {
     world.slots.keys().copied().find(|other| *other != slot).unwrap_or(slot)
 }
 
-fn await_ready(stage: &Stage, world: &World) -> Option<Step> {
-    stage.wants.iter().find_map(|(slot, want)| match want {
-        Want::Run { .. } if !world.is_ready(*slot) => Some(Step::AwaitReady { slot: *slot }),
-        _ => None,
+/// Waits for whoever is to have traffic. On the way back, what was not well before and kept its role
+/// is not waited for: it is no worse off.
+fn await_ready(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> {
+    stage.wants.iter().find_map(|(slot, want)| {
+        let Want::Run { role, .. } = want else { return None };
+        let outside = role.is_none() && world.members.is_some();
+        let as_before = rollout.course == Course::Back
+            && world.is_sick(*slot)
+            && world.members.is_some()
+            && world.role(*slot) == *role;
+        (!outside && !as_before && !world.is_ready(*slot))
+            .then_some(Step::AwaitReady { slot: *slot })
     })
 }
 
-/// Publishes the roles of the stage; slots that it does not name keep theirs.
-fn publish(stage: &Stage, world: &World) -> Option<Step> {
+/// Publishes the roles of the stage; slots that it does not name keep theirs. A member that is well
+/// goes only while another one that is well stays (`T1`).
+fn publish(stage: &Stage, loss: Loss, world: &World) -> Option<Step> {
     let served = world.members.as_ref()?;
     let members = roles(stage, served);
-    (members != *served).then_some(Step::Publish { members })
+    if members == *served && world.proof != Proof::Open {
+        return None;
+    }
+    let has_traffic = |role: &Role| *role != Role::Down;
+    let stays = |port: &Port| members.get(port).is_some_and(has_traffic);
+    let is_ready = |port: &Port| world.is_ready(Slot::Port(*port));
+    let well_one_goes =
+        served.iter().any(|(port, role)| has_traffic(role) && !stays(port) && is_ready(port));
+    let stay: Vec<Port> = members.keys().copied().filter(|port| stays(port)).collect();
+    match stay.first() {
+        Some(first) if well_one_goes && !stay.iter().any(is_ready) && loss == Loss::Never => {
+            Some(Step::AwaitReady { slot: Slot::Port(*first) })
+        }
+        _ => Some(Step::Publish { members }),
+    }
 }
 
 fn roles(stage: &Stage, served: &Members) -> Members {

@@ -6,7 +6,7 @@ use super::{
     draft::{Draft, Refusal, Request, draft},
     plan::{Next, next_step},
     record::{Course, DOCUMENT, Kind, Loss, Outcome, Rollout, Step},
-    world::{Seen, World},
+    world::{Proof, Seen, World},
 };
 use crate::{
     config::{Config, Service},
@@ -58,6 +58,7 @@ fn at_rest() -> World {
         ]
         .into(),
         members: Some(members(&[(BLUE, Role::Serving)])),
+        proof: Proof::Agreed,
     }
 }
 
@@ -69,6 +70,7 @@ fn both(green: Role) -> World {
         ]
         .into(),
         members: Some(members(&[(BLUE, Role::Serving), (GREEN, green)])),
+        proof: Proof::Agreed,
     }
 }
 
@@ -76,7 +78,7 @@ fn request(kind: Kind, at: Option<u16>, loss: Loss) -> Request {
     Request { kind, slot: at.map(slot), named: None, current: release("v2"), loss }
 }
 
-fn begin(kind: Kind, loss: Loss, at: Option<u16>, draft: Draft) -> Rollout {
+fn begin(kind: Kind, at: Option<u16>, draft: Draft) -> Rollout {
     Rollout {
         document: DOCUMENT,
         id: RolloutId(7),
@@ -87,7 +89,7 @@ fn begin(kind: Kind, loss: Loss, at: Option<u16>, draft: Draft) -> Rollout {
         by: "uid 0".to_owned(),
         begun: 0,
         ended: None,
-        loss,
+        loss: draft.loss,
         origin: draft.origin,
         served: draft.served,
         stages: draft.stages,
@@ -122,17 +124,22 @@ fn act(world: &mut World, step: &Step, rollout: &Rollout) {
         Step::Publish { members } => {
             for (port, role) in members {
                 let ready = world.is_ready(Slot::Port(*port));
-                assert!(*role == Role::Down || ready, "{port} is published but not ready");
+                let before = world.members.as_ref().and_then(|m| m.get(port));
+                let joins = before != Some(role) && *role != Role::Down;
+                assert!(!joins || ready, "{port} is published but not ready");
             }
             let left = |port: &&Port| !members.contains_key(port);
-            let others = members.iter().any(|(_, role)| *role == Role::Serving);
-            let leaves = world.members.iter().flat_map(|m| m.keys()).any(|port| left(&port));
-            assert!(!leaves || others || rollout.loss == Loss::Accepted, "T1: {members:?}");
+            let well = |port: &Port| world.is_ready(Slot::Port(*port));
+            let stays = members.iter().any(|(port, role)| *role != Role::Down && well(port));
+            let before = world.members.iter().flat_map(|m| m.keys());
+            let well_one_goes = before.filter(left).any(well);
+            assert!(!well_one_goes || stays || rollout.loss == Loss::Accepted, "T1: {members:?}");
             world.members = Some(members.clone());
+            world.proof = Proof::Agreed;
         }
         Step::Drain { slot } => assert!(!world.has_traffic(*slot), "T2: {slot} is a member"),
         Step::Stop { slot } => {
-            let exposed = world.has_traffic(*slot);
+            let exposed = world.has_traffic(*slot) && world.is_ready(*slot);
             assert!(!exposed || rollout.loss == Loss::Accepted, "T2: {slot} serves");
             world.slots.get_mut(slot).unwrap().phase = Phase::Stopped;
             world.slots.get_mut(slot).unwrap().wanted = false;
@@ -189,8 +196,7 @@ fn words(steps: &[Step]) -> Vec<String> {
 fn a_rolling_update_goes_from_t0_to_t5() {
     let (mut world, service) = (at_rest(), service("[8000, 8001]", "stopped"));
     let asked = request(Kind::Rolling, None, Loss::Never);
-    let mut rollout =
-        begin(Kind::Rolling, Loss::Never, None, draft(&asked, &service, &world).unwrap());
+    let mut rollout = begin(Kind::Rolling, None, draft(&asked, &service, &world).unwrap());
     let steps = play(&mut rollout, &mut world, |_| Fate::Works);
     assert_eq!(
         words(&steps),
@@ -219,8 +225,7 @@ fn a_rolling_update_goes_from_t0_to_t5() {
 fn a_swap_is_one_publish_where_the_other_colour_is_warm() {
     let (mut world, service) = (both(Role::Backup), service("[8000, 8001]", "stopped"));
     let asked = request(Kind::Swap, None, Loss::Never);
-    let mut rollout =
-        begin(Kind::Swap, Loss::Never, None, draft(&asked, &service, &world).unwrap());
+    let mut rollout = begin(Kind::Swap, None, draft(&asked, &service, &world).unwrap());
     let steps = play(&mut rollout, &mut world, |_| Fate::Works);
     assert_eq!(words(&steps), ["publish 8000 (backup) 8001", "watch api@8001"]);
 }
@@ -229,8 +234,7 @@ fn a_swap_is_one_publish_where_the_other_colour_is_warm() {
 fn a_failed_start_changes_nothing_but_the_spare_slot() {
     let (mut world, service) = (at_rest(), service("[8000, 8001]", "stopped"));
     let asked = request(Kind::Rolling, None, Loss::Never);
-    let mut rollout =
-        begin(Kind::Rolling, Loss::Never, None, draft(&asked, &service, &world).unwrap());
+    let mut rollout = begin(Kind::Rolling, None, draft(&asked, &service, &world).unwrap());
     let fails_ready = |n| if n == 1 { Fate::Fails } else { Fate::Works };
     let steps = play(&mut rollout, &mut world, fails_ready);
     assert_eq!(words(&steps)[2..], ["stop api@8001"], "nginx never saw it: nothing to drain");
@@ -243,8 +247,7 @@ fn a_failed_start_changes_nothing_but_the_spare_slot() {
 fn after_the_old_one_was_stopped_there_is_no_way_back() {
     let (mut world, service) = (at_rest(), service("[8000, 8001]", "stopped"));
     let asked = request(Kind::Rolling, None, Loss::Never);
-    let mut rollout =
-        begin(Kind::Rolling, Loss::Never, None, draft(&asked, &service, &world).unwrap());
+    let mut rollout = begin(Kind::Rolling, None, draft(&asked, &service, &world).unwrap());
     play(&mut rollout, &mut world, |n| if n == 8 { Fate::Fails } else { Fate::Works });
     assert_eq!((rollout.outcome(), rollout.committed), (Some(Outcome::Stuck), true));
     assert_eq!(world.members, Some(members(&[(GREEN, Role::Serving)])), "the new one serves");
@@ -270,7 +273,7 @@ fn every_kind_ends_whatever_one_step_meets() {
         for fate in [Fate::Fails, Fate::Forgotten, Fate::Unbegun] {
             for nth in 0..20 {
                 let mut world = before.clone();
-                let mut rollout = begin(kind, Loss::Never, at, drafted.clone());
+                let mut rollout = begin(kind, at, drafted.clone());
                 play(&mut rollout, &mut world, |n| if n == nth { fate } else { Fate::Works });
                 let serving = |role: &Role| *role == Role::Serving;
                 assert!(world.members.iter().flat_map(|m| m.values()).any(serving), "{kind:?}");
@@ -309,6 +312,7 @@ fn one_slot_behind_nginx_cannot_roll_nor_swap() {
     let world = World {
         slots: [(slot(BLUE), seen(Phase::Ready, Some("v1")))].into(),
         members: Some(members(&[(BLUE, Role::Serving)])),
+        proof: Proof::Agreed,
     };
     let rolling = draft(&request(Kind::Rolling, None, Loss::Never), &service, &world);
     assert!(matches!(rolling, Err(Refusal::OneSlot(_))));
@@ -322,12 +326,13 @@ fn one_slot_rolls_by_force_and_goes_back_when_the_new_release_fails() {
     let before = World {
         slots: [(slot(BLUE), seen(Phase::Ready, Some("v1")))].into(),
         members: Some(members(&[(BLUE, Role::Serving)])),
+        proof: Proof::Agreed,
     };
     let asked = request(Kind::Rolling, None, Loss::Accepted);
     let drafted = draft(&asked, &service, &before).unwrap();
     for fails in [false, true] {
         let mut world = before.clone();
-        let mut rollout = begin(Kind::Rolling, Loss::Accepted, None, drafted.clone());
+        let mut rollout = begin(Kind::Rolling, None, drafted.clone());
         let fate = |n| if fails && n == 2 { Fate::Fails } else { Fate::Works };
         let steps = words(&play(&mut rollout, &mut world, fate));
         let there = ["stop api@8000", "start api@8000", "await-ready api@8000"];
@@ -348,8 +353,83 @@ fn one_slot_rolls_by_force_and_goes_back_when_the_new_release_fails() {
 fn a_forced_stop_of_the_last_member_leaves_it_named_as_down() {
     let (mut world, service) = (at_rest(), service("[8000, 8001]", "stopped"));
     let asked = request(Kind::Stop, Some(BLUE), Loss::Accepted);
-    let mut rollout =
-        begin(Kind::Stop, Loss::Accepted, Some(BLUE), draft(&asked, &service, &world).unwrap());
+    let mut rollout = begin(Kind::Stop, Some(BLUE), draft(&asked, &service, &world).unwrap());
     let steps = play(&mut rollout, &mut world, |_| Fate::Works);
     assert_eq!(words(&steps), ["publish 8000 (down)", "drain api@8000", "stop api@8000"]);
+}
+
+/// The same world in which one instance is not well.
+fn sick(mut world: World, port: u16, phase: Phase) -> World {
+    world.slots.get_mut(&slot(port)).unwrap().phase = phase;
+    world
+}
+
+#[test]
+fn the_only_one_that_is_well_is_not_retired() {
+    let service = service("[8000, 8001]", "stopped");
+    for phase in [Phase::Unready, Phase::Backoff, Phase::Failed] {
+        let world = sick(both(Role::Backup), BLUE, phase);
+        for kind in [Kind::Retire, Kind::Stop] {
+            let refused = draft(&request(kind, Some(GREEN), Loss::Never), &service, &world);
+            assert!(matches!(refused, Err(Refusal::LastMember(..))), "{kind:?} {phase:?}");
+        }
+    }
+}
+
+#[test]
+fn the_last_well_member_stays_when_the_other_one_falls_ill_meanwhile() {
+    let service = service("[8000, 8001]", "stopped");
+    let asked = request(Kind::Retire, Some(GREEN), Loss::Never);
+    let rollout =
+        begin(Kind::Retire, Some(GREEN), draft(&asked, &service, &both(Role::Backup)).unwrap());
+    let world = sick(both(Role::Backup), BLUE, Phase::Unready);
+    let blue = Step::AwaitReady { slot: slot(BLUE) };
+    assert_eq!(next_step(&rollout, &world), Next::Do(blue));
+}
+
+#[test]
+fn a_swap_leads_away_from_a_sick_colour_at_once() {
+    let service = service("[8000, 8001]", "stopped");
+    for (phase, serving) in [
+        (Phase::Unready, "publish 8001"),
+        (Phase::Backoff, "publish 8001"),
+        (Phase::Failed, "publish 8001"),
+    ] {
+        let mut world = sick(both(Role::Backup), BLUE, phase);
+        let asked = request(Kind::Swap, None, Loss::Never);
+        let mut rollout = begin(Kind::Swap, None, draft(&asked, &service, &world).unwrap());
+        let steps = play(&mut rollout, &mut world, |_| Fate::Works);
+        assert_eq!(words(&steps)[0], serving, "{phase:?}");
+        assert_eq!(rollout.outcome(), Some(Outcome::Done));
+    }
+}
+
+#[test]
+fn a_sick_instance_may_be_restarted_and_is_not_waited_for() {
+    let one = service("[8000]", "stopped");
+    let hung = World {
+        slots: [(slot(BLUE), seen(Phase::Unready, Some("v1")))].into(),
+        members: Some(members(&[(BLUE, Role::Serving)])),
+        proof: Proof::Agreed,
+    };
+    let two = service("[8000, 8001]", "stopped");
+    for (service, mut world) in [(one, hung), (two, sick(at_rest(), BLUE, Phase::Unready))] {
+        let asked = request(Kind::Restart, Some(BLUE), Loss::Never);
+        let mut rollout =
+            begin(Kind::Restart, Some(BLUE), draft(&asked, &service, &world).unwrap());
+        let steps = words(&play(&mut rollout, &mut world, |_| Fate::Works));
+        assert_eq!(steps, ["stop api@8000", "start api@8000", "await-ready api@8000"]);
+    }
+}
+
+#[test]
+fn what_nginx_serves_is_proved_before_anything_relies_on_it() {
+    let (mut world, service) = (at_rest(), service("[8000, 8001]", "stopped"));
+    let asked = request(Kind::Rolling, None, Loss::Never);
+    let mut rollout = begin(Kind::Rolling, None, draft(&asked, &service, &world).unwrap());
+    // The daemon died between the rename and the reload, and somebody cancels.
+    rollout.fail("cancelled by uid 0");
+    world.proof = Proof::Open;
+    let steps = words(&play(&mut rollout, &mut world, |_| Fate::Works));
+    assert_eq!(steps, ["publish 8000"], "the file says again what nginx serves");
 }

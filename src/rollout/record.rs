@@ -1,7 +1,8 @@
 //! A rollout as it is kept: what it means to do, how far it is, and what each step came to.
 //!
-//! Everything here is plain data. Its methods ([`Rollout::begin`], [`Rollout::finish`] and the like)
-//! are the only ways it changes, so that what is durable is always a state the plan understands.
+//! Everything here is plain data. The engine changes it only by [`Rollout::begin`],
+//! [`Rollout::finish`], [`Rollout::fail`], [`Rollout::abandon`], [`Rollout::advance`] and
+//! [`Rollout::end`], so that what is durable is always a state the plan understands.
 
 use std::collections::BTreeSet;
 
@@ -338,8 +339,13 @@ impl Rollout {
     /// # Errors
     /// When it is not a document of this version (`S4`).
     pub fn read(row: &RolloutRow) -> Result<Self, EngineError> {
-        serde_json::from_str(&row.document)
-            .map_err(|e| EngineError::Unreadable(row.id, e.to_string()))
+        let unreadable = |why: String| EngineError::Unreadable(row.id, why);
+        let read: Self =
+            serde_json::from_str(&row.document).map_err(|e| unreadable(e.to_string()))?;
+        match read.document {
+            DOCUMENT => Ok(read),
+            other => Err(unreadable(format!("it is of version {other}, not {DOCUMENT}"))),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
+    Crew, EngineError,
     draft::Request,
     engine::Engine,
     record::{Kind, Loss, Outcome, Rollout},
@@ -14,6 +15,9 @@ use crate::{
     ident::Slot,
     release::Release,
 };
+
+/// A retirement that is refused, because the new colour is not well, is tried again after this.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// The slot that `last` left warm, and for how much longer; `None` when it left none, or the
 /// service keeps its second slot up anyway.
@@ -38,26 +42,30 @@ impl Engine {
         let (engine, swap, crew) = (self.clone(), rollout.clone(), crew.clone());
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            let Ok(current) = Release::resolve(&crew.service) else { return };
-            let request = Request {
-                kind: Kind::Retire,
-                slot: Some(slot),
-                named: None,
-                current,
-                loss: Loss::Never,
-            };
-            match engine.newest(&swap).await {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return,
-            }
-            if let Err(e) = engine.begin(&swap.service, request, "aibkd".to_owned()).await {
+            while let Err(e) = engine.retire(&swap, &crew, slot).await {
                 tracing::warn!(service = %swap.service, "the old colour stays warm: {e}");
+                tokio::time::sleep(AGAIN).await;
             }
         });
     }
 
+    /// Retires `slot`, unless something was done to the service since `swap`.
+    async fn retire(&self, swap: &Rollout, crew: &Crew, slot: Slot) -> Result<(), EngineError> {
+        if !self.newest(swap).await? {
+            return Ok(());
+        }
+        let current =
+            Release::resolve(&crew.service).map_err(|e| EngineError::NoRelease(e.to_string()))?;
+        let (kind, loss) = (Kind::Retire, Loss::Never);
+        let request = Request { kind, slot: Some(slot), named: None, current, loss };
+        match self.begin(&swap.service, request, "aibkd".to_owned()).await {
+            Ok(_) | Err(EngineError::Ending) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Nothing but boots has been done to the service since `rollout`.
-    async fn newest(&self, rollout: &Rollout) -> Result<bool, super::EngineError> {
+    async fn newest(&self, rollout: &Rollout) -> Result<bool, EngineError> {
         let later = |other: &Rollout| {
             other.service == rollout.service && other.id > rollout.id && other.kind != Kind::Boot
         };
@@ -68,7 +76,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn resume_retirements(&self) -> Result<(), super::EngineError> {
+    pub async fn resume_retirements(&self) -> Result<(), EngineError> {
         let rollouts = self.last(100).await?;
         for service in self.crews().keys() {
             let mut of_service =

@@ -17,6 +17,20 @@ pub struct World {
     /// What nginx serves for the service, by its own answer; `None` when the service is not
     /// behind nginx.
     pub members: Option<Members>,
+    /// How sure that is.
+    pub proof: Proof,
+}
+
+/// How sure it is what nginx serves (`T3`, `S3`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// nginx answered, and the file says the same.
+    Agreed,
+    /// nginx answered something else than the file says, or runs and does not answer: it must be
+    /// published before anything relies on it.
+    Open,
+    /// nginx does not run: the members are what it will start with.
+    Down,
 }
 
 /// What was seen in a slot.
@@ -45,6 +59,14 @@ impl World {
     #[must_use]
     pub fn role(&self, slot: Slot) -> Option<Role> {
         self.members.as_ref()?.get(&slot.port()?).copied()
+    }
+
+    /// Something runs in the slot, and is neither ready nor about to be.
+    #[must_use]
+    pub fn is_sick(&self, slot: Slot) -> bool {
+        self.slots.get(&slot).is_some_and(|seen| {
+            matches!(seen.phase, Phase::Unready | Phase::Backoff | Phase::Failed)
+        })
     }
 
     /// The slot's instance is ready.
