@@ -74,9 +74,7 @@ fn main() {
         nginx.settle();
         of_round.floor.add(nginx.reload());
         nginx.settle();
-        let begun = Instant::now();
-        stage.ctl(&["swap", "api"]).expect(0);
-        of_round.command.add(begun.elapsed());
+        of_round.command.add(run(&mut stage.aibkctl(&["swap", "api"])));
         nginx.settle();
         of_round.test.add(nginx.test());
         of_round.durable.add(disk.replace());
@@ -194,12 +192,17 @@ impl Nginx {
         let mut command = Command::new("nginx");
         command.arg("-t").arg("-c").arg(self.directory.join("nginx.conf"));
         command.arg("-p").arg(&self.directory);
-        let begun = Instant::now();
-        #[expect(clippy::disallowed_methods, reason = "waiting by looking would be too coarse")]
-        let output = command.output().expect("nginx");
-        assert!(output.status.success(), "{output:?}");
-        begun.elapsed()
+        run(&mut command)
     }
+}
+
+/// A whole process, from its start to its end.
+fn run(command: &mut Command) -> Duration {
+    let begun = Instant::now();
+    #[expect(clippy::disallowed_methods, reason = "waiting by looking would be too coarse")]
+    let output = command.output().expect("a program");
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    begun.elapsed()
 }
 
 /// By the title that nginx gives its processes.
