@@ -1,7 +1,8 @@
 //! What aibkd costs while nothing happens: memory (PSS), and how often it wakes up.
 //!
 //! Three instances (`api` and its hot standby, `admin`). First without probes, then with those of
-//! the default configuration, behind a managed nginx, which is probed as well.
+//! the default configuration, behind a managed nginx, which is probed as well. Another aibkd that
+//! runs from the same file would share its code, and so halve the PSS: run this alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -320,10 +320,9 @@ impl Drive {
                         self.step(&crew, &step).await;
                     }
                 }
-                Next::Advance => {
-                    self.rollout.advance();
-                    self.save().await;
-                }
+                // Whatever follows makes it durable; a daemon that dies before sees the same world,
+                // and advances again.
+                Next::Advance => self.rollout.advance(),
                 Next::End(outcome) => {
                     self.rollout.end(outcome, now());
                     let message = closing(&self.rollout);
