@@ -72,11 +72,11 @@ fn main() {
         kill_process(supervised, Signal::KILL).expect("a living process");
         let next = ours.next();
         supervised = next.pid;
-        aibkd.add(next.at - killed);
+        aibkd.add(next.at.saturating_sub(killed));
         rest(BETWEEN);
         let (killed, seen) = parent.kill_and_respawn();
-        floor.add(theirs.next().at - killed);
-        exit.add(seen - killed);
+        floor.add(theirs.next().at.saturating_sub(killed));
+        exit.add(seen.saturating_sub(killed));
     }
     drop(parent);
     Table::new(&format!("respawn: SIGKILL -> first instruction of the next, {ROUNDS} rounds"))
