@@ -182,7 +182,7 @@ impl Driver {
             self.death = Some(Death {
                 generation: Some(generation),
                 cause: Cause::Exited(exit),
-                last_lines: self.last_lines(generation).await,
+                last_lines: self.capture.tail_of(generation, LAST_LINES).await,
             });
         }
         self.record("instance.died", format!("{} {}", self.id, exit.told()));
@@ -196,15 +196,9 @@ impl Driver {
             self.death = Some(Death {
                 generation: Some(generation),
                 cause: Cause::NotReady { last_probe },
-                last_lines: self.last_lines(generation).await,
+                last_lines: self.capture.tail_of(generation, LAST_LINES).await,
             });
         }
-    }
-
-    async fn last_lines(&mut self, generation: Generation) -> Vec<crate::process::Line> {
-        let mut lines = self.capture.tail(LAST_LINES).await;
-        lines.retain(|line| line.generation == generation);
-        lines
     }
 
     /// Makes `row` durable, then holds it for true.

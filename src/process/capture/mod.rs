@@ -113,6 +113,18 @@ impl Capture {
         self.with_older(n, recent, before).await
     }
 
+    /// The last lines of `generation`, at most `n`, oldest first. Those of a generation that this
+    /// daemon started are in memory, so that a restart waits for no file.
+    pub async fn tail_of(&self, generation: Generation, n: usize) -> Vec<Line> {
+        let in_memory = self.shared.hub().recent_of(generation, n);
+        if let Some(lines) = in_memory {
+            return lines;
+        }
+        let mut lines = self.tail(n).await;
+        lines.retain(|line| line.generation == generation);
+        lines
+    }
+
     /// The last `n` lines, and every line after them, none twice and none left out
     /// (a reader that is too slow sees a line that says how many it missed).
     pub async fn follow(&self, n: usize) -> (Vec<Line>, mpsc::Receiver<Line>) {
