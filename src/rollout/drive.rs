@@ -52,9 +52,10 @@ impl Drive {
                         sync_point!("rollout.effect");
                     }
                 }
-                // Whatever follows makes it durable; a daemon that dies before sees the same world,
-                // and advances again.
-                Some(Next::Advance) => self.rollout.advance(),
+                Some(Next::Advance) => {
+                    self.rollout.advance();
+                    self.save().await;
+                }
                 Some(Next::End(outcome)) => {
                     self.rollout.end(outcome, now());
                     let message = words::closing(&self.rollout);
