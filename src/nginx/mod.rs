@@ -78,26 +78,7 @@ pub struct Nginx {
     version: OnceCell<Version>,
 }
 
-/// stub
-#[derive(Debug)]
-pub enum Serving {
-    /// a
-    Answered(Observed),
-    /// b
-    NotRunning(Option<Edited>),
-    /// c
-    Silent(NginxError),
-}
-
 impl Nginx {
-    /// stub
-    #[allow(clippy::missing_errors_doc)]
-    pub async fn serving(&self) -> Result<Serving, NginxError> {
-        Ok(match self.observe().await {
-            Ok(o) => Serving::Answered(o),
-            Err(_) => Serving::NotRunning(self.on_disk()?),
-        })
-    }
     /// The nginx of `config` in front of the services of `site`. Reads nothing yet.
     #[must_use]
     pub fn new(config: config::Nginx, site: Site) -> Arc<Self> {
