@@ -1,5 +1,7 @@
 //! nginx: publishing is proved, and every way in which it can fail leaves the old in force.
 
+#[path = "nginx/drain.rs"]
+mod drain;
 #[path = "nginx/site.rs"]
 mod site;
 
@@ -7,13 +9,11 @@ use std::{
     fs,
     net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    time::Duration,
 };
 
 use aibk::nginx::{Edition, Members, NginxError, Role};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use site::{PATIENCE, Site, free_port, kill_pid, port, service, serving, undone, until};
+use site::{Site, kill_pid, port, service, serving, undone, until};
 
 #[tokio::test]
 async fn a_publish_is_proved() {
@@ -240,60 +240,41 @@ async fn every_role_is_accepted_by_nginx() {
     assert!(matches!(refused, Err(NginxError::NoMember { .. })));
 }
 
-/// T2: neither an old worker nor a connection may be left.
+/// Nothing of ours was served before, so nothing of ours can be proved to be served again.
 #[tokio::test]
-async fn a_drain_waits_for_an_open_request() {
-    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let old = upstream.local_addr().unwrap().port();
-    let mut site = Site::including("aibk.conf");
-    site.nginx.write(&service("api"), &serving(old)).await.unwrap();
-    site.proxy();
+async fn a_file_that_was_never_served_is_put_back_without_a_proof() {
+    let mut site = Site::including("other*.conf");
+    site.nginx.write(&service("api"), &serving(8000)).await.unwrap();
+    let text = site.file();
     site.start();
-    site.answering().await;
-
-    let mut client = tokio::net::TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
-    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let (mut open, _) = upstream.accept().await.unwrap();
-    // What is left unread would make the close a reset.
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        request.push(open.read_u8().await.unwrap());
-    }
-    site.nginx.publish(&service("api"), &serving(free_port())).await.unwrap();
-
-    let left = site.nginx.drain(port(old), Duration::ZERO, &|_| ()).await.unwrap();
-    assert_eq!((left.old_workers.len(), left.connections), (1, 1), "{left:?}");
-
-    let told = std::sync::Mutex::new(Vec::new());
-    let tell = |left: &aibk::nginx::Draining| told.lock().unwrap().push(left.clone());
-    let answer = async {
-        until("it is told", async || (!told.lock().unwrap().is_empty()).then_some(())).await;
-        open.write_all(b"HTTP/1.0 200 OK\r\n\r\ndone").await.unwrap();
-        drop(open);
-        let mut text = String::new();
-        client.read_to_string(&mut text).await.unwrap();
-        text
-    };
-    let (left, text) = tokio::join!(site.nginx.drain(port(old), PATIENCE, &tell), answer);
-    assert!(left.unwrap().is_done());
-    assert!(text.contains("done"), "{text}");
-    let told = told.into_inner().unwrap();
-    assert!(!told.first().unwrap().is_done() && told.last().unwrap().is_done(), "{told:?}");
+    site.up().await;
+    let error = undone(site.nginx.publish(&service("api"), &serving(8001)).await);
+    assert!(matches!(error, NginxError::NotProved { .. }), "{error}");
+    assert_eq!(site.file(), text);
 }
 
+/// A daemon was killed between the rename and the reload, and its successor turns back.
 #[tokio::test]
-async fn without_nginx_only_connections_count() {
-    let site = Site::including("aibk.conf");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let client = std::net::TcpStream::connect(address).unwrap();
-    let accepted = listener.accept().unwrap();
-    let left = site.nginx.draining(port(address.port())).unwrap();
-    assert_eq!((left.old_workers.len(), left.connections), (0, 1));
-    drop((client, accepted));
-    let nginx = site.nginx.clone();
-    let drained = tokio::spawn(async move {
-        nginx.drain(port(address.port()), PATIENCE, &|_| ()).await.unwrap().is_done()
-    });
-    assert!(drained.await.unwrap());
+async fn a_publish_of_what_is_served_mends_a_file_that_says_otherwise() {
+    let site = Site::running(8000).await;
+    site.nginx.write(&service("api"), &serving(8001)).await.unwrap();
+    let edition = site.nginx.publish(&service("api"), &serving(8000)).await.unwrap();
+    let seen = site.nginx.observe().await.unwrap();
+    assert_eq!(seen.served.edition, edition);
+    assert_eq!(seen.served.upstreams[&service("api")], serving(8000));
+    assert_eq!(site.nginx.on_disk().unwrap().unwrap(), seen.served);
+}
+
+/// nginx runs and includes our file, but was not reloaded since it was written.
+#[tokio::test]
+async fn a_publish_of_what_the_file_says_reaches_an_nginx_that_never_read_it() {
+    let mut site = Site::including("aibk*.conf");
+    site.start();
+    site.up().await;
+    let written = site.nginx.write(&service("api"), &serving(8000)).await.unwrap();
+    assert!(matches!(site.nginx.observe().await, Err(NginxError::NoAnswer { .. })));
+    let edition = site.nginx.publish(&service("api"), &serving(8000)).await.unwrap();
+    assert_eq!(edition, written);
+    let served = site.nginx.observe().await.unwrap().served;
+    assert_eq!(served.upstreams[&service("api")], serving(8000));
 }

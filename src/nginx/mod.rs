@@ -54,7 +54,7 @@ pub struct Observed {
 /// What keeps an instance from being drained.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Draining {
-    /// Workers from before a reload that are still alive.
+    /// Workers from before a reload that are still alive, with their master or without.
     pub old_workers: Vec<i32>,
     /// Established connections to the instance.
     pub connections: usize,
@@ -197,14 +197,6 @@ impl Nginx {
                     .to_owned(),
             }),
         }
-    }
-
-    /// What still keeps `port` from being drained (`T2`).
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    pub fn draining(&self, port: Port) -> Result<Draining, NginxError> {
-        drain::left(&self.config.pid_file, port)
     }
 
     /// Waits until `port` is drained, at most `deadline`; calls `tell` with each change. What is
