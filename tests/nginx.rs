@@ -2,8 +2,12 @@
 
 #[path = "nginx/drain.rs"]
 mod drain;
+#[path = "nginx/serving.rs"]
+mod serving_of;
 #[path = "nginx/site.rs"]
 mod site;
+#[path = "nginx/write.rs"]
+mod write;
 
 use std::{
     fs,
@@ -28,7 +32,7 @@ async fn a_publish_is_proved() {
     assert_eq!(site.nginx.on_disk().unwrap().unwrap(), after.served);
     assert_eq!(after.master, before.master);
     assert!(before.workers.iter().all(|old| !after.workers.contains(old)), "{before:?} {after:?}");
-    assert_eq!(site.nginx.problem().await, None);
+    assert_eq!(site.nginx.problem_of(&after), None);
 }
 
 #[tokio::test]
@@ -38,7 +42,7 @@ async fn publishing_the_same_again_does_nothing() {
     let before = site.nginx.observe().await.unwrap();
     let inode = fs::metadata(&site.config.file).unwrap().ino();
     assert_eq!(site.nginx.publish(&service("api"), &serving(8001)).await.unwrap(), edition);
-    assert_eq!(site.nginx.write(&service("api"), &serving(8001)).await.unwrap(), edition);
+    assert_eq!(site.write(&[("api", 8001)]).await, edition);
     assert_eq!(fs::metadata(&site.config.file).unwrap().ino(), inode);
     assert_eq!(site.nginx.observe().await.unwrap().workers, before.workers);
 }
@@ -135,14 +139,17 @@ async fn a_dead_nginx_is_published_to_in_vain_but_may_be_written_for() {
     let mut site = Site::running(8000).await;
     let text = site.file();
     site.kill();
+    until("the workers are gone", async || {
+        let error = site.nginx.observe().await.unwrap_err();
+        matches!(error, NginxError::NotRunning { .. }).then_some(())
+    })
+    .await;
     let error = site.nginx.publish(&service("api"), &serving(8001)).await.unwrap_err();
     assert!(matches!(error, NginxError::NotRunning { .. }), "{error}");
     assert_eq!(site.file(), text);
 
-    let edition = site.nginx.write(&service("api"), &serving(8001)).await.unwrap();
-    assert!(site.config.proof_socket.exists(), "the test is about a stale socket");
-    site.nginx.prepare_start().await.unwrap();
-    assert!(!site.config.proof_socket.exists());
+    let edition = site.write(&[("api", 8001)]).await;
+    fs::remove_file(&site.config.proof_socket).unwrap();
     site.start();
     assert_eq!(site.answering().await.served.edition, edition);
 }
@@ -163,10 +170,12 @@ async fn workers_without_a_master_are_told_of() {
     site.kill_master();
     let error = site.nginx.publish(&service("api"), &serving(8001)).await.unwrap_err();
     assert!(error.to_string().contains("lost their master"), "{error}");
-    let held = site.nginx.prepare_start().await.unwrap_err();
-    assert!(held.to_string().contains("somebody listens on it"), "{held}");
     workers.into_iter().for_each(kill_pid);
-    until("they are gone", async || site.nginx.prepare_start().await.ok()).await;
+    until("they are gone", async || {
+        let error = site.nginx.observe().await.unwrap_err();
+        matches!(error, NginxError::NotRunning { .. }).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -198,24 +207,28 @@ async fn a_missing_binary_and_an_old_one_are_named() {
     site.assert_unchanged(&before, text.as_deref()).await;
 }
 
+async fn problem(site: &Site) -> Option<String> {
+    site.nginx.problem_of(&site.nginx.observe().await.unwrap())
+}
+
 #[tokio::test]
 async fn an_edit_by_hand_is_noticed_and_mended() {
     let site = Site::running(8000).await;
     let text = site.file().unwrap();
     fs::write(&site.config.file, text.replace("max_fails=0", "max_fails=1")).unwrap();
-    let problem = site.nginx.problem().await.unwrap();
-    assert!(problem.contains("edited by hand"), "{problem}");
+    let edited = problem(&site).await.unwrap();
+    assert!(edited.contains("edited by hand"), "{edited}");
     site.nginx.publish(&service("api"), &serving(8000)).await.unwrap();
-    assert_eq!(site.nginx.problem().await, None);
+    assert_eq!(problem(&site).await, None);
 
-    site.nginx.write(&service("api"), &serving(8001)).await.unwrap();
-    let problem = site.nginx.problem().await.unwrap();
-    assert!(problem.contains("but nginx serves"), "{problem}");
+    site.write(&[("api", 8001)]).await;
+    let written = problem(&site).await.unwrap();
+    assert!(written.contains("but nginx serves"), "{written}");
     site.nginx.publish(&service("api"), &serving(8001)).await.unwrap();
-    assert_eq!(site.nginx.problem().await, None);
+    assert_eq!(problem(&site).await, None);
 
     fs::remove_file(&site.config.file).unwrap();
-    assert!(site.nginx.problem().await.unwrap().contains("is gone"));
+    assert!(problem(&site).await.unwrap().contains("is gone"));
     site.nginx.publish(&service("api"), &serving(8001)).await.unwrap();
     assert_eq!(site.nginx.on_disk().unwrap().unwrap().upstreams.len(), 2);
 }
@@ -238,43 +251,4 @@ async fn every_role_is_accepted_by_nginx() {
     site.nginx.publish(&service("api"), &[(port(8000), Role::Down)].into()).await.unwrap();
     let refused = site.nginx.publish(&service("api"), &[(port(8000), Role::Backup)].into()).await;
     assert!(matches!(refused, Err(NginxError::NoMember { .. })));
-}
-
-/// Nothing of ours was served before, so nothing of ours can be proved to be served again.
-#[tokio::test]
-async fn a_file_that_was_never_served_is_put_back_without_a_proof() {
-    let mut site = Site::including("other*.conf");
-    site.nginx.write(&service("api"), &serving(8000)).await.unwrap();
-    let text = site.file();
-    site.start();
-    site.up().await;
-    let error = undone(site.nginx.publish(&service("api"), &serving(8001)).await);
-    assert!(matches!(error, NginxError::NotProved { .. }), "{error}");
-    assert_eq!(site.file(), text);
-}
-
-/// A daemon was killed between the rename and the reload, and its successor turns back.
-#[tokio::test]
-async fn a_publish_of_what_is_served_mends_a_file_that_says_otherwise() {
-    let site = Site::running(8000).await;
-    site.nginx.write(&service("api"), &serving(8001)).await.unwrap();
-    let edition = site.nginx.publish(&service("api"), &serving(8000)).await.unwrap();
-    let seen = site.nginx.observe().await.unwrap();
-    assert_eq!(seen.served.edition, edition);
-    assert_eq!(seen.served.upstreams[&service("api")], serving(8000));
-    assert_eq!(site.nginx.on_disk().unwrap().unwrap(), seen.served);
-}
-
-/// nginx runs and includes our file, but was not reloaded since it was written.
-#[tokio::test]
-async fn a_publish_of_what_the_file_says_reaches_an_nginx_that_never_read_it() {
-    let mut site = Site::including("aibk*.conf");
-    site.start();
-    site.up().await;
-    let written = site.nginx.write(&service("api"), &serving(8000)).await.unwrap();
-    assert!(matches!(site.nginx.observe().await, Err(NginxError::NoAnswer { .. })));
-    let edition = site.nginx.publish(&service("api"), &serving(8000)).await.unwrap();
-    assert_eq!(edition, written);
-    let served = site.nginx.observe().await.unwrap().served;
-    assert_eq!(served.upstreams[&service("api")], serving(8000));
 }

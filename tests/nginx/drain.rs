@@ -12,7 +12,7 @@ async fn a_drain_waits_for_an_open_request() {
     let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let old = upstream.local_addr().unwrap().port();
     let mut site = Site::including("aibk.conf");
-    site.nginx.write(&service("api"), &serving(old)).await.unwrap();
+    site.write(&[("api", old)]).await;
     site.proxy();
     site.start();
     site.answering().await;
@@ -70,7 +70,7 @@ async fn a_drain_waits_for_an_old_worker_whose_master_was_killed() {
     let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let old = upstream.local_addr().unwrap().port();
     let mut site = Site::including("aibk.conf");
-    site.nginx.write(&service("api"), &serving(old)).await.unwrap();
+    site.write(&[("api", old)]).await;
     site.proxy();
     site.start();
     site.answering().await;
