@@ -1,19 +1,23 @@
 //! nginx: publishing is proved, and every way in which it can fail leaves the old in force.
 
+#[path = "nginx/drain.rs"]
+mod drain;
+#[path = "nginx/serving.rs"]
+mod serving_of;
 #[path = "nginx/site.rs"]
 mod site;
+#[path = "nginx/write.rs"]
+mod write;
 
 use std::{
     fs,
     net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    time::Duration,
 };
 
 use aibk::nginx::{Edition, Members, NginxError, Role};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use site::{PATIENCE, Site, free_port, kill_pid, port, service, serving, undone, until};
+use site::{Site, kill_pid, port, service, serving, undone, until};
 
 #[tokio::test]
 async fn a_publish_is_proved() {
@@ -28,7 +32,7 @@ async fn a_publish_is_proved() {
     assert_eq!(site.nginx.on_disk().unwrap().unwrap(), after.served);
     assert_eq!(after.master, before.master);
     assert!(before.workers.iter().all(|old| !after.workers.contains(old)), "{before:?} {after:?}");
-    assert_eq!(site.nginx.problem().await, None);
+    assert_eq!(site.nginx.problem_of(&after), None);
 }
 
 #[tokio::test]
@@ -38,7 +42,7 @@ async fn publishing_the_same_again_does_nothing() {
     let before = site.nginx.observe().await.unwrap();
     let inode = fs::metadata(&site.config.file).unwrap().ino();
     assert_eq!(site.nginx.publish(&service("api"), &serving(8001)).await.unwrap(), edition);
-    assert_eq!(site.nginx.write(&service("api"), &serving(8001)).await.unwrap(), edition);
+    assert_eq!(site.write(&[("api", 8001)]).await, edition);
     assert_eq!(fs::metadata(&site.config.file).unwrap().ino(), inode);
     assert_eq!(site.nginx.observe().await.unwrap().workers, before.workers);
 }
@@ -135,14 +139,17 @@ async fn a_dead_nginx_is_published_to_in_vain_but_may_be_written_for() {
     let mut site = Site::running(8000).await;
     let text = site.file();
     site.kill();
+    until("the workers are gone", async || {
+        let error = site.nginx.observe().await.unwrap_err();
+        matches!(error, NginxError::NotRunning { .. }).then_some(())
+    })
+    .await;
     let error = site.nginx.publish(&service("api"), &serving(8001)).await.unwrap_err();
     assert!(matches!(error, NginxError::NotRunning { .. }), "{error}");
     assert_eq!(site.file(), text);
 
-    let edition = site.nginx.write(&service("api"), &serving(8001)).await.unwrap();
-    assert!(site.config.proof_socket.exists(), "the test is about a stale socket");
-    site.nginx.prepare_start().await.unwrap();
-    assert!(!site.config.proof_socket.exists());
+    let edition = site.write(&[("api", 8001)]).await;
+    fs::remove_file(&site.config.proof_socket).unwrap();
     site.start();
     assert_eq!(site.answering().await.served.edition, edition);
 }
@@ -163,10 +170,12 @@ async fn workers_without_a_master_are_told_of() {
     site.kill_master();
     let error = site.nginx.publish(&service("api"), &serving(8001)).await.unwrap_err();
     assert!(error.to_string().contains("lost their master"), "{error}");
-    let held = site.nginx.prepare_start().await.unwrap_err();
-    assert!(held.to_string().contains("somebody listens on it"), "{held}");
     workers.into_iter().for_each(kill_pid);
-    until("they are gone", async || site.nginx.prepare_start().await.ok()).await;
+    until("they are gone", async || {
+        let error = site.nginx.observe().await.unwrap_err();
+        matches!(error, NginxError::NotRunning { .. }).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -198,24 +207,28 @@ async fn a_missing_binary_and_an_old_one_are_named() {
     site.assert_unchanged(&before, text.as_deref()).await;
 }
 
+async fn problem(site: &Site) -> Option<String> {
+    site.nginx.problem_of(&site.nginx.observe().await.unwrap())
+}
+
 #[tokio::test]
 async fn an_edit_by_hand_is_noticed_and_mended() {
     let site = Site::running(8000).await;
     let text = site.file().unwrap();
     fs::write(&site.config.file, text.replace("max_fails=0", "max_fails=1")).unwrap();
-    let problem = site.nginx.problem().await.unwrap();
-    assert!(problem.contains("edited by hand"), "{problem}");
+    let edited = problem(&site).await.unwrap();
+    assert!(edited.contains("edited by hand"), "{edited}");
     site.nginx.publish(&service("api"), &serving(8000)).await.unwrap();
-    assert_eq!(site.nginx.problem().await, None);
+    assert_eq!(problem(&site).await, None);
 
-    site.nginx.write(&service("api"), &serving(8001)).await.unwrap();
-    let problem = site.nginx.problem().await.unwrap();
-    assert!(problem.contains("but nginx serves"), "{problem}");
+    site.write(&[("api", 8001)]).await;
+    let written = problem(&site).await.unwrap();
+    assert!(written.contains("but nginx serves"), "{written}");
     site.nginx.publish(&service("api"), &serving(8001)).await.unwrap();
-    assert_eq!(site.nginx.problem().await, None);
+    assert_eq!(problem(&site).await, None);
 
     fs::remove_file(&site.config.file).unwrap();
-    assert!(site.nginx.problem().await.unwrap().contains("is gone"));
+    assert!(problem(&site).await.unwrap().contains("is gone"));
     site.nginx.publish(&service("api"), &serving(8001)).await.unwrap();
     assert_eq!(site.nginx.on_disk().unwrap().unwrap().upstreams.len(), 2);
 }
@@ -238,62 +251,4 @@ async fn every_role_is_accepted_by_nginx() {
     site.nginx.publish(&service("api"), &[(port(8000), Role::Down)].into()).await.unwrap();
     let refused = site.nginx.publish(&service("api"), &[(port(8000), Role::Backup)].into()).await;
     assert!(matches!(refused, Err(NginxError::NoMember { .. })));
-}
-
-/// T2: neither an old worker nor a connection may be left.
-#[tokio::test]
-async fn a_drain_waits_for_an_open_request() {
-    let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let old = upstream.local_addr().unwrap().port();
-    let mut site = Site::including("aibk.conf");
-    site.nginx.write(&service("api"), &serving(old)).await.unwrap();
-    site.proxy();
-    site.start();
-    site.answering().await;
-
-    let mut client = tokio::net::TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
-    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
-    let (mut open, _) = upstream.accept().await.unwrap();
-    // What is left unread would make the close a reset.
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        request.push(open.read_u8().await.unwrap());
-    }
-    site.nginx.publish(&service("api"), &serving(free_port())).await.unwrap();
-
-    let left = site.nginx.drain(port(old), Duration::ZERO, &|_| ()).await.unwrap();
-    assert_eq!((left.old_workers.len(), left.connections), (1, 1), "{left:?}");
-
-    let told = std::sync::Mutex::new(Vec::new());
-    let tell = |left: &aibk::nginx::Draining| told.lock().unwrap().push(left.clone());
-    let answer = async {
-        until("it is told", async || (!told.lock().unwrap().is_empty()).then_some(())).await;
-        open.write_all(b"HTTP/1.0 200 OK\r\n\r\ndone").await.unwrap();
-        drop(open);
-        let mut text = String::new();
-        client.read_to_string(&mut text).await.unwrap();
-        text
-    };
-    let (left, text) = tokio::join!(site.nginx.drain(port(old), PATIENCE, &tell), answer);
-    assert!(left.unwrap().is_done());
-    assert!(text.contains("done"), "{text}");
-    let told = told.into_inner().unwrap();
-    assert!(!told.first().unwrap().is_done() && told.last().unwrap().is_done(), "{told:?}");
-}
-
-#[tokio::test]
-async fn without_nginx_only_connections_count() {
-    let site = Site::including("aibk.conf");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let client = std::net::TcpStream::connect(address).unwrap();
-    let accepted = listener.accept().unwrap();
-    let left = site.nginx.draining(port(address.port())).unwrap();
-    assert_eq!((left.old_workers.len(), left.connections), (0, 1));
-    drop((client, accepted));
-    let nginx = site.nginx.clone();
-    let drained = tokio::spawn(async move {
-        nginx.drain(port(address.port()), PATIENCE, &|_| ()).await.unwrap().is_done()
-    });
-    assert!(drained.await.unwrap());
 }

@@ -104,3 +104,25 @@ fn what_nginx_really_serves_is_shown() {
     let nginx = stage.status().nginx.unwrap();
     assert!(nginx.answers && nginx.workers >= 1 && nginx.problem.is_none(), "{nginx:?}");
 }
+
+/// A host that moves to aibk: its site still has the upstream that is ours now.
+#[test]
+fn an_upstream_that_the_site_has_already_stops_nobodys_reload() {
+    let mut stage = Stage::new();
+    stage.settings.set("nginx.mode", "system");
+    stage.write_files();
+    let clash = "    upstream api_backend { server 127.0.0.1:9; }";
+    let good = spoil(&stage, clash).replace("nginx-aibk.conf", "nginx-aibk*.conf");
+    let conf = stage.path("nginx.conf");
+    fs::write(&conf, good.replacen("http {", &format!("http {{\n{clash}\n"), 1)).unwrap();
+    stage.restart_daemon();
+    stage.ctl(&["nginx", "test"]).expect(0);
+    assert!(!stage.path("run/nginx-aibk.conf").exists());
+    stage.ctl(&["events"]).expect(0).says(&["duplicate upstream \"api_backend\""]);
+    stage.stop_daemon();
+
+    fs::write(&conf, good).unwrap();
+    stage.restart_daemon();
+    assert!(owned_file(&stage).contains("upstream api_backend"));
+    stage.ctl(&["nginx", "test"]).expect(0);
+}

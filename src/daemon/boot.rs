@@ -14,7 +14,7 @@ use crate::{
     config::{Config, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
     instance::{Ground, Instance, Phase},
-    nginx::{Members, Nginx, Proxied, Role, Site},
+    nginx::{Members, Nginx, NginxError, Proxied, Role, Site, Upstreams},
     process::Launcher,
     release::Release,
     rollout::{
@@ -48,7 +48,7 @@ pub(super) async fn assemble(
     let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
     if let Some(nginx) = &nginx {
         nginx.check().await?;
-        write_first_file(nginx, &config).await?;
+        write_first_file(nginx, &config, &store).await;
     }
     let managed_nginx = match (&config.nginx, &nginx) {
         (Some(settings), Some(nginx)) if settings.mode == NginxMode::Managed => {
@@ -168,17 +168,34 @@ fn site(config: &Config) -> Site {
 }
 
 /// nginx's configuration names our upstreams, so the file must be there before nginx is; what it
-/// says already stays.
-async fn write_first_file(nginx: &Nginx, config: &Config) -> Result<(), DaemonError> {
-    let written = nginx.on_disk()?.unwrap_or_default();
-    for service in config.services.values().filter(|service| service.upstream.is_some()) {
-        if let Some(port) = service.slots.all().first().and_then(|slot| slot.port())
-            && !written.upstreams.contains_key(&service.name)
-        {
-            nginx.write(&service.name, &Members::from([(port, Role::Serving)])).await?;
-        }
+/// says already stays. Services run without nginx too, so trouble with it is only told: a publish
+/// fails then, and says so.
+async fn write_first_file(nginx: &Nginx, config: &Config, store: &Store) {
+    let (kind, trouble) = match first_file(nginx, config).await {
+        Ok(None) => return,
+        Ok(Some(warning)) => ("nginx.warning", warning),
+        Err(error) => ("nginx.failed", error),
+    };
+    tracing::error!("{trouble}");
+    let (kind, message) = (kind.to_owned(), trouble.to_string());
+    store.record(store::Event { kind, message, ..store::Event::default() });
+}
+
+/// All that is missing in one write; what nginx has against its configuration.
+async fn first_file(nginx: &Nginx, config: &Config) -> Result<Option<NginxError>, NginxError> {
+    let written = nginx.on_disk()?.unwrap_or_default().upstreams;
+    let behind = config.services.values().filter(|service| service.upstream.is_some());
+    let missing: Upstreams = behind
+        .filter(|service| !written.contains_key(&service.name))
+        .filter_map(|service| {
+            let port = service.slots.all().first().and_then(|slot| slot.port())?;
+            Some((service.name.clone(), Members::from([(port, Role::Serving)])))
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(None);
     }
-    Ok(())
+    Ok(nginx.write(&missing).await?.warning)
 }
 
 fn begin_nginx(

@@ -68,7 +68,7 @@ impl Daemon {
                 master: Some(observed.master),
                 workers: observed.workers.len(),
                 leaving: observed.leaving.len(),
-                problem: self.difference(&observed.served),
+                problem: self.nginx.as_ref().and_then(|nginx| nginx.problem_of(&observed)),
             },
             Err(problem) => NginxStatus {
                 answers: false,
@@ -79,20 +79,5 @@ impl Daemon {
                 problem: Some(problem),
             },
         }
-    }
-
-    /// `S3`: what nginx serves is the truth; a file that says otherwise is told.
-    fn difference(&self, served: &Edited) -> Option<String> {
-        let on_disk = match self.nginx.as_ref()?.on_disk() {
-            Ok(Some(on_disk)) => on_disk,
-            Ok(None) => return Some("its file is gone; the next publish writes it".to_owned()),
-            Err(e) => return Some(e.to_string()),
-        };
-        (on_disk != *served).then(|| {
-            format!(
-                "the file is edition {}, but nginx serves edition {}",
-                on_disk.edition.0, served.edition.0
-            )
-        })
     }
 }

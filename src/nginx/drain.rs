@@ -4,7 +4,11 @@ use std::{path::Path, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Draining, NginxError, blocking::blocking, master::Master};
+use super::{
+    Draining, NginxError,
+    blocking::blocking,
+    master::{self, Master},
+};
 use crate::{config, ident::Port, sys::sockets};
 
 /// A request may have chosen its member just before the switch and be on the wire only a moment
@@ -14,8 +18,33 @@ const APART: Duration = Duration::from_millis(50);
 /// The first and the longest pause between two looks.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
-/// What is left now. Without a running nginx only connections count.
-pub(super) fn left(pid_file: &Path, port: Port) -> Result<Draining, NginxError> {
+/// The shortest time between two looks at every process of the host.
+const SCAN: Duration = Duration::from_millis(500);
+
+/// What was found before.
+#[derive(Debug, Clone, Default)]
+struct Orphans {
+    pids: Vec<i32>,
+    scanned: Option<Instant>,
+}
+
+impl Orphans {
+    /// Those that are left. While there is other reason to wait it does not look for new ones: an
+    /// old worker whose master dies meanwhile is found before the wait can end.
+    fn left(&mut self, busy: bool) -> Result<&[i32], NginxError> {
+        self.pids.retain(|pid| master::is_leaving(*pid));
+        let due = self.scanned.is_none_or(|scanned| scanned.elapsed() >= SCAN);
+        if !busy && self.pids.is_empty() && due {
+            self.pids = master::orphans()?;
+            self.scanned = Some(Instant::now());
+        }
+        Ok(&self.pids)
+    }
+}
+
+/// What is left now. Workers that still accept are none of it, even without a master: they have
+/// what was published last.
+fn look(pid_file: &Path, port: Port, orphans: &mut Orphans) -> Result<Draining, NginxError> {
     let old_workers = match Master::find(pid_file).and_then(Master::workers) {
         Ok(workers) => workers.leaving,
         Err(NginxError::NotRunning { .. } | NginxError::NotMaster { .. }) => Vec::new(),
@@ -25,7 +54,9 @@ pub(super) fn left(pid_file: &Path, port: Port) -> Result<Draining, NginxError> 
         what: format!("count the connections to port {port}"),
         source,
     })?;
-    Ok(Draining { old_workers, connections })
+    let mut left = Draining { old_workers, connections };
+    left.old_workers.extend(orphans.left(!left.is_done())?);
+    Ok(left)
 }
 
 /// See [`super::Nginx::drain`].
@@ -37,11 +68,17 @@ pub(super) async fn drain(
 ) -> Result<Draining, NginxError> {
     let end = Instant::now() + deadline;
     let (mut pause, longest) = PAUSE;
+    let mut orphans = Orphans::default();
     let mut told = None;
     let mut empty_since: Option<Instant> = None;
     loop {
         let pid_file = config.pid_file.clone();
-        let left = blocking(move || left(&pid_file, port)).await?;
+        let left: Draining;
+        (left, orphans) = blocking(move || {
+            let left = look(&pid_file, port, &mut orphans)?;
+            Ok((left, orphans))
+        })
+        .await?;
         if told.as_ref() != Some(&left) {
             tell(&left);
             told = Some(left.clone());

@@ -60,6 +60,17 @@ pub enum NginxError {
         /// How that was seen.
         why: String,
     },
+    /// No master runs, but workers that lost theirs go on serving.
+    #[error(
+        "{why}, but workers that lost their master still listen on {}: end them, then start nginx",
+        socket.display()
+    )]
+    Orphans {
+        /// How it was seen that there is no master.
+        why: String,
+        /// The proof socket.
+        socket: PathBuf,
+    },
     /// The pid file names something else, which gets no signal from us.
     #[error("{} names process {pid}, which is not an nginx master but `{command}`; check `nginx.pid_file`", pid_file.display())]
     NotMaster {
@@ -157,6 +168,19 @@ pub enum NginxError {
         /// What it serves now.
         served: Edition,
     },
+    /// nginx accepts its configuration only without our file.
+    #[error(
+        "{cause}\nIt accepts it without {0}, which is taken back. Remove what this file defines too \
+         (an `upstream` of the same name) from nginx's configuration, or set `upstream.name` of \
+         the service to another; then restart aibkd.",
+        file.display()
+    )]
+    Clash {
+        /// Our file, which is as it was before, or gone if there was none.
+        file: PathBuf,
+        /// nginx's words.
+        cause: Box<Self>,
+    },
     /// A publish failed; everything is as it was before.
     #[error("{cause}\nThe previous file is back{}.", served(*edition))]
     Undone {
@@ -165,7 +189,7 @@ pub enum NginxError {
         /// The edition that nginx was seen to serve afterwards.
         edition: Option<Edition>,
     },
-    /// A publish failed, and so did going back: what nginx serves is not known.
+    /// A change of the file failed, and so did going back: what nginx serves is not known.
     #[error(
         "{cause}\nGoing back failed too: {undo}\nSee `aibkctl nginx show`, then publish again."
     )]
@@ -175,23 +199,6 @@ pub enum NginxError {
         /// What failed while going back.
         undo: Box<Self>,
     },
-}
-
-impl NginxError {
-    /// Whether nginx may be left with something else than before the failure.
-    #[must_use]
-    pub const fn is_left_behind(&self) -> bool {
-        matches!(self, Self::NotUndone { .. })
-    }
-
-    /// The failure itself, without what was done about it.
-    #[must_use]
-    pub fn cause(&self) -> &Self {
-        match self {
-            Self::Undone { cause, .. } | Self::NotUndone { cause, .. } => cause.cause(),
-            other => other,
-        }
-    }
 }
 
 fn served(edition: Option<Edition>) -> String {

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use rustix::process::Signal;
 
 use super::NginxError;
-use crate::sys::pidfd;
+use crate::sys::{pidfd, proc};
 
 /// A process that was seen to be an nginx master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +126,29 @@ pub(super) fn any_accepts(workers: &[i32]) -> bool {
         command(*pid)
             .is_some_and(|command| matches!(Title::of(&command), Title::Worker | Title::Master))
     })
+}
+
+/// Workers of any nginx that are shutting down and have lost their master, which may have been
+/// ours: nothing tells any more. Looks at every process.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub(super) fn orphans() -> Result<Vec<i32>, NginxError> {
+    let pids = proc::pids().map_err(|source| NginxError::Kernel {
+        what: "look for nginx workers that lost their master".to_owned(),
+        source,
+    })?;
+    Ok(pids.into_iter().filter(|pid| is_leaving(*pid) && !has_master(*pid)).collect())
+}
+
+/// Whether `pid` is a worker that is shutting down.
+pub(super) fn is_leaving(pid: i32) -> bool {
+    command(pid).is_some_and(|command| Title::of(&command) == Title::Leaving)
+}
+
+/// What cannot be told has ended meanwhile.
+fn has_master(pid: i32) -> bool {
+    proc::stat(pid).ok().flatten().is_none_or(|stat| Master(stat.parent).is_still())
 }
 
 /// The title of a process: its command line up to the first NUL. `None` when it has ended.

@@ -13,8 +13,10 @@ mod proof;
 mod publish;
 mod reload;
 mod render;
+mod serving;
 mod upstream;
 mod version;
+mod write;
 
 use std::{ffi::OsString, sync::Arc, time::Duration};
 
@@ -24,37 +26,22 @@ pub use self::{
     error::NginxError,
     proof::PROOF_PATH,
     render::{Proxied, Site},
+    serving::{Observed, Serving},
     upstream::*,
     version::{Unsupported, Version},
+    write::Written,
 };
-use self::{
-    master::{Master, Workers},
-    proof::Cleared,
-    render::SocketPath,
-};
+use self::{master::Master, proof::Ask, render::SocketPath};
 
 use crate::{
     config,
     ident::{Port, ServiceName},
 };
 
-/// What nginx answered, and what its processes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observed {
-    /// What the proof socket says is served.
-    pub served: Edited,
-    /// The master process.
-    pub master: i32,
-    /// Workers that accept connections.
-    pub workers: Vec<i32>,
-    /// Workers that are shutting down: old ones, which may still send to any former member.
-    pub leaving: Vec<i32>,
-}
-
 /// What keeps an instance from being drained.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Draining {
-    /// Workers from before a reload that are still alive.
+    /// Workers from before a reload that are still alive, with their master or without.
     pub old_workers: Vec<i32>,
     /// Established connections to the instance.
     pub connections: usize,
@@ -108,59 +95,69 @@ impl Nginx {
         Ok(owned_file::read(&self.config.file)?.map(|disk| disk.edited))
     }
 
-    /// The text of the owned file; `None` when there is none.
+    /// Asks the running nginx, once.
     ///
     /// # Errors
-    /// When it is there and is not ours or cannot be read.
-    pub fn text(&self) -> Result<Option<String>, NginxError> {
-        Ok(owned_file::read(&self.config.file)?.map(|disk| disk.text))
-    }
-
-    /// Asks the running nginx.
-    ///
-    /// # Errors
-    /// When it does not run, or does not answer.
+    /// When it does not run, or does not answer within a second.
     pub async fn observe(&self) -> Result<Observed, NginxError> {
-        let master = self.master().await?;
-        let served = proof::ask(&self.config.proof_socket).await?;
-        let Workers { accepting, leaving } = master.workers()?;
-        Ok(Observed { served, master: master.0, workers: accepting, leaving })
+        serving::observe(self, Ask::Quick).await
     }
 
-    /// What disagrees between the file, nginx and the configuration, in words (`S3`); `None` when
-    /// nothing does.
-    pub async fn problem(&self) -> Option<String> {
+    /// What nginx serves, for who acts on it (`S3`). An answer is returned at once. Without one it
+    /// asks again for about 3 s, so that a busy nginx, or one that is being restarted, is not taken
+    /// for a silent one; only that no nginx runs is certain at the first look.
+    ///
+    /// # Errors
+    /// When there is no nginx and the file is not ours or cannot be read; when the pid file names
+    /// something that is not nginx; when the kernel cannot be asked.
+    pub async fn serving(&self) -> Result<Serving, NginxError> {
+        serving::serving(self).await
+    }
+
+    /// Whether the file says what nginx serves. If not (`S3`, `T4`), a change was cut short between
+    /// the two or somebody else changed the file, and nginx's next start or reload would serve
+    /// something else: publish again. A file that cannot be read does not agree. Only edition and
+    /// members are compared, so that changed settings of a service are no disagreement.
+    #[must_use]
+    pub fn disk_agrees(&self, served: &Edited) -> bool {
+        self.on_disk().is_ok_and(|disk| disk.as_ref() == Some(served))
+    }
+
+    /// What disagrees between the file, the configuration and what nginx was just seen to serve,
+    /// in words (`S3`); `None` when nothing does.
+    #[must_use]
+    pub fn problem_of(&self, observed: &Observed) -> Option<String> {
         let disk = match owned_file::read(&self.config.file) {
             Ok(disk) => disk,
-            Err(error) => return Some(error.to_string()),
-        };
-        let served = match self.observe().await {
-            Ok(observed) => observed.served,
             Err(error) => return Some(error.to_string()),
         };
         let expected = disk.as_ref().and_then(|disk| {
             let socket = SocketPath::new(&self.config.proof_socket).ok()?;
             render::render(&disk.edited, &self.site, socket).ok()
         });
-        compare::problem(&self.config.file, disk.as_ref(), &served, expected.as_deref())
+        let served = &observed.served;
+        compare::problem(&self.config.file, disk.as_ref(), served, expected.as_deref())
     }
 
-    /// Writes the file for the next start of nginx, unless it already says this. Tells nginx
-    /// nothing and proves nothing.
+    /// Writes the file for the next start of nginx with `upstreams` in it, unless it already says
+    /// this. Tells nginx nothing and proves nothing, but lets it test its configuration: all
+    /// services that a site needs must be in one write.
     ///
     /// # Errors
-    /// When the file cannot be written, or nginx would refuse it for its version or members.
-    pub async fn write(
-        &self,
-        service: &ServiceName,
-        members: &Members,
-    ) -> Result<Edition, NginxError> {
-        publish::write(self, service, members).await
+    /// [`NginxError::Clash`] when nginx refuses its configuration because of the file, which is
+    /// as before then; when the file cannot be written, or nginx would refuse it for its version
+    /// or members.
+    pub async fn write(&self, upstreams: &Upstreams) -> Result<Written, NginxError> {
+        write::write(self, upstreams).await
     }
 
     /// Makes nginx serve `members` for `service`, and proves that it does (`T3`). Returns at once
     /// when it already does. Must be awaited to its end: dropped, it may leave the file published
-    /// and unproved, which [`Nginx::problem`] tells and the next publish mends.
+    /// and unproved, which [`Nginx::disk_agrees`] tells and the next publish mends.
+    ///
+    /// An nginx that runs and has never read our file ([`Serving::Silent`]) is published to in the
+    /// same way. A file that says something else than nginx serves is written again, and nginx
+    /// reloaded, even if nginx already serves `members`.
     ///
     /// # Errors
     /// When nginx refused or does not run; the previous file is back then, and proved as far as
@@ -179,32 +176,6 @@ impl Nginx {
     /// When the test failed.
     pub async fn test(&self) -> Result<String, NginxError> {
         binary::test(&self.config).await
-    }
-
-    /// Makes way for the start of an nginx that is known to be dead: removes the proof socket
-    /// that a killed one left, on which the next could not listen.
-    ///
-    /// # Errors
-    /// When somebody still listens there, or something else is in its place.
-    pub async fn prepare_start(&self) -> Result<(), NginxError> {
-        let socket = &self.config.proof_socket;
-        match proof::clear_stale(socket).await? {
-            Cleared::Free => Ok(()),
-            Cleared::Held => Err(NginxError::Socket {
-                socket: socket.clone(),
-                why: "somebody listens on it: another nginx, or workers whose master died; \
-                      end them first"
-                    .to_owned(),
-            }),
-        }
-    }
-
-    /// What still keeps `port` from being drained (`T2`).
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    pub fn draining(&self, port: Port) -> Result<Draining, NginxError> {
-        drain::left(&self.config.pid_file, port)
     }
 
     /// Waits until `port` is drained, at most `deadline`; calls `tell` with each change. What is
@@ -232,15 +203,19 @@ impl Nginx {
 
     /// The running master. Workers that lost theirs go on serving, and are told of.
     async fn master(&self) -> Result<Master, NginxError> {
-        let found = Master::find(&self.config.pid_file);
+        match Master::find(&self.config.pid_file) {
+            Ok(master) => Ok(master),
+            Err(error) => Err(self.bereaved(error).await),
+        }
+    }
+
+    async fn bereaved(&self, error: NginxError) -> NginxError {
         let socket = &self.config.proof_socket;
-        match found {
-            Err(NginxError::NotRunning { why }) if proof::ask(socket).await.is_ok() => {
-                let orphans = "workers that lost their master still answer on";
-                let why = format!("{why}, but {orphans} {}: end them first", socket.display());
-                Err(NginxError::NotRunning { why })
+        match error {
+            NginxError::NotRunning { why } if proof::is_held(socket).await => {
+                NginxError::Orphans { why, socket: socket.clone() }
             }
-            found => found,
+            error => error,
         }
     }
 }

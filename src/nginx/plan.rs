@@ -1,11 +1,10 @@
 //! What the owned file should say next: pure.
 
 use super::{
-    Edited, Edition, Members, NginxError, Site,
+    Edited, Edition, NginxError, Site, Upstreams,
     owned_file::OnDisk,
     render::{SocketPath, render},
 };
-use crate::ident::ServiceName;
 
 /// What the file says and what nginx serves, as observed.
 #[derive(Debug)]
@@ -34,29 +33,28 @@ pub(super) enum Plan {
     Replace(Next),
 }
 
-/// The file with `members` for `service`: every other service as the file has it, or as nginx
+/// The file with `change` in it: every other service as the file has it, or as nginx
 /// serves it when the file is gone; services that are no longer configured are left out. `last`
 /// is the newest edition given out so far, which is not used again even if it came to nothing.
 ///
 /// # Errors
-/// When `service` is not behind nginx, or nginx would refuse its members.
+/// When a service is not behind nginx, or nginx would refuse its members.
 pub(super) fn plan(
     now: &Now,
     last: Edition,
     site: &Site,
     socket: SocketPath<'_>,
-    change: (&ServiceName, &Members),
+    change: &Upstreams,
 ) -> Result<Plan, NginxError> {
-    let (service, members) = change;
-    if !site.contains_key(service) {
-        return Err(NginxError::UnknownService(service.clone()));
+    if let Some(unknown) = change.keys().find(|service| !site.contains_key(service)) {
+        return Err(NginxError::UnknownService(unknown.clone()));
     }
     let disk = now.disk.as_ref();
     let served = now.served.as_ref().ok();
     let base = disk.map(|disk| &disk.edited).or(served);
     let mut upstreams = base.map(|base| base.upstreams.clone()).unwrap_or_default();
     upstreams.retain(|service, _| site.contains_key(service));
-    upstreams.insert(service.clone(), members.clone());
+    upstreams.extend(change.clone());
 
     let known = [disk.map(|disk| disk.edited.edition), served.map(|served| served.edition)];
     let newest = known.into_iter().flatten().max().unwrap_or_default();
@@ -80,8 +78,8 @@ mod tests {
     use super::*;
     use crate::{
         config::UpstreamOptions,
-        ident::Port,
-        nginx::{Proxied, Role},
+        ident::{Port, ServiceName},
+        nginx::{Members, Proxied, Role},
     };
 
     fn name(text: &str) -> ServiceName {
@@ -126,7 +124,7 @@ mod tests {
     }
 
     fn next(now: &Now, last: u64, site: &Site, port: u16) -> Plan {
-        plan(now, Edition(last), site, socket(), (&name("api"), &on(port))).unwrap()
+        plan(now, Edition(last), site, socket(), &[(name("api"), on(port))].into()).unwrap()
     }
 
     fn replaced(plan: Plan) -> Edited {

@@ -13,9 +13,24 @@ use super::{Edited, NginxError};
 /// Where on the proof socket nginx tells it; `render` writes the same.
 pub const PROOF_PATH: &str = "/aibk";
 
-/// The most that one question takes. nginx answers in well under a millisecond; a worker that is
-/// busy with others may need longer.
-const DEADLINE: Duration = Duration::from_secs(1);
+/// How long one question waits. nginx answers in well under a millisecond; a worker that is busy
+/// with others may need longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// For who asks again, or only shows it.
+    Quick,
+    /// For who acts on it, and must not take a busy nginx for a silent one.
+    Patient,
+}
+
+impl Ask {
+    const fn deadline(self) -> Duration {
+        match self {
+            Self::Quick => Duration::from_secs(1),
+            Self::Patient => Duration::from_secs(2),
+        }
+    }
+}
 
 /// The largest answer that is read.
 const LARGEST: usize = 256 * 1024;
@@ -24,15 +39,16 @@ const LARGEST: usize = 256 * 1024;
 ///
 /// # Errors
 /// [`NginxError::NoAnswer`], saying what was seen instead.
-pub(super) async fn ask(socket: &Path) -> Result<Edited, NginxError> {
+pub(super) async fn ask(socket: &Path, how: Ask) -> Result<Edited, NginxError> {
     let silent = |why: String| NginxError::NoAnswer { socket: socket.to_owned(), why };
-    let answer = tokio::time::timeout(DEADLINE, async {
+    let deadline = how.deadline();
+    let answer = tokio::time::timeout(deadline, async {
         let stream = UnixStream::connect(socket).await.map_err(|error| unreachable(&error))?;
         get(stream).await
     });
     let body = match answer.await {
         Ok(answer) => answer.map_err(silent)?,
-        Err(_) => return Err(silent(format!("no answer within {DEADLINE:?}"))),
+        Err(_) => return Err(silent(format!("no answer within {deadline:?}"))),
     };
     serde_json::from_slice(&body)
         .map_err(|error| silent(format!("its answer is not ours: {error}")))
@@ -43,34 +59,37 @@ pub(super) async fn ask(socket: &Path) -> Result<Edited, NginxError> {
 ///
 /// # Errors
 /// When something that is no socket is in its place, or it cannot be removed.
-pub(super) async fn clear_stale(socket: &Path) -> Result<Cleared, NginxError> {
+pub(super) async fn clear_stale(socket: &Path) -> Result<(), NginxError> {
     let refused = |why: String| NginxError::Socket { socket: socket.to_owned(), why };
     match std::fs::symlink_metadata(socket) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Cleared::Free),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(refused(error.to_string())),
         Ok(file) if !file.file_type().is_socket() => {
             return Err(refused("it is not a socket; remove it".to_owned()));
         }
         Ok(_) => {}
     }
-    match tokio::time::timeout(DEADLINE, UnixStream::connect(socket)).await {
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(socket).map_err(|error| {
-                refused(format!("nobody listens on it, but removing it: {error}"))
-            })?;
-            Ok(Cleared::Free)
+    match connect(socket).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(socket)
+                .map_err(|error| refused(format!("nobody listens on it, but removing it: {error}")))
         }
-        _ => Ok(Cleared::Held),
+        _ => Ok(()),
     }
 }
 
-/// What became of a socket that might be stale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cleared {
-    /// nginx can listen there.
-    Free,
-    /// Somebody listens there.
-    Held,
+/// Whether somebody listens on `socket`, even if it is too busy to answer.
+pub(super) async fn is_held(socket: &Path) -> bool {
+    let busy = [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock];
+    connect(socket).await.map_or_else(|error| busy.contains(&error.kind()), |_| true)
+}
+
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let connecting = UnixStream::connect(socket);
+    match tokio::time::timeout(Ask::Quick.deadline(), connecting).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 async fn get(stream: UnixStream) -> Result<Bytes, String> {

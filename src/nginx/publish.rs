@@ -6,7 +6,7 @@ use super::{
     master::Master,
     owned_file::{self, OnDisk},
     plan::{Next, Now, Plan, plan},
-    proof,
+    proof::{self, Ask},
     reload::{Reload, Verdict},
     render::SocketPath,
 };
@@ -20,9 +20,11 @@ pub(super) async fn publish(
 ) -> Result<Edition, NginxError> {
     let mut last = nginx.last.lock().await;
     let master = nginx.master().await?;
-    let now = look(nginx).await?;
+    let (now, version) = tokio::join!(look(nginx), nginx.check());
+    let (now, _) = (now?, version?);
+    let change = [(service.clone(), members.clone())].into();
     let socket = SocketPath::new(&nginx.config.proof_socket)?;
-    let next = match plan(&now, *last, &nginx.site, socket, (service, members))? {
+    let next = match plan(&now, *last, &nginx.site, socket, &change)? {
         Plan::Keep(next) if now.served.as_ref().ok() == Some(&next.edited) => {
             return Ok(next.edited.edition);
         }
@@ -32,34 +34,14 @@ pub(super) async fn publish(
     Change { nginx, master, now, next }.carry_out().await
 }
 
-/// See [`Nginx::write`].
-pub(super) async fn write(
-    nginx: &Nginx,
-    service: &ServiceName,
-    members: &Members,
-) -> Result<Edition, NginxError> {
-    let mut last = nginx.last.lock().await;
-    let now = look(nginx).await?;
-    let socket = SocketPath::new(&nginx.config.proof_socket)?;
-    match plan(&now, *last, &nginx.site, socket, (service, members))? {
-        Plan::Keep(next) => Ok(next.edited.edition),
-        Plan::Replace(next) => {
-            *last = next.edited.edition;
-            replace(nginx, next.text).await?;
-            sync(nginx).await?;
-            Ok(next.edited.edition)
-        }
-    }
-}
-
-async fn look(nginx: &Nginx) -> Result<Now, NginxError> {
+/// The file and nginx as they are.
+pub(super) async fn look(nginx: &Nginx) -> Result<Now, NginxError> {
     let file = nginx.config.file.clone();
-    let (disk, served, version) = tokio::join!(
+    let (disk, served) = tokio::join!(
         blocking(move || owned_file::read(&file)),
-        proof::ask(&nginx.config.proof_socket),
-        nginx.check(),
+        // Taken for silent, a busy nginx would lose members of other services if the file is gone.
+        proof::ask(&nginx.config.proof_socket, Ask::Patient),
     );
-    version?;
     Ok(Now { disk: disk?, served })
 }
 
@@ -133,7 +115,8 @@ impl Change<'_> {
             Reached::FileOnly => Ok(None),
             Reached::Refused => self.still_served().await,
             Reached::Unclear => {
-                let before = before.map(|disk| &disk.edited);
+                // Where nginx did not answer before, it need not answer with the same file now.
+                let before = before.map(|disk| &disk.edited).filter(|_| self.now.served.is_ok());
                 match self.reload(before).await {
                     Ok(()) => Ok(before.map(|edited| edited.edition)),
                     Err((Reached::Refused, _)) => self.still_served().await,
@@ -146,7 +129,7 @@ impl Change<'_> {
     /// Proves that nginx still serves what it served before the change.
     async fn still_served(&self) -> Result<Option<Edition>, NginxError> {
         let Ok(before) = &self.now.served else { return Ok(None) };
-        let served = proof::ask(&self.nginx.config.proof_socket).await?;
+        let served = proof::ask(&self.nginx.config.proof_socket, Ask::Patient).await?;
         if served == *before {
             return Ok(Some(served.edition));
         }
@@ -154,7 +137,8 @@ impl Change<'_> {
     }
 }
 
-async fn put_back(nginx: &Nginx, before: Option<&OnDisk>) -> Result<(), NginxError> {
+/// Makes the file what it was: `before`, or nothing.
+pub(super) async fn put_back(nginx: &Nginx, before: Option<&OnDisk>) -> Result<(), NginxError> {
     if let Some(disk) = before {
         replace(nginx, disk.text.clone()).await?;
     } else {
@@ -164,12 +148,12 @@ async fn put_back(nginx: &Nginx, before: Option<&OnDisk>) -> Result<(), NginxErr
     sync(nginx).await
 }
 
-async fn replace(nginx: &Nginx, text: String) -> Result<(), NginxError> {
+pub(super) async fn replace(nginx: &Nginx, text: String) -> Result<(), NginxError> {
     let file = nginx.config.file.clone();
     blocking(move || owned_file::replace(&file, &text)).await
 }
 
-async fn sync(nginx: &Nginx) -> Result<(), NginxError> {
+pub(super) async fn sync(nginx: &Nginx) -> Result<(), NginxError> {
     let file = nginx.config.file.clone();
     blocking(move || owned_file::sync_directory(&file)).await
 }

@@ -8,7 +8,7 @@ use super::{
     Edited, NginxError,
     error_log::{Mark, Said},
     master::{self, Master},
-    proof,
+    proof::{self, Ask},
 };
 use crate::config;
 
@@ -81,7 +81,7 @@ impl<'a> Reload<'a> {
             return Err(Missing::OldWorkers);
         }
         let Some(wanted) = wanted else { return Ok(()) };
-        match proof::ask(&self.config.proof_socket).await {
+        match proof::ask(&self.config.proof_socket, Ask::Quick).await {
             Ok(served) if served == *wanted => Ok(()),
             Ok(served) => Err(Missing::Other(served)),
             Err(error) => Err(Missing::Silence(error)),

@@ -46,11 +46,14 @@ impl Role {
 /// The members of one upstream, by port. Absent members are not listed.
 pub type Members = BTreeMap<Port, Role>;
 
+/// The members of several services.
+pub type Upstreams = BTreeMap<ServiceName, Members>;
+
 /// Everything the owned file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edited {
     /// Which state this is.
     pub edition: Edition,
     /// Members of every service behind nginx.
-    pub upstreams: BTreeMap<ServiceName, Members>,
+    pub upstreams: Upstreams,
 }

@@ -15,7 +15,7 @@ use std::{
 use aibk::{
     config::{self, NginxMode, UpstreamOptions},
     ident::{Port, ServiceName},
-    nginx::{Members, Nginx, NginxError, Observed, Proxied, Role},
+    nginx::{Edition, Members, Nginx, NginxError, Observed, Proxied, Role, Upstreams},
 };
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
@@ -60,17 +60,28 @@ impl Site {
     /// nginx runs, and serves `api` on `port` and `admin` on 9.
     pub(crate) async fn running(port: u16) -> Self {
         let mut site = Self::including("aibk.conf");
-        site.nginx.write(&service("api"), &serving(port)).await.unwrap();
-        site.nginx.write(&service("admin"), &serving(9)).await.unwrap();
+        site.write(&[("api", port), ("admin", 9)]).await;
         site.start();
         site.answering().await;
         site
+    }
+
+    /// Writes the file with each service on its port, which nginx accepts.
+    pub(crate) async fn write(&self, on: &[(&str, u16)]) -> Edition {
+        let written = self.nginx.write(&upstreams(on)).await.unwrap();
+        assert!(written.warning.is_none(), "{written:?}");
+        written.edition
     }
 
     /// Makes `directives` the body of the site's `server`.
     pub(crate) fn serve(&self, directives: &str) {
         let text = format!("server {{ {directives} include proxy*.conf; }}\n");
         fs::write(self.dir.path().join("site.conf"), text).unwrap();
+    }
+
+    /// Makes `text` stand in `http` beside the site's `server`.
+    pub(crate) fn beside(&self, text: &str) {
+        fs::write(self.dir.path().join("beside.conf"), text).unwrap();
     }
 
     /// Adds a `location` that needs the upstream of `api`.
@@ -174,6 +185,7 @@ http {{
     uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
     include {dir}/{include};
     include {dir}/site.conf;
+    include {dir}/beside*.conf;
 }}
 "
     )
@@ -205,6 +217,11 @@ pub(crate) fn port(number: u16) -> Port {
 
 pub(crate) fn serving(number: u16) -> Members {
     [(port(number), Role::Serving)].into()
+}
+
+/// Each service on its port.
+pub(crate) fn upstreams(on: &[(&str, u16)]) -> Upstreams {
+    on.iter().map(|(name, port)| (service(name), serving(*port))).collect()
 }
 
 /// Free a moment ago.
