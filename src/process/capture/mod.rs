@@ -107,6 +107,12 @@ impl Capture {
         let _ = written.await;
     }
 
+    /// Those of the last `n` lines that are in memory, oldest first: waits for no disk.
+    #[must_use]
+    pub fn recent(&self, n: usize) -> Vec<Line> {
+        self.shared.hub().recent(n).0
+    }
+
     /// The last `n` lines, oldest first.
     pub async fn tail(&self, n: usize) -> Vec<Line> {
         let (recent, before) = self.shared.hub().recent(n);
