@@ -15,7 +15,7 @@ use crate::{
     process::{Identity, Launcher},
     release::Release,
     store::{SlotRow, Store},
-    sys::{fake::Faulty, proc},
+    sys::{cgroup::Base, fake::Faulty, proc},
 };
 
 /// No wait of a test is longer.
@@ -84,7 +84,8 @@ impl Bed {
     pub(super) fn new() -> Self {
         let disk = Disk::new();
         let kernel = Arc::new(Faulty::default());
-        let launcher = Launcher::with(disk.dir.path(), None, Arc::<Faulty>::clone(&kernel));
+        let base = Base::find(&base_name(&disk));
+        let launcher = Launcher::with(disk.dir.path(), base, Arc::<Faulty>::clone(&kernel));
         Self { disk, kernel, launcher: launcher.unwrap() }
     }
 
@@ -99,6 +100,20 @@ impl Bed {
     pub(super) async fn row(&self) -> SlotRow {
         self.disk.store.slots().await.unwrap().pop().unwrap()
     }
+}
+
+impl Drop for Bed {
+    /// Leaves no process behind when a test fails.
+    fn drop(&mut self) {
+        if let Some(base) = Base::find(&base_name(&self.disk)) {
+            let _ = std::fs::write(base.path().join("cgroup.kill"), "1");
+            base.tidy();
+        }
+    }
+}
+
+fn base_name(disk: &Disk) -> String {
+    format!("aibk-{}", disk.dir.path().file_name().unwrap().display())
 }
 
 fn id() -> InstanceId {
