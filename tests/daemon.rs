@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::net::UnixListener};
 
-use aibk::api::types::{InstanceState, RolloutState};
+use aibk::api::types::{InstanceState, InstanceStatus, RolloutState};
 use rustix::process::Signal;
 
 use crate::support::{LONG, Stage, ends, kill, run, wait_for};
@@ -59,6 +59,37 @@ fn instances_outlive_the_daemon_and_are_adopted() {
     stage.wait_instance(&stage.blue_name(), "back", LONG, |seen| {
         seen.state == InstanceState::Ready && seen.pid != after.pid
     });
+}
+
+/// A database that is down makes `/health` fail, and is no reason to end what serves.
+#[test]
+fn an_adopted_instance_that_is_unready_is_left_alone() {
+    let mut stage = Stage::started();
+    let blue = stage.blue_name();
+    let grown = |seen: &InstanceStatus, than: f64| seen.uptime_s.is_some_and(|s| s > than);
+    let before = stage.wait_instance(&blue, "past the deadline", LONG, |seen| grown(seen, 1.5));
+    stage.kill_daemon();
+    let health = stage.settings.get("services.api.ready.path").clone();
+    stage.settings.set("services.api.ready.path", "/nowhere");
+    stage.settings.set("services.api.ready.deadline", "1s");
+    stage.write_files();
+    stage.launch();
+    wait_for("the daemon to answer", LONG, || {
+        (stage.ctl(&["status"]).status == Some(0)).then_some(())
+    });
+    let seen = stage.wait_state(&blue, InstanceState::Unready);
+    let old = seen.uptime_s.unwrap() + 3.0;
+    let after = stage.wait_instance(&blue, "three seconds older", LONG, |seen| grown(seen, old));
+    assert_eq!((after.state, after.pid), (InstanceState::Unready, before.pid));
+
+    stage.kill_daemon();
+    stage.settings.set("services.api.ready.path", health);
+    stage.write_files();
+    stage.restart_daemon();
+    assert_eq!(stage.wait_state(&blue, InstanceState::Ready).pid, before.pid);
+    let events = stage.ctl(&["events"]).expect(0).stdout;
+    let last = events.rsplit("goes on as it was").next().unwrap();
+    assert!(last.contains("is ready") && !last.contains("is starting"), "{events}");
 }
 
 #[test]

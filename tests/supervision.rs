@@ -119,6 +119,22 @@ fn whoever_holds_the_port_is_named() {
 }
 
 #[test]
+fn stopped_is_not_said_while_somebody_holds_the_port() {
+    let mut stage = Stage::new();
+    let squatter = TcpListener::bind(("127.0.0.1", stage.blue)).unwrap();
+    stage.start();
+    let blue = stage.blue_name();
+    stage.wait_state(&blue, InstanceState::Failed);
+    let refused = stage.ctl(&["stop", &blue, "--force"]);
+    assert!(refused.status.is_some_and(|status| status != 0), "{refused}");
+    refused.says(&[&process::id().to_string(), &stage.blue.to_string()]);
+    assert_eq!(stage.instance(&blue).state, InstanceState::Failed);
+    drop(squatter);
+    stage.ctl(&["stop", &blue, "--force"]).expect(0);
+    assert_eq!(stage.instance(&blue).state, InstanceState::Stopped);
+}
+
+#[test]
 fn an_unreadable_env_file_is_named() {
     let mut stage = Stage::new();
     stage.settings.set("services.api.env_file", stage.path("nowhere.env").to_str().unwrap());

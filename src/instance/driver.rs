@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     hash::{BuildHasher, Hasher, RandomState},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -12,9 +13,10 @@ use tokio::{
 };
 
 use super::{
-    Command, Ground, InstanceError, Order,
+    Command, Ground, InstanceError, Order, adoption,
     life::{self, Action, Event, Life, Policy, State, Timer},
     probing::Probing,
+    saving::Saving,
     view::{Death, View},
 };
 use crate::{
@@ -39,8 +41,18 @@ pub(super) struct Driver {
     pub(super) tree: Option<Tree>,
     pub(super) death: Option<Death>,
     pub(super) probing: Probing,
+    pub(super) saving: Saving,
+    pub(super) predecessor: Predecessor,
     timers: BTreeMap<Timer, Instant>,
     view: watch::Sender<View>,
+}
+
+/// What is known of what an earlier daemon left in the slot.
+pub(super) enum Predecessor {
+    /// It was taken over, or ended, or there was none.
+    Settled,
+    /// The kernel could not tell; why.
+    Unknown(String),
 }
 
 /// What woke the driver.
@@ -49,6 +61,7 @@ enum Woken {
     Died(Exit),
     Timer(Timer),
     Probed(Event),
+    Saved,
 }
 
 impl Driver {
@@ -72,6 +85,8 @@ impl Driver {
             tree: None,
             death: None,
             probing,
+            saving: Saving::default(),
+            predecessor: Predecessor::Settled,
             timers: BTreeMap::new(),
         };
         // What runs is found out by the task; until then whoever is meant to run is "starting".
@@ -88,14 +103,14 @@ impl Driver {
     }
 
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
-        if let Some(event) = self.find_predecessor().await {
+        if let Some(event) = self.find_predecessor(adoption::PATIENCE).await {
             self.handle(event).await;
         }
         if self.row.as_ref().is_some_and(|row| row.wanted) {
-            if life::running(self.life.state).is_none() && self.life.state == State::Stopped {
+            if self.life.state == State::Stopped {
                 self.handle(Event::Start).await;
             }
-        } else {
+        } else if self.life.state != State::Failed {
             self.handle(Event::Stop).await;
         }
         loop {
@@ -115,19 +130,21 @@ impl Driver {
                 Woken::Timer(timer) => {
                     self.timers.remove(&timer);
                     if timer == Timer::StartDeadline {
-                        self.note_not_ready().await;
+                        self.note_not_ready();
                     }
                     self.handle(Event::Elapsed(timer)).await;
                 }
                 Woken::Probed(event) => self.handle(event).await,
+                Woken::Saved => {}
             }
         }
     }
 
     async fn wait(&mut self, orders: &mut mpsc::Receiver<Command>) -> Woken {
         let timer = self.timers.iter().min_by_key(|(_, at)| **at).map(|(t, at)| (*t, *at));
-        let tree = self.tree.as_ref();
         let life = self.life;
+        // The death of one that could not be ended is no news.
+        let tree = self.tree.as_ref().filter(|_| life::running(life.state).is_some());
         let probing = &mut self.probing;
         tokio::select! {
             biased;
@@ -135,22 +152,30 @@ impl Driver {
             command = orders.recv() => Woken::Command(command),
             timer = async { match timer { Some((timer, at)) => { sleep_until(at).await; timer } None => std::future::pending().await } } => Woken::Timer(timer),
             event = probing.next(life.state, || tree.map(Tree::pids).unwrap_or_default()) => Woken::Probed(event),
+            () = self.saving.attempt(&self.ground.store) => Woken::Saved,
         }
     }
 
     async fn take(&mut self, order: Order) -> Result<(), InstanceError> {
+        if matches!(self.predecessor, Predecessor::Unknown(_))
+            && let Some(event) = self.find_predecessor(Duration::ZERO).await
+        {
+            self.handle(event).await;
+        }
         match order {
             Order::Start { release, rollout } => {
-                let row = SlotRow {
+                let intent = SlotRow {
                     instance: self.id.clone(),
                     wanted: true,
                     release: release.id.clone(),
                     directory: release.directory.display().to_string(),
                     rollout,
                     generation: self.row.as_ref().map(|r| r.generation).unwrap_or_default(),
-                    identity: self.row.as_ref().and_then(|r| r.identity.clone()),
+                    // What runs, or ran last, is of another release.
+                    identity: None,
                 };
-                self.write(row).await?;
+                self.write(self.until_spawned(&intent)).await?;
+                self.row = Some(intent);
                 self.death = None;
                 self.handle(Event::Start).await;
             }
@@ -163,6 +188,15 @@ impl Driver {
             Order::Halt => self.handle(Event::Stop).await,
         }
         Ok(())
+    }
+
+    /// What must be durable while `intent` waits for its spawn: what runs, as long as it does, so
+    /// that a daemon that begins now adopts it as what it is.
+    fn until_spawned(&self, intent: &SlotRow) -> SlotRow {
+        match (&self.tree, &self.runs) {
+            (Some(_), Some(runs)) => SlotRow { wanted: true, ..runs.clone() },
+            _ => intent.clone(),
+        }
     }
 
     /// Lets `event` take its course, with everything that follows from it at once.
@@ -180,7 +214,7 @@ impl Driver {
             let (life, actions) = life::next(self.life, event, &policy);
             self.life = life;
             if before != life.state {
-                self.probing.state_changed(life.state);
+                self.probing.state_changed(before, life.state);
                 self.tell(before);
             }
             for action in actions {

@@ -1,54 +1,34 @@
-//! What a driver does to the world: finds, spawns and ends processes, writes the slot down, tells.
+//! What a driver does to the world: spawns processes, writes the slot down, tells.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use rustix::process::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::timeout;
 
 use super::{
     InstanceError,
     driver::Driver,
-    life::{Event, State, Then},
+    life::{self, Event, State},
+    stale,
     view::{Cause, Death, Phase, View},
 };
 use crate::{
-    config::{self, StopSignal, Variables},
+    config::{self, Variables},
     ident::{Generation, InstanceId, RolloutId},
-    process::{Exit, Identity, SpawnSpec},
+    process::{Exit, Line, SpawnSpec},
     release::{self, Account, Release},
     store::{self, SlotRow},
     sync_point,
+    sys::blocking,
 };
 
-/// How long the kernel may take to end a killed tree.
-const END_DEADLINE: Duration = Duration::from_secs(10);
-/// How long the port of an ended tree may stay bound.
-const PORT_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a user, a group or an env file may take to be read.
+const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a start waits for its result to be durable; it is written in any case.
+const RESULT_PATIENCE: Duration = Duration::from_secs(2);
 /// How many last words are kept of a death.
 const LAST_LINES: usize = 12;
 
 impl Driver {
-    /// Adopts the tree of an earlier daemon (`P4`), or ends whatever is left of it (`P3`).
-    pub(super) async fn find_predecessor(&mut self) -> Option<Event> {
-        let row = self.row.clone()?;
-        let identity = row.identity.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        match identity.map(|who: Identity| self.ground.launcher.adopt(&self.id, &who)) {
-            Some(Ok(Some(tree))) => {
-                self.tree = Some(tree);
-                self.capture.begin(row.generation);
-                self.runs = Some(row.clone());
-                self.record("instance.adopted", format!("{} goes on as it was", self.id));
-                return Some(Event::Adopted(row.generation));
-            }
-            Some(Ok(None)) | None => {}
-            Some(Err(e)) => self.record("instance.not-adopted", e.to_string()),
-        }
-        if let Err(e) = self.ground.launcher.sweep(&self.id, END_DEADLINE).await {
-            self.record("instance.leftovers", e.to_string());
-        }
-        None
-    }
-
     pub(super) async fn spawn(&mut self) -> Event {
         match self.try_spawn().await {
             Ok(generation) => Event::Spawned(generation),
@@ -59,6 +39,10 @@ impl Driver {
                     cause: Cause::System(message),
                     last_lines: vec![],
                 });
+                // What was durable may still be what ran before.
+                if let Some(row) = self.row.clone() {
+                    self.saving.owe(row);
+                }
                 Event::SpawnFailed
             }
         }
@@ -67,8 +51,7 @@ impl Driver {
     async fn try_spawn(&mut self) -> Result<Generation, String> {
         let row = self.row.clone().ok_or("no release is known for this slot")?;
         if let Some(port) = self.id.slot.port()
-            && let Some(holder) =
-                self.ground.launcher.port_holder(port).map_err(|e| e.to_string())?
+            && let Some(holder) = self.port_holder(port).await?
         {
             return Err(format!(
                 "port {port} is held by {holder}; stop that, or give {} another slot",
@@ -77,8 +60,8 @@ impl Driver {
         }
         let generation = self.ground.store.next_generation().await.map_err(|e| e.to_string())?;
         let release = Release { id: row.release.clone(), directory: (&row.directory).into() };
-        let spec = self.specify(&release, generation, row.rollout)?;
-        clear_stale(&self.service.clears);
+        let spec = self.specify(&release, generation, row.rollout).await?;
+        stale::clear(&self.service.clears).await;
         self.capture.begin(generation);
         let tree = self
             .ground
@@ -91,25 +74,20 @@ impl Driver {
         self.tree = Some(tree);
         self.runs = Some(row.clone());
         sync_point!("instance.spawned");
-        if let Err(e) = self.write(row).await {
-            // It runs all the same; only a daemon that dies before the next write would not know it.
-            tracing::error!(instance = %self.id, "{e}");
-        }
+        self.row = Some(row.clone());
+        self.saving.owe(row);
+        let _ = timeout(RESULT_PATIENCE, self.saving.attempt(&self.ground.store)).await;
         Ok(generation)
     }
 
     /// What is started, by the configuration, the account and the env file as they are now.
-    fn specify(
-        &self,
+    async fn specify(
+        &mut self,
         release: &Release,
         generation: Generation,
         rollout: Option<RolloutId>,
     ) -> Result<SpawnSpec, String> {
-        let account = Account::look_up(self.service.user.as_deref()).map_err(|e| e.to_string())?;
-        let env_file = match &self.service.env_file {
-            Some(path) => config::load_env_file(path).map_err(|e| e.to_string())?,
-            None => Variables::new(),
-        };
+        let (account, env_file) = self.look_up().await?;
         Ok(release::launch(&release::Start {
             service: &self.service,
             release,
@@ -121,55 +99,29 @@ impl Driver {
         }))
     }
 
-    pub(super) fn terminate(&mut self) {
-        let signal = match self.service.stop.signal {
-            StopSignal::Term => Signal::TERM,
-            StopSignal::Quit => Signal::QUIT,
+    /// Who runs it, and its env file. Both may wait for a network, so a thread does; none where
+    /// there is nothing to ask.
+    async fn look_up(&mut self) -> Result<(Account, Variables), String> {
+        let service = Arc::clone(&self.service);
+        if service.user.is_none()
+            && service.env_file.is_none()
+            && let Some(own) = Account::own()
+        {
+            return Ok((own, Variables::new()));
+        }
+        let read = move || {
+            let account = Account::look_up(service.user.as_deref()).map_err(|e| e.to_string())?;
+            let env_file = match &service.env_file {
+                Some(path) => config::load_env_file(path).map_err(|e| e.to_string())?,
+                None => Variables::new(),
+            };
+            Ok((account, env_file))
         };
-        if let Some(Err(e)) = self.tree.as_ref().map(|tree| tree.signal(signal)) {
-            tracing::error!(instance = %self.id, "{e}");
-        }
-    }
-
-    /// Ends the tree, and sees that it is gone and its port free (`P2`).
-    pub(super) async fn end(&mut self) -> Option<Event> {
-        let State::Ending(generation, then) = self.life.state else { return None };
-        if let Some(tree) = self.tree.take()
-            && let Err(e) = tree.end(END_DEADLINE).await
-        {
-            self.give_up(generation, e.to_string());
-            return Some(Event::EndFailed(generation));
-        }
-        self.capture.settle().await;
-        if then == Then::Stop
-            && let Err(why) = self.port_is_free().await
-        {
-            self.give_up(generation, why);
-            return Some(Event::EndFailed(generation));
-        }
-        Some(Event::Ended(generation))
-    }
-
-    async fn port_is_free(&mut self) -> Result<(), String> {
-        let Some(port) = self.id.slot.port() else { return Ok(()) };
-        let deadline = Instant::now() + PORT_DEADLINE;
-        loop {
-            match self.ground.launcher.port_holder(port).map_err(|e| e.to_string())? {
-                None => return Ok(()),
-                Some(holder) if Instant::now() > deadline => {
-                    return Err(format!("its tree is gone, but port {port} is held by {holder}"));
-                }
-                Some(_) => sleep(Duration::from_millis(5)).await,
-            }
-        }
-    }
-
-    fn give_up(&mut self, generation: Generation, why: String) {
-        self.death = Some(Death {
-            generation: Some(generation),
-            cause: Cause::System(why),
-            last_lines: vec![],
-        });
+        blocking::within(LOOK_UP_DEADLINE, read).await.map_err(|e| {
+            format!(
+                "its user or its env file cannot be read: {e}; check nsswitch.conf and the disk"
+            )
+        })?
     }
 
     /// Keeps how the main process ended, and its last words.
@@ -182,40 +134,51 @@ impl Driver {
             self.death = Some(Death {
                 generation: Some(generation),
                 cause: Cause::Exited(exit),
-                last_lines: self.capture.tail_of(generation, LAST_LINES).await,
+                last_lines: self.last_lines(generation),
             });
         }
         self.record("instance.died", format!("{} {}", self.id, exit.told()));
     }
 
     /// Keeps that the start deadline passed; the exit that follows is a consequence.
-    pub(super) async fn note_not_ready(&mut self) {
+    pub(super) fn note_not_ready(&mut self) {
         if let State::Starting(generation) = self.life.state {
             let last_probe =
                 self.probing.complaint().unwrap_or_else(|| "not enough successes yet".to_owned());
             self.death = Some(Death {
                 generation: Some(generation),
                 cause: Cause::NotReady { last_probe },
-                last_lines: self.capture.tail_of(generation, LAST_LINES).await,
+                last_lines: self.last_lines(generation),
             });
         }
     }
 
+    /// From memory: a restart waits for no log.
+    fn last_lines(&self, generation: Generation) -> Vec<Line> {
+        let mut lines = self.capture.recent(LAST_LINES);
+        lines.retain(|line| line.generation == generation);
+        lines
+    }
+
     /// Makes `row` durable, then holds it for true.
     pub(super) async fn write(&mut self, row: SlotRow) -> Result<(), InstanceError> {
-        self.ground
-            .store
-            .put_slot(row.clone())
-            .await
-            .map_err(|source| InstanceError::Store { id: self.id.clone(), source })?;
+        if let Err(source) = self.ground.store.put_slot(row.clone()).await {
+            // A store that stalled may write it yet: what stands is written after it.
+            let stands = self.row.clone().unwrap_or(SlotRow { wanted: false, ..row });
+            self.saving.owe(stands);
+            return Err(InstanceError::Store { id: self.id.clone(), source });
+        }
+        self.saving.settle();
         self.row = Some(row);
         Ok(())
     }
 
     /// Tells of a change of state.
     pub(super) fn tell(&self, before: State) {
-        // A start is told once it has a generation.
-        if self.life.state == State::Spawning {
+        // A start is told once it has a generation, a clearing once it is done, and an adoption
+        // changes nothing.
+        let untold = matches!(self.life.state, State::Spawning | State::Clearing(_));
+        if untold || life::is_adoption(before, self.life.state) {
             return;
         }
         let is = Phase::from(self.life.state);
@@ -246,17 +209,6 @@ impl Driver {
             message,
             ..store::Event::default()
         });
-    }
-}
-
-/// A unix socket whose listener was killed stays behind and would refuse the next bind.
-fn clear_stale(sockets: &[std::path::PathBuf]) {
-    for socket in sockets {
-        let refused = std::os::unix::net::UnixStream::connect(socket)
-            .is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
-        if refused && let Err(e) = std::fs::remove_file(socket) {
-            tracing::warn!(socket = %socket.display(), "cannot remove a stale socket: {e}");
-        }
     }
 }
 

@@ -8,10 +8,14 @@
 //!  Terminating ──▶ Ending ◀───────────┴─────────────────┴─────────────────────┘
 //!                       │ dies again            too often
 //!                       ├─────────▶ Backoff ───────────────▶ Failed
+//!                       │ stop         │ stop                   │ stop, start
+//!                       ▼              ▼                        ▼
+//!                    Stopped ◀──── Clearing ◀───────────────────┘
 //! ```
 //!
 //! Nothing is spawned before `Ending` was left, and `Ending` is left only by the observation that
-//! the tree is empty and the port is free (`P2`, `P3`).
+//! the tree is empty and the port is free (`P2`, `P3`). A tree that could not be ended makes it
+//! `Failed`, so whoever leaves `Failed` looks again, in `Clearing`.
 
 use std::time::Duration;
 
@@ -43,8 +47,10 @@ pub enum State {
     Ending(Generation, Then),
     /// It died; the next start waits.
     Backoff,
-    /// It was given up.
+    /// It was given up. Something of it may be left.
     Failed,
+    /// It was given up or waited; whatever is left of it is being ended.
+    Clearing(Then),
 }
 
 /// What follows once a tree has ended.
@@ -69,11 +75,22 @@ pub struct Life {
     deaths: u32,
     /// Probes in a row that speak for leaving the present state.
     streak: u32,
+    /// What is known of a start that has not been seen ready.
+    past: Past,
+}
+
+/// Whether an instance that is starting can have requests to finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Past {
+    /// We started it, and it has never been ready.
+    NeverReady,
+    /// An earlier daemon started it, and may have seen it ready.
+    Unknown,
 }
 
 impl Default for Life {
     fn default() -> Self {
-        Self { state: State::Stopped, restarts: 0, deaths: 0, streak: 0 }
+        Self { state: State::Stopped, restarts: 0, deaths: 0, streak: 0, past: Past::NeverReady }
     }
 }
 
@@ -84,8 +101,11 @@ pub enum Event {
     Start,
     /// Stop it.
     Stop,
-    /// A living tree of an earlier daemon was taken over.
-    Adopted(Generation),
+    /// A living tree of an earlier daemon was taken over. So much is left of its start deadline;
+    /// `None` when it passed already: then it was ready in time, or would not be there.
+    Adopted(Generation, Option<Duration>),
+    /// Nobody can tell whether a tree of an earlier daemon lives.
+    NotAdopted,
     /// The process was started.
     Spawned(Generation),
     /// The process could not be started.
@@ -98,8 +118,12 @@ pub enum Event {
     Died(Generation),
     /// The tree is empty and the port is free.
     Ended(Generation),
-    /// The tree could not be ended.
+    /// The tree could not be ended, or the port is not free.
     EndFailed(Generation),
+    /// Nothing is left of it, and the port is free.
+    Cleared,
+    /// Something is left of it, or the port is not free.
+    NotCleared,
     /// A timer that was armed has run out.
     Elapsed(Timer),
 }
@@ -152,8 +176,11 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
     match event {
         Event::Start => start(life, policy),
         Event::Stop => stop(life, policy),
-        Event::Adopted(generation) if life.state == State::Stopped => {
-            started(life, generation, policy)
+        Event::Adopted(generation, left) if runs_nothing(life.state) => {
+            adopted(life, generation, left)
+        }
+        Event::NotAdopted if runs_nothing(life.state) => {
+            (Life { state: State::Failed, ..life }, vec![])
         }
         Event::Spawned(generation) if life.state == State::Spawning => {
             started(life, generation, policy)
@@ -166,10 +193,17 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
         Event::EndFailed(of) if matches!(life.state, State::Ending(now, _) if now == of) => {
             (Life { state: State::Failed, ..life }, vec![])
         }
-        Event::Elapsed(timer) => elapsed(life, timer, policy),
-        Event::Adopted(_) | Event::Spawned(_) | Event::SpawnFailed | Event::EndFailed(_) => {
-            (life, vec![])
+        Event::Cleared => cleared(life),
+        Event::NotCleared if matches!(life.state, State::Clearing(_)) => {
+            (Life { state: State::Failed, ..life }, vec![])
         }
+        Event::Elapsed(timer) => elapsed(life, timer, policy),
+        Event::Adopted(..)
+        | Event::NotAdopted
+        | Event::Spawned(_)
+        | Event::SpawnFailed
+        | Event::EndFailed(_)
+        | Event::NotCleared => (life, vec![]),
     }
 }
 
@@ -182,8 +216,20 @@ pub const fn running(state: State) -> Option<Generation> {
         | State::Unready(g)
         | State::Terminating(g, _)
         | State::Ending(g, _) => Some(g),
-        State::Stopped | State::Spawning | State::Backoff | State::Failed => None,
+        State::Stopped | State::Spawning | State::Backoff | State::Failed | State::Clearing(_) => {
+            None
+        }
     }
+}
+
+const fn runs_nothing(state: State) -> bool {
+    matches!(state, State::Stopped | State::Failed)
+}
+
+/// A tree was taken over: only then does one run that was not spawned.
+#[must_use]
+pub const fn is_adoption(before: State, now: State) -> bool {
+    runs_nothing(before) && running(now).is_some()
 }
 
 /// The generation that probes are about, in states where they matter.
@@ -197,10 +243,12 @@ pub const fn probed(state: State) -> Option<Generation> {
 
 fn start(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match life.state {
-        State::Stopped | State::Failed | State::Backoff => (
+        State::Stopped | State::Backoff => (
             Life { state: State::Spawning, ..Life::default() },
             vec![Action::Disarm(Timer::Backoff), Action::Spawn],
         ),
+        State::Failed => clear(life, Then::Start),
+        State::Clearing(_) => (Life { state: State::Clearing(Then::Start), ..life }, vec![]),
         State::Starting(g) | State::Ready(g) | State::Unready(g) => {
             terminate(life, g, Then::Start, policy.stop.deadline)
         }
@@ -214,18 +262,41 @@ fn start(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
 
 fn stop(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match life.state {
-        State::Failed | State::Backoff | State::Spawning => {
-            (Life { state: State::Stopped, ..life }, vec![Action::Disarm(Timer::Backoff)])
-        }
-        State::Starting(g) => {
-            terminate(life, g, Then::Stop, policy.stop.deadline.min(NEVER_READY_GRACE))
-        }
+        State::Failed | State::Backoff => clear(life, Then::Stop),
+        State::Clearing(_) => (Life { state: State::Clearing(Then::Stop), ..life }, vec![]),
+        State::Starting(g) => terminate(life, g, Then::Stop, grace(life, policy)),
         State::Ready(g) | State::Unready(g) => terminate(life, g, Then::Stop, policy.stop.deadline),
         State::Terminating(g, _) => {
             (Life { state: State::Terminating(g, Then::Stop), ..life }, vec![])
         }
         State::Ending(g, _) => (Life { state: State::Ending(g, Then::Stop), ..life }, vec![]),
-        State::Stopped => (life, vec![]),
+        // The driver takes no order between a spawn and its result.
+        State::Stopped | State::Spawning => (life, vec![]),
+    }
+}
+
+fn clear(life: Life, then: Then) -> (Life, Vec<Action>) {
+    (
+        Life { state: State::Clearing(then), ..life },
+        vec![Action::Disarm(Timer::Backoff), Action::End],
+    )
+}
+
+fn cleared(life: Life) -> (Life, Vec<Action>) {
+    match life.state {
+        State::Clearing(Then::Start) => {
+            (Life { state: State::Spawning, ..Life::default() }, vec![Action::Spawn])
+        }
+        State::Clearing(_) => (Life { state: State::Stopped, ..life }, vec![]),
+        _ => (life, vec![]),
+    }
+}
+
+/// How long an instance that is starting is given to end.
+fn grace(life: Life, policy: &Policy<'_>) -> Duration {
+    match life.past {
+        Past::NeverReady => policy.stop.deadline.min(NEVER_READY_GRACE),
+        Past::Unknown => policy.stop.deadline,
     }
 }
 
@@ -243,9 +314,21 @@ fn terminate(life: Life, g: Generation, then: Then, within: Duration) -> (Life, 
 
 fn started(life: Life, generation: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     (
-        Life { state: State::Starting(generation), streak: 0, ..life },
+        Life { state: State::Starting(generation), streak: 0, past: Past::NeverReady, ..life },
         vec![Action::Arm(Timer::StartDeadline, policy.ready.deadline)],
     )
+}
+
+/// `P4`: one that got past its start deadline is not ended for being unready now.
+fn adopted(life: Life, of: Generation, left: Option<Duration>) -> (Life, Vec<Action>) {
+    let life = Life { streak: 0, past: Past::Unknown, ..life };
+    match left {
+        Some(left) => (
+            Life { state: State::Starting(of), ..life },
+            vec![Action::Arm(Timer::StartDeadline, left)],
+        ),
+        None => (Life { state: State::Unready(of), ..life }, vec![]),
+    }
 }
 
 fn passed(life: Life, of: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>) {
@@ -325,7 +408,7 @@ fn recover(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
 fn elapsed(life: Life, timer: Timer, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match (timer, life.state) {
         (Timer::StartDeadline, State::Starting(g)) => {
-            terminate(life, g, Then::Recover, policy.stop.deadline.min(NEVER_READY_GRACE))
+            terminate(life, g, Then::Recover, grace(life, policy))
         }
         (Timer::StopDeadline, State::Terminating(g, then)) => {
             (Life { state: State::Ending(g, then), ..life }, vec![Action::End])

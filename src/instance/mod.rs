@@ -3,14 +3,22 @@
 //! One task per slot. Orders go in through [`Instance`]; what it is goes out as a [`View`] in a
 //! `watch`, and what happened as events in the store.
 
+mod adoption;
 pub mod backoff;
 mod driver;
+#[cfg(test)]
+mod driver_tests;
 mod effects;
+mod ending;
+#[cfg(test)]
+mod kit;
 pub mod life;
 #[cfg(test)]
 mod life_tests;
 mod probe;
 mod probing;
+mod saving;
+mod stale;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -30,8 +38,8 @@ use crate::{
 /// An order that could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
-    /// Its intent could not be made durable; nothing was done.
-    #[error("cannot write down what is meant to happen to {id}; nothing was done: {source}")]
+    /// Its intent could not be made durable, or nobody can tell; nothing was started or stopped.
+    #[error("{} what is meant to happen to {id}; nothing was started or stopped: {source}", unwritten(.source))]
     Store {
         /// Which instance.
         id: InstanceId,
@@ -59,6 +67,13 @@ pub enum InstanceError {
         /// How long it was waited for.
         within: Duration,
     },
+}
+
+const fn unwritten(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Stalled { .. } => "it is not certain that the state has",
+        _ => "cannot write down",
+    }
 }
 
 /// What an instance lives on.

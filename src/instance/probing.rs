@@ -25,6 +25,7 @@ pub(super) struct Probing {
     target: Option<Target>,
     slot: Slot,
     due: Option<Instant>,
+    pace: Duration,
     asking: Option<Asking>,
     complaint: Option<String>,
 }
@@ -47,6 +48,7 @@ impl Probing {
             target,
             slot,
             due: None,
+            pace: service.ready.interval,
             asking: None,
             complaint: None,
         }
@@ -58,11 +60,19 @@ impl Probing {
     }
 
     /// Answers that were under way are about another state, and are forgotten.
-    pub(super) fn state_changed(&mut self, state: State) {
+    pub(super) fn state_changed(&mut self, before: State, state: State) {
         self.asking = None;
+        let adopted = life::is_adoption(before, state);
+        self.pace = match state {
+            State::Starting(_) => WHILE_STARTING,
+            // Most probably it is ready, and traffic waits for us to see it.
+            _ if adopted => WHILE_STARTING,
+            _ => self.ready.interval,
+        };
         self.due = match (state, &self.ready.probe) {
             (State::Starting(_), Probe::Alive { after }) => Some(Instant::now() + *after),
             (State::Starting(_), _) => Some(Instant::now()),
+            _ if adopted => Some(Instant::now()),
             (State::Ready(_) | State::Unready(_), Probe::Http { .. } | Probe::Unix { .. }) => {
                 Some(Instant::now() + self.ready.interval)
             }
@@ -83,22 +93,18 @@ impl Probing {
         }
         let answer = self.asking.get_or_insert_with(|| ask(self.target.clone(), &self.ready)).await;
         self.asking = None;
-        self.due = Some(Instant::now() + self.pause(state));
         let answer = match (answer, state) {
-            (Ok(()), State::Starting(_)) => self.is_ours(&tree()),
+            (Ok(()), State::Starting(_) | State::Unready(_)) => self.is_ours(&tree()),
             (answer, _) => answer,
         };
         self.complaint = answer.as_ref().err().cloned();
+        if answer.is_err() && !matches!(state, State::Starting(_)) {
+            self.pace = self.ready.interval;
+        }
+        self.due = Some(Instant::now() + self.pace);
         match answer {
             Ok(()) => Event::ProbePassed(generation),
             Err(_) => Event::ProbeFailed(generation),
-        }
-    }
-
-    const fn pause(&self, state: State) -> Duration {
-        match state {
-            State::Starting(_) => WHILE_STARTING,
-            _ => self.ready.interval,
         }
     }
 

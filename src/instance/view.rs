@@ -2,7 +2,7 @@
 
 use crate::{
     ident::{Generation, InstanceId, RolloutId},
-    instance::life::State,
+    instance::life::{State, Then},
     process::{Exit, Identity, Line},
     release::Release,
 };
@@ -102,11 +102,11 @@ impl From<State> for Phase {
     fn from(state: State) -> Self {
         match state {
             State::Stopped => Self::Stopped,
-            State::Spawning | State::Starting(_) => Self::Starting,
+            State::Spawning | State::Starting(_) | State::Clearing(Then::Start) => Self::Starting,
             State::Ready(_) => Self::Ready,
             State::Unready(_) => Self::Unready,
             State::Backoff => Self::Backoff,
-            State::Terminating(..) | State::Ending(..) => Self::Stopping,
+            State::Terminating(..) | State::Ending(..) | State::Clearing(_) => Self::Stopping,
             State::Failed => Self::Failed,
         }
     }

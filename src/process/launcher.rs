@@ -23,15 +23,18 @@ use super::{
 use crate::{
     ident::{InstanceId, Port},
     sys::{
+        blocking,
         cgroup::{Base, Leaf},
         kernel::{Kernel, Linux},
-        pidfd,
         place::Place,
         proc,
         session::Session,
         spawn::{Environment, Plan, Started},
     },
 };
+
+/// How long the user database may take.
+const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Starts and adopts process trees. One per daemon.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl Launcher {
         Self::with(runtime_dir, base, Arc::new(Linux))
     }
 
-    pub(super) fn with(
+    pub(crate) fn with(
         runtime_dir: &Path,
         base: Option<Base>,
         kernel: Arc<dyn Kernel>,
@@ -151,14 +154,11 @@ impl Launcher {
         let credentials = match (spec.user.clone(), spec.group.clone()) {
             (None, None) => None,
             // The user database may be a server far away.
-            (user, group) => tokio::task::spawn_blocking(move || {
+            (user, group) => blocking::within(LOOK_UP_DEADLINE, move || {
                 user::resolve(user.as_deref(), group.as_deref())
             })
             .await
-            .map_err(|e| ProcessError::Kernel {
-                action: "look up a user",
-                source: std::io::Error::other(e),
-            })??,
+            .map_err(ProcessError::kernel("look up a user"))??,
         };
         let program = program::resolve(spec)?;
         let null = self.null.try_clone().map_err(ProcessError::kernel("open /dev/null"))?;
@@ -260,7 +260,7 @@ impl Launcher {
     pub fn adopt(&self, name: &InstanceId, who: &Identity) -> Result<Option<Tree>, ProcessError> {
         let kernel = ProcessError::kernel("look for a process of an earlier daemon");
         // The pidfd comes first: what is read after it is about the process that it names.
-        let found = pidfd::open(who.pid).and_then(|fd| Ok((fd, who.is_alive(&self.boot_id)?)));
+        let found = self.kernel.open(who.pid).and_then(|fd| Ok((fd, who.is_alive(&self.boot_id)?)));
         let (Some(pidfd), true) = found.map_err(kernel)? else { return Ok(None) };
         let leaf = self.base.as_ref().and_then(|base| base.leaf_of(who.pid, &name.to_string()));
         let place = match leaf {

@@ -138,6 +138,13 @@ pub fn established(port: Port) -> Result<usize, ProcessError> {
         .map_err(ProcessError::kernel("count the connections to a port"))
 }
 
+/// Whether a server could listen on `port`, on any address. Takes microseconds; `None` when it
+/// cannot be tried (a privileged port).
+#[must_use]
+pub fn is_free(port: Port) -> Option<bool> {
+    sockets::is_free(port.get())
+}
+
 /// Whether a process of `tree` listens on `port`.
 ///
 /// # Errors

@@ -1,8 +1,11 @@
 //! Who an instance runs as: what its environment says about that.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::OnceLock};
 
 use nix::unistd::{User, geteuid};
+
+/// The daemon's own, which does not change.
+static OWN: OnceLock<Account> = OnceLock::new();
 
 /// A user of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +33,28 @@ pub enum AccountError {
 }
 
 impl Account {
+    /// The daemon's own, when it was looked up before: nobody has to be asked.
+    #[must_use]
+    pub fn own() -> Option<Self> {
+        OWN.get().cloned()
+    }
+
     /// Looks up `user`, or the daemon's own when `None`. Asks the host's name service, which may
     /// wait for a network where it is not plain files.
     ///
     /// # Errors
     /// When there is no such user, or nobody can tell.
     pub fn look_up(user: Option<&str>) -> Result<Self, AccountError> {
+        match user {
+            None => match OWN.get() {
+                Some(own) => Ok(own.clone()),
+                None => Self::ask(None).map(|own| OWN.get_or_init(|| own).clone()),
+            },
+            user => Self::ask(user),
+        }
+    }
+
+    fn ask(user: Option<&str>) -> Result<Self, AccountError> {
         let (name, found) = match user {
             Some(name) => (name.to_owned(), User::from_name(name)),
             None => (geteuid().to_string(), User::from_uid(geteuid())),
@@ -60,6 +79,7 @@ mod tests {
         assert_eq!(root, Account { name: "root".into(), home: "/root".into() });
         let nobody = Account::look_up(Some("no-such-user-here")).unwrap_err();
         assert!(nobody.to_string().contains("no-such-user-here"));
-        assert!(Account::look_up(None).is_ok());
+        let own = Account::look_up(None).unwrap();
+        assert_eq!(Account::own(), Some(own));
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     sync::Mutex,
 };
 
@@ -21,6 +21,8 @@ use super::{
 pub enum Call {
     /// [`Kernel::start`].
     Start,
+    /// [`Kernel::open`].
+    Open,
     /// [`Kernel::signal`].
     Signal,
     /// [`Kernel::pids`].
@@ -41,6 +43,11 @@ impl Faulty {
         self.ordered.lock().unwrap().entry(call).or_default().push_back(errno);
     }
 
+    /// Forgets every failure that was ordered.
+    pub fn forgive(&self) {
+        self.ordered.lock().unwrap().clear();
+    }
+
     fn check(&self, call: Call) -> io::Result<()> {
         let errno = self.ordered.lock().unwrap().get_mut(&call).and_then(VecDeque::pop_front);
         errno.map_or(Ok(()), |errno| Err(errno.into()))
@@ -51,6 +58,11 @@ impl Kernel for Faulty {
     fn start(&self, plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Started> {
         self.check(Call::Start)?;
         Linux.start(plan, cgroup)
+    }
+
+    fn open(&self, pid: i32) -> io::Result<Option<OwnedFd>> {
+        self.check(Call::Open)?;
+        Linux.open(pid)
     }
 
     fn signal(&self, pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<bool> {

@@ -1,6 +1,9 @@
 //! The narrow seam through which process trees reach the system, so that a test can make it fail.
 
-use std::{fmt, io, os::fd::BorrowedFd};
+use std::{
+    fmt, io,
+    os::fd::{BorrowedFd, OwnedFd},
+};
 
 use rustix::process::Signal;
 
@@ -18,6 +21,12 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     /// # Errors
     /// As there.
     fn start(&self, plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Started>;
+
+    /// [`pidfd::open`].
+    ///
+    /// # Errors
+    /// As there.
+    fn open(&self, pid: i32) -> io::Result<Option<OwnedFd>>;
 
     /// [`pidfd::signal`].
     ///
@@ -45,6 +54,10 @@ pub struct Linux;
 impl Kernel for Linux {
     fn start(&self, plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Started> {
         spawn::start(plan, cgroup)
+    }
+
+    fn open(&self, pid: i32) -> io::Result<Option<OwnedFd>> {
+        pidfd::open(pid)
     }
 
     fn signal(&self, pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<bool> {

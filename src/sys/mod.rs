@@ -1,5 +1,6 @@
 //! Raw system calls, and the only unsafe code. Knows nothing of services or instances.
 
+pub mod blocking;
 pub mod cgroup;
 #[cfg(test)]
 pub mod fake;

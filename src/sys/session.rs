@@ -60,6 +60,10 @@ impl Session {
             if pids.is_empty() {
                 return Ok(true);
             }
+            // They may fork faster than they are killed.
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
             for pid in pids {
                 let Some(fd) = pidfd::open(pid)? else { continue };
                 let fd = pidfd::watch(fd)?;

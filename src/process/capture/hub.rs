@@ -24,8 +24,6 @@ pub(super) struct Hub {
     now: Option<i64>,
     ring: VecDeque<Line>,
     ring_bytes: usize,
-    /// The generation of the newest line that is in the files alone.
-    older: Generation,
     followers: Vec<Follower>,
     batch: Vec<u8>,
     span: Option<Span>,
@@ -40,7 +38,6 @@ impl Hub {
             now: None,
             ring: VecDeque::new(),
             ring_bytes: 0,
-            older: last.generation,
             followers: Vec::new(),
             batch: Vec::new(),
             span: None,
@@ -87,14 +84,6 @@ impl Hub {
         (self.ring.iter().skip(skipped).cloned().collect(), before)
     }
 
-    /// The last `n` lines of `generation`; `None` when some of them may be in the files alone.
-    pub(super) fn recent_of(&self, generation: Generation, n: usize) -> Option<Vec<Line>> {
-        let of_it = self.ring.iter().rev().filter(|line| line.generation == generation);
-        let mut lines: Vec<Line> = of_it.take(n).cloned().collect();
-        lines.reverse();
-        (lines.len() == n || generation > self.older).then_some(lines)
-    }
-
     pub(super) fn follow(&mut self) -> mpsc::Receiver<Line> {
         self.followers.retain(|follower| !follower.is_gone());
         let (follower, lines) = Follower::new();
@@ -115,7 +104,6 @@ impl Hub {
         while self.ring.len() > RING.0 || self.ring_bytes > RING.1 {
             let Some(oldest) = self.ring.pop_front() else { break };
             self.ring_bytes -= oldest.text.len();
-            self.older = oldest.generation;
         }
     }
 }

@@ -107,22 +107,16 @@ impl Capture {
         let _ = written.await;
     }
 
+    /// Those of the last `n` lines that are in memory, oldest first: waits for no disk.
+    #[must_use]
+    pub fn recent(&self, n: usize) -> Vec<Line> {
+        self.shared.hub().recent(n).0
+    }
+
     /// The last `n` lines, oldest first.
     pub async fn tail(&self, n: usize) -> Vec<Line> {
         let (recent, before) = self.shared.hub().recent(n);
         self.with_older(n, recent, before).await
-    }
-
-    /// The last lines of `generation`, at most `n`, oldest first. Those of a generation that this
-    /// daemon started are in memory, so that a restart waits for no file.
-    pub async fn tail_of(&self, generation: Generation, n: usize) -> Vec<Line> {
-        let in_memory = self.shared.hub().recent_of(generation, n);
-        if let Some(lines) = in_memory {
-            return lines;
-        }
-        let mut lines = self.tail(n).await;
-        lines.retain(|line| line.generation == generation);
-        lines
     }
 
     /// The last `n` lines, and every line after them, none twice and none left out

@@ -88,32 +88,6 @@ async fn more_lines_than_memory_holds_come_from_the_files() {
 }
 
 #[tokio::test]
-async fn the_last_lines_of_a_generation_are_only_its_own() {
-    let dir = TempDir::new().unwrap();
-    for (generation, text) in [(1, "one"), (2, "two")] {
-        let capture = open(dir.path());
-        let [mut out, _err] = writers(&capture);
-        capture.begin(Generation(generation));
-        writeln!(out, "{text}").unwrap();
-        within(capture.settle()).await;
-        within(capture.flush()).await;
-    }
-    let capture = open(dir.path());
-    // What an earlier daemon read of it is in the file alone.
-    assert_eq!(texts(&capture.tail_of(Generation(2), 10).await), ["two"]);
-    capture.begin(Generation(3));
-    assert!(capture.tail_of(Generation(3), 10).await.is_empty());
-    let [mut out, _err] = writers(&capture);
-    (0..300).for_each(|n| writeln!(out, "{n}").unwrap());
-    within(capture.settle()).await;
-    assert_eq!(texts(&capture.tail_of(Generation(3), 2).await), ["298", "299"]);
-    // More than memory holds.
-    assert_eq!(capture.tail_of(Generation(3), 299).await.len(), 299);
-    capture.begin(Generation(4));
-    assert!(capture.tail_of(Generation(4), 2).await.is_empty());
-}
-
-#[tokio::test]
 async fn a_follower_sees_each_line_once() {
     let dir = TempDir::new().unwrap();
     let capture = open(dir.path());

@@ -1,0 +1,104 @@
+//! What an earlier daemon left in the slot: adopted (`P4`), or ended (`P3`).
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    driver::{Driver, Predecessor},
+    ending::END_DEADLINE,
+    life::Event,
+};
+use crate::{
+    process::{Identity, Tree},
+    store::SlotRow,
+};
+
+/// How long a daemon that has just begun waits for a kernel that cannot tell (no descriptors left).
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two questions: at first, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl Driver {
+    /// Adopts the tree of an earlier daemon, or ends whatever is left of it; `None` when nothing is
+    /// left. While nobody can tell whether it lives, it is asked again, at most for `patience`, and
+    /// nothing is ended: it may be serving.
+    pub(super) async fn find_predecessor(&mut self, patience: Duration) -> Option<Event> {
+        let row = self.row.clone()?;
+        let identity: Option<Identity> =
+            row.identity.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let found = match identity {
+            Some(who) => {
+                let (launcher, id) = (&self.ground.launcher, &self.id);
+                patiently(patience, || launcher.adopt(id, &who)).await
+            }
+            None => Ok(None),
+        };
+        self.predecessor = Predecessor::Settled;
+        match found {
+            Ok(Some(tree)) => Some(self.take_over(row, tree)),
+            Ok(None) => match self.ground.launcher.sweep(&self.id, END_DEADLINE).await {
+                Ok(()) => None,
+                Err(e) => Some(self.park("instance.leftovers", &row, e.to_string())),
+            },
+            Err(e) => {
+                let why = format!("it is not known whether its last start still runs: {e}");
+                self.predecessor = Predecessor::Unknown(why.clone());
+                Some(self.park("instance.not-adopted", &row, why))
+            }
+        }
+    }
+
+    fn take_over(&mut self, row: SlotRow, tree: Tree) -> Event {
+        let generation = row.generation;
+        let left = self.service.ready.deadline.checked_sub(tree.identity().uptime());
+        self.tree = Some(tree);
+        self.capture.begin(generation);
+        self.runs = Some(row);
+        self.death = None;
+        self.record("instance.adopted", format!("{} goes on as it was", self.id));
+        Event::Adopted(generation, left.filter(|left| !left.is_zero()))
+    }
+
+    fn park(&mut self, kind: &str, row: &SlotRow, why: String) -> Event {
+        self.record(kind, format!("{}: {why}", self.id));
+        self.give_up(Some(row.generation), why);
+        Event::NotAdopted
+    }
+}
+
+/// Asks until there is an answer, at most for `patience`.
+async fn patiently<T, E>(
+    patience: Duration,
+    mut ask: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let deadline = Instant::now() + patience;
+    let mut pause = PAUSE.0;
+    loop {
+        match ask() {
+            Err(_) if Instant::now() + pause <= deadline => sleep(pause).await,
+            answer => return answer,
+        }
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn errors_are_waited_out_but_not_for_ever() {
+        let mut asked = 0;
+        let answer = patiently(PATIENCE, || {
+            asked += 1;
+            if asked < 3 { Err("too many open files") } else { Ok(asked) }
+        });
+        assert_eq!(answer.await, Ok(3));
+
+        let (began, patience) = (Instant::now(), PAUSE.0 * 4);
+        assert_eq!(patiently(patience, || Err::<(), _>("still")).await, Err("still"));
+        assert!(began.elapsed() >= PAUSE.0);
+        assert_eq!(patiently(Duration::ZERO, || Err::<(), _>("now")).await, Err("now"));
+    }
+}
