@@ -157,23 +157,28 @@ impl Engine {
         Ok(rollout)
     }
 
-    /// Goes on with every rollout that has not ended.
+    /// Goes on with every rollout that has not ended, and gives back why others could not be read:
+    /// they are kept as they are (`S4`), and keep their service.
     ///
     /// # Errors
-    /// When the store cannot be read, or holds what this version does not understand.
-    pub async fn resume(&self) -> Result<(), EngineError> {
+    /// When the store cannot be read.
+    pub async fn resume(&self) -> Result<Vec<EngineError>, EngineError> {
+        let mut unreadable = vec![];
         for row in self.shared.store.rollouts(0).await? {
-            let rollout = Rollout::read(&row)?;
-            if self.shared.crews.contains_key(&rollout.service) {
-                self.record(
-                    &rollout,
-                    "rollout.resumed",
-                    format!("{} goes on", words::name(&rollout)),
-                );
-                self.drive(rollout);
+            match Rollout::read(&row) {
+                Ok(rollout) if self.shared.crews.contains_key(&rollout.service) => {
+                    self.record(
+                        &rollout,
+                        "rollout.resumed",
+                        format!("{} goes on", words::name(&rollout)),
+                    );
+                    self.drive(rollout);
+                }
+                Ok(_) => {}
+                Err(e) => unreadable.push(e),
             }
         }
-        Ok(())
+        Ok(unreadable)
     }
 
     /// The rollout of `service` that is under way.
