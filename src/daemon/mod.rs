@@ -4,9 +4,12 @@ mod boot;
 mod error;
 mod journal;
 mod managed_nginx;
+mod named;
 mod operations;
+mod problems;
 mod shutdown;
 mod status;
+mod streams;
 mod systemd;
 mod views;
 
