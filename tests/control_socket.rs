@@ -179,3 +179,14 @@ fn a_name_that_is_nearly_right_is_put_right() {
     stage.ctl(&["stop", "api"]).expect(4).says(&[&stage.blue_name(), &stage.green_name()]);
     stage.ctl(&["stop", "nobody"]).expect(4).says(&["aibkctl status"]);
 }
+
+#[test]
+fn the_past_is_not_told_by_the_present() {
+    let stage = Stage::started();
+    let green = format!("green@{}", stage.green);
+    stage.ctl(&["swap", "api"]).expect(0).says(&["serves from", &green]);
+    let id = stage.rollouts()[0].id.to_string();
+    stage.ctl(&["swap", "api"]).expect(0);
+    let joined = stage.ctl(&["wait", &id]).expect(0);
+    assert!(!joined.stdout.contains("serves from"), "it served from {green}: {joined}");
+}

@@ -81,12 +81,13 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
     })
 }
 
-fn within_limit(how: Wait) -> Answer<Wait> {
+fn within_limit(mut how: Wait) -> Answer<Wait> {
     let seconds = how.timeout_s.unwrap_or(USUAL_WAIT);
     if !seconds.is_finite() || seconds < 0.0 {
         return Err(Problem::bad_request("`timeout_s` is not a number of seconds"));
     }
-    Ok(Wait { timeout_s: Some(seconds.min(LONGEST_WAIT)), ..how })
+    how.timeout_s = Some(seconds.min(LONGEST_WAIT));
+    Ok(how)
 }
 
 fn allowed(ask: &Ask, needs: Access) -> Answer<()> {
