@@ -35,6 +35,11 @@ fn usage_errors_exit_with_2_and_say_what_is_meant() {
     }
     let told = told(&mut aibkctl(&["statsu"]));
     assert!(told.stderr.contains("'status'"), "{}", told.stderr);
+    for verb in ["swap", "rolling"] {
+        let told = self::told(&mut aibkctl(&[verb, "api@8000"]));
+        assert_eq!(told.code, Some(2), "{}", told.stderr);
+        assert!(told.stderr.contains("name its service: `api`"), "{}", told.stderr);
+    }
 }
 
 #[test]

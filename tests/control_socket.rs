@@ -1,8 +1,12 @@
 //! Whatever comes in on the control socket, the daemon goes on answering others.
 
 use std::{
+    fs::Permissions,
     io::{self, Read, Write},
-    os::unix::{fs::MetadataExt, net::UnixStream},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixStream,
+    },
     time::Duration,
 };
 
@@ -133,4 +137,56 @@ fn the_socket_is_not_for_everybody() {
     assert_eq!(mode & 0o777, 0o600);
     let directory = std::fs::metadata(stage.path("run")).unwrap().mode();
     assert_eq!(directory & 0o007, 0, "others cannot reach it: {directory:o}");
+}
+
+#[test]
+fn nothing_changes_before_what_was_left_is_resumed() {
+    let mut stage = Stage::new();
+    stage.write_files();
+    let nginx = std::fs::read(stage.path("nginx.conf")).unwrap();
+    // nginx is started first, and cannot be.
+    std::fs::write(stage.path("nginx.conf"), "nonsense;").unwrap();
+    stage.launch();
+    wait_for("the control socket", LONG, || UnixStream::connect(stage.socket()).ok());
+    stage.ctl(&["status"]).expect(0);
+    for change in [&["swap", "api"][..], &["stop", "--force", &stage.blue_name()], &["cancel", "1"]]
+    {
+        stage.ctl(change).expect(4).says(&["still coming up", "try again"]);
+    }
+    std::fs::write(stage.path("nginx.conf"), nginx).unwrap();
+    stage.wait_ready();
+    stage.ctl(&["swap", "api"]).expect(0);
+}
+
+#[test]
+fn a_release_that_others_may_change_is_refused() {
+    let stage = Stage::started();
+    let release = stage.releases.write("v2", "ok");
+    let name = release.to_str().unwrap();
+    let allow = |mode| std::fs::set_permissions(&release, Permissions::from_mode(mode)).unwrap();
+    allow(0o777);
+    let args = ["swap", "api", "--release", name];
+    stage.ctl(&args).expect(4).says(&["everybody may write to", name, "chmod o-w"]);
+    assert_eq!(stage.answering(), "v1");
+    allow(0o755);
+    stage.ctl(&args).expect(0);
+    assert_eq!(stage.answering(), "v2");
+}
+
+#[test]
+fn a_name_that_is_nearly_right_is_put_right() {
+    let stage = Stage::started();
+    stage.ctl(&["stop", "api"]).expect(4).says(&[&stage.blue_name(), &stage.green_name()]);
+    stage.ctl(&["stop", "nobody"]).expect(4).says(&["aibkctl status"]);
+}
+
+#[test]
+fn the_past_is_not_told_by_the_present() {
+    let stage = Stage::started();
+    let green = format!("green@{}", stage.green);
+    stage.ctl(&["swap", "api"]).expect(0).says(&["serves from", &green]);
+    let id = stage.rollouts()[0].id.to_string();
+    stage.ctl(&["swap", "api"]).expect(0);
+    let joined = stage.ctl(&["wait", &id]).expect(0);
+    assert!(!joined.stdout.contains("serves from"), "it served from {green}: {joined}");
 }

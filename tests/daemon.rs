@@ -214,3 +214,46 @@ fn a_configuration_with_mistakes_is_refused() {
     assert!(checked.status.is_some_and(|status| status != 0), "{checked}");
     checked.says(&["workerz", "workers"]);
 }
+
+#[test]
+fn a_rollout_that_cannot_be_read_stops_nobody_else() {
+    let mut stage = Stage::new();
+    stage.add_command("worker", &["sleep", "1000"]);
+    stage.start();
+    stage.stop_daemon();
+    let db = rusqlite::Connection::open(stage.path("state/aibk.db")).unwrap();
+    let row = "INSERT INTO rollouts (service, document, ended) VALUES ('worker', '{', 0)";
+    db.execute(row, []).unwrap();
+    drop(db);
+    stage.restart_daemon();
+    assert_eq!(stage.answering(), "v1");
+    stage.ctl(&["events"]).expect(0).says(&["rollout.unreadable"]);
+    stage.ctl(&["swap", "api"]).expect(0);
+    let refused = stage.ctl(&["restart", "worker"]);
+    assert_eq!(refused.status, Some(4), "its service is held: {refused}");
+}
+
+#[test]
+fn a_daemon_that_cannot_come_up_is_not_ready_and_ends() {
+    let mut stage = Stage::started();
+    let before = stage.instance(&stage.blue_name());
+    stage.kill_daemon();
+    let path = stage.path("state/aibk.db");
+    let rename = |from: &str, to: &str| {
+        let db = rusqlite::Connection::open(&path).unwrap();
+        let sql = format!("ALTER TABLE rollouts RENAME COLUMN {from} TO {to}");
+        db.execute(&sql, []).unwrap();
+    };
+    rename("document", "gone");
+    stage.launch();
+    wait_for("the daemon to give up", LONG, || (!stage.daemon_goes_on()).then_some(()));
+    let said = stage.notified();
+    assert!(!said.iter().any(|line| line == "READY=1"), "{said:?}");
+    let told = said.iter().any(|line| line.starts_with("STATUS=cannot come up: "));
+    assert!(told, "{said:?}");
+    stage.bury_daemon();
+    assert_eq!(stage.answering(), "v1");
+    rename("gone", "document");
+    stage.restart_daemon();
+    assert_eq!(stage.instance(&stage.blue_name()).pid, before.pid, "it was left alone");
+}

@@ -19,6 +19,8 @@ const MOST: usize = 10_000;
 const USUAL: usize = 100;
 /// The longest a single `wait` takes, in seconds.
 const LONGEST_WAIT: f64 = 60.0;
+/// How long one takes where the client does not say, in seconds.
+const USUAL_WAIT: f64 = 30.0;
 
 /// Does what is asked.
 pub(super) async fn dispatch(ops: &dyn Operations, ask: Ask, closing: CancellationToken) -> Reply {
@@ -80,10 +82,11 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
 }
 
 fn within_limit(mut how: Wait) -> Answer<Wait> {
-    if how.timeout_s.is_some_and(|seconds| !seconds.is_finite() || seconds < 0.0) {
+    let seconds = how.timeout_s.unwrap_or(USUAL_WAIT);
+    if !seconds.is_finite() || seconds < 0.0 {
         return Err(Problem::bad_request("`timeout_s` is not a number of seconds"));
     }
-    how.timeout_s = how.timeout_s.map(|seconds| seconds.min(LONGEST_WAIT));
+    how.timeout_s = Some(seconds.min(LONGEST_WAIT));
     Ok(how)
 }
 

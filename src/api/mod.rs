@@ -7,6 +7,7 @@ mod dispatch;
 mod listen;
 mod openapi;
 pub mod operations;
+mod patience;
 mod problem;
 mod request;
 mod route;

@@ -51,6 +51,8 @@ pub enum Way {
 
 /// Everything that can be asked of the daemon. Reads never wait for an operation (`C1`); long
 /// operations answer as soon as their intent is durable (`C3`).
+///
+/// Numbers in a query (`n`, `timeout_s`) are there and within their limits: the server sees to it.
 pub trait Operations: Send + Sync + 'static {
     /// Who answers.
     fn version(&self) -> Version;

@@ -18,6 +18,7 @@ use super::{
     dispatch::{dispatch, stranger, too_long},
     listen::{ListenError, Listening},
     operations::{Caller, Operations},
+    patience::Impatient,
     request::{Ask, Head, read_body},
     route::{Call, Found, Routes},
     types::Problem,
@@ -39,6 +40,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// From a whole request to its answer; longer than the longest `wait`.
     pub answer: Duration,
+    /// How long a peer may take nothing of its answer, before it loses its connection.
+    pub write: Duration,
     /// From the end of the server to the end of connections that still have an answer to get.
     pub farewell: Duration,
 }
@@ -52,6 +55,7 @@ impl Default for Limits {
             body: Duration::from_secs(10),
             body_bytes: 64 * 1024,
             answer: Duration::from_secs(75),
+            write: Duration::from_secs(60),
             farewell: Duration::from_secs(2),
         }
     }
@@ -197,7 +201,8 @@ async fn serve(shared: Arc<Shared>, stream: UnixStream, peer: Peer) {
         let (shared, peer) = (Arc::clone(&shared), peer.clone());
         async move { Ok::<_, Infallible>(handle(&shared, peer, request).await) }
     });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let stream = TokioIo::new(Impatient::new(stream, shared.limits.write));
+    let mut connection = std::pin::pin!(http.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = closing.cancelled() => {

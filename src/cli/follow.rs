@@ -71,6 +71,8 @@ pub(super) async fn to_the_end(
     screen: Screen,
 ) -> Ended {
     let mut progress = Progress::new(screen);
+    // What serves now says nothing about a rollout that had ended before.
+    let seen_going_on = !rollout.state.ended();
     let parted = follow(rollout, limit, daemon, &mut progress).await;
     progress.close();
     let (rollout, parting) = parted?;
@@ -79,7 +81,7 @@ pub(super) async fn to_the_end(
         return Ok(Exit::StillGoing);
     }
     let places = match (screen.format, rollout.state) {
-        (Format::Text, RolloutState::Done) => places_of(&rollout, daemon).await,
+        (Format::Text, RolloutState::Done) if seen_going_on => places_of(&rollout, daemon).await,
         _ => Vec::new(),
     };
     screen.show(&rollout, |look| verdict::ended(&rollout, goal, &places, look))?;

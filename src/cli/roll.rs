@@ -12,12 +12,16 @@ use super::{
     follow,
     screen::Screen,
 };
-use crate::{api::types::Roll, ident::ServiceName};
+use crate::{
+    api::types::Roll,
+    ident::{InstanceId, ServiceName},
+};
 
 /// What to bring into service, and where.
 #[derive(Debug, Args)]
 pub(super) struct RollArgs {
     /// The service, as `aibkctl status` shows it
+    #[arg(value_parser = service_name)]
     service: ServiceName,
     /// Directory of the release to bring in; without it, what the configured directory is now
     /// (a swap takes what is ready in the other slot, if something is)
@@ -34,6 +38,16 @@ pub(super) async fn run(way: Way, args: &RollArgs, daemon: &Daemon, screen: Scre
     let release = args.release.as_deref().map(whole_path).transpose()?;
     let begun = daemon.roll(way, &args.service, &Roll { release, force: args.force }).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
+}
+
+/// An instance is taken for what it was meant as: its service.
+fn service_name(given: &str) -> Result<ServiceName, String> {
+    given.parse().map_err(|e: crate::ident::InvalidName| match given.parse::<InstanceId>() {
+        Ok(InstanceId { service, .. }) => {
+            format!("`{given}` is an instance; name its service: `{service}`")
+        }
+        Err(_) => e.to_string(),
+    })
 }
 
 /// The daemon has another working directory than we.

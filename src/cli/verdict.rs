@@ -150,8 +150,7 @@ fn explained(rollout: &Rollout, look: Look) -> String {
     let told = rollout.failure.as_deref().or(failed.and_then(|step| step.note.as_deref()));
     let mut text = String::new();
     if let Some(told) = told {
-        let body = hanging("  ", told, look.width);
-        text = format!("\n{}\n", on_one_screen(&body));
+        text = format!("\n{}\n", on_one_screen(told, look));
     }
     let _ = writeln!(text, "next: `aibkctl rollouts {}` shows every step", rollout.id);
     let instance = failed.map(|step| step.on.as_str()).or(rollout.instance.as_deref());
@@ -161,20 +160,37 @@ fn explained(rollout: &Rollout, look: Look) -> String {
     text
 }
 
-/// The beginning says what happened, the end has the last log lines: the middle gives way.
-fn on_one_screen(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    if lines.len() <= FAILURE_LINES {
-        return text.to_owned();
+/// The beginning says what happened, the end has the last log lines: whole lines of the middle
+/// give way.
+fn on_one_screen(told: &str, look: Look) -> String {
+    let told = harmless(told);
+    let lines: Vec<String> = told.lines().map(|line| hanging("  ", line, look.width)).collect();
+    let height = |line: &String| line.lines().count();
+    let rows: usize = lines.iter().map(height).sum();
+    if rows <= FAILURE_LINES {
+        return lines.concat();
     }
-    let tail = FAILURE_LINES - FAILURE_HEAD - 1;
-    let left_out = lines.len() - FAILURE_HEAD - tail;
-    let head = lines.iter().take(FAILURE_HEAD).copied();
-    let middle = format!("  ({left_out} lines left out)");
-    let tail = lines.iter().skip(FAILURE_HEAD + left_out).copied();
-    let mut text = head.chain([middle.as_str()]).chain(tail).collect::<Vec<_>>().join("\n");
-    text.push('\n');
-    text
+    let head = fitting(lines.iter().map(height), FAILURE_HEAD);
+    let rest = lines.get(head..).unwrap_or_default();
+    let tail = fitting(rest.iter().rev().map(height), FAILURE_LINES - FAILURE_HEAD - 1);
+    let (middle, tail) = rest.split_at(rest.len().saturating_sub(tail));
+    let left_out = match middle.len() {
+        0 => String::new(),
+        1 => "  (1 line left out)\n".to_owned(),
+        n => format!("  ({n} lines left out)\n"),
+    };
+    lines.iter().take(head).chain([&left_out]).chain(tail).map(String::as_str).collect()
+}
+
+/// How many of `heights` fit into `rows`; the first does, however high it is.
+fn fitting(heights: impl Iterator<Item = usize>, rows: usize) -> usize {
+    let mut used = 0;
+    let fits = |height: &usize| {
+        let first = used == 0;
+        used += height;
+        first || used <= rows
+    };
+    heights.take_while(fits).count()
 }
 
 /// That a rollout goes on without its watcher, and how to join or cancel it.

@@ -9,7 +9,7 @@ use std::{
 
 use nix::unistd::{Group, User};
 
-use super::{Config, Kind, Service, load_env_file};
+use super::{Config, Control, Kind, Service, load_env_file};
 
 /// Something of the host that does not fit the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,12 +45,7 @@ impl fmt::Display for Finding {
 #[must_use]
 pub fn check_host(config: &Config) -> Vec<Finding> {
     let mut findings = Findings::default();
-    let group = config.control.group.iter().chain(config.control.grants.keys());
-    for group in group.filter(|group| !group_exists(group)) {
-        let next = format!("only root is heard until it does (groupadd --system {group})");
-        let what = format!("group {group} does not exist; {next}");
-        findings.add(Severity::Warning, "control", what);
-    }
+    check_groups(&mut findings, &config.control);
     if let Some(nginx) = &config.nginx {
         if find_program(&nginx.binary).is_none() {
             let what = format!("{} was not found; install nginx", nginx.binary.display());
@@ -64,8 +59,26 @@ pub fn check_host(config: &Config) -> Vec<Finding> {
             findings.add(Severity::Error, "nginx.file", what);
         }
     }
-    findings.list.dedup();
     findings.list.into_iter().chain(config.services.values().flat_map(check_service)).collect()
+}
+
+/// The daemon does not start without the group of its socket; the others only go unheard.
+fn check_groups(findings: &mut Findings, control: &Control) {
+    let missing = |group: &&String| !group_exists(group);
+    if let Some(group) = control.group.as_ref().filter(missing) {
+        let what = format!("group {group} does not exist; create it (groupadd --system {group})");
+        findings.add(Severity::Error, "control.group", what);
+    }
+    // The default grant, on a socket that is its owner's alone, was asked for by nobody.
+    let usual = control.group.as_deref().unwrap_or("aibk");
+    let granted = control.grants.keys().filter(|group| *group != usual);
+    for group in granted.filter(missing) {
+        let what = format!(
+            "group {group} does not exist, so nobody is heard by it; create it (groupadd --system \
+             {group})"
+        );
+        findings.add(Severity::Warning, &format!("control.grants.{group}"), what);
+    }
 }
 
 /// The part of [`check_host`] about one service: what the start of an instance needs.
@@ -148,5 +161,30 @@ impl Findings {
             let what = format!("{} is not a file; create it, or correct the path", path.display());
             self.add(Severity::Error, about, what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Access;
+
+    fn told(group: Option<&str>, grants: &[&str]) -> Vec<String> {
+        let control = Control {
+            socket: "/run/x.sock".into(),
+            group: group.map(str::to_owned),
+            grants: grants.iter().map(|name| ((*name).to_owned(), Access::Operate)).collect(),
+        };
+        let mut findings = Findings::default();
+        check_groups(&mut findings, &control);
+        findings.list.iter().map(|f| format!("{:?} {}", f.severity, f.about)).collect()
+    }
+
+    #[test]
+    fn only_the_group_of_the_socket_must_exist() {
+        assert_eq!(told(Some("no-such"), &["no-such"]), ["Error control.group"]);
+        assert_eq!(told(Some("root"), &["root", "gone"]), ["Warning control.grants.gone"]);
+        assert_eq!(told(None, &["aibk"]), [""; 0], "nobody asked for the default");
+        assert_eq!(told(None, &["gone"]), ["Warning control.grants.gone"]);
     }
 }

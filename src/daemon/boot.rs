@@ -5,7 +5,7 @@ use std::{
     fs::{DirBuilder, Permissions},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     rollout::{
         Crew, Engine, EngineError,
         draft::Request,
-        record::{Kind, Loss, Outcome},
+        record::{Kind, Loss, Outcome, Rollout},
     },
     store::{self, SlotRow, Store},
 };
@@ -47,7 +47,6 @@ pub(super) async fn assemble(
     let ground = Ground { launcher, store: store.clone() };
     let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
     if let Some(nginx) = &nginx {
-        nginx.check().await?;
         write_first_file(nginx, &config, &store).await;
     }
     let managed_nginx = match (&config.nginx, &nginx) {
@@ -63,7 +62,9 @@ pub(super) async fn assemble(
     }
     let engine = Engine::new(store.clone(), crews);
     let config_path = path.display().to_string();
-    let daemon = Daemon { config, config_path, began, store, engine, nginx, managed_nginx };
+    let resumed = OnceLock::new();
+    let daemon =
+        Daemon { config, config_path, began, store, engine, nginx, managed_nginx, resumed };
     Ok((daemon, journal))
 }
 
@@ -76,43 +77,58 @@ impl Daemon {
         {
             self.record("nginx.failed", e.to_string());
         }
-        for unreadable in self.engine.resume().await? {
-            self.record("rollout.unreadable", unreadable.to_string());
+        for e in self.engine.resume().await? {
+            self.record("rollout.unreadable", e.to_string());
         }
+        // From now on others may begin rollouts, too.
+        self.resumed.get_or_init(|| ());
         let mut boots = tokio::task::JoinSet::new();
         for name in self.engine.crews().keys() {
             boots.spawn(Arc::clone(&self).boot(name.clone()));
         }
         while boots.join_next().await.is_some() {}
-        self.engine.resume_retirements().await?;
+        if let Err(e) = self.engine.resume_retirements().await {
+            self.record("retirement.failed", format!("old colours stay warm: {e}"));
+        }
         self.record("daemon.up", format!("aibkd {} is up", env!("CARGO_PKG_VERSION")));
         Ok(())
     }
 
+    /// A rollout that is under way already comes first; how the service is to be is seen then.
     async fn boot(self: Arc<Self>, name: ServiceName) {
-        let began = match self.begin_boot(&name).await {
-            Ok(rollout) => rollout,
-            Err(EngineError::Busy(_)) => self.engine.under_way(&name),
-            Err(e) => {
-                self.record("service.failed", format!("{name} cannot be brought up: {e}"));
-                return;
+        let began = loop {
+            match self.begin_boot(&name).await {
+                Err(EngineError::Busy(_)) => {
+                    if let Some(other) = self.engine.under_way(&name) {
+                        self.end_of(&other).await;
+                    }
+                }
+                began => break began,
             }
         };
-        let Some(watch) = began.and_then(|rollout| self.engine.watch(rollout.id)) else { return };
-        let ended = { watch }.wait_for(|r| r.outcome().is_some()).await.map(|r| r.clone());
-        if let Ok(rollout) = ended
-            && rollout.outcome() != Some(Outcome::Done)
-        {
-            let why = rollout.failure.unwrap_or_default();
-            let why = why.lines().next().unwrap_or_default();
-            self.record("service.failed", format!("{name} is not as it should be: {why}"));
-        }
+        let failure = match began {
+            Ok(None) => return,
+            Ok(Some(rollout)) => match self.end_of(&rollout).await {
+                Some(ended) if ended.outcome() != Some(Outcome::Done) => {
+                    let why = ended.failure.unwrap_or_default();
+                    let why = why.lines().next().unwrap_or_default();
+                    format!("{name} is not as it should be: {why}")
+                }
+                _ => return,
+            },
+            Err(e) => format!("{name} cannot be brought up: {e}"),
+        };
+        self.record("service.failed", failure);
     }
 
-    async fn begin_boot(
-        &self,
-        name: &ServiceName,
-    ) -> Result<Option<crate::rollout::record::Rollout>, EngineError> {
+    /// `rollout`, once it has ended; `None` when nobody drives it any more.
+    async fn end_of(&self, rollout: &Rollout) -> Option<Rollout> {
+        let mut watch = self.engine.watch(rollout.id)?;
+        let ended = watch.wait_for(|rollout| rollout.outcome().is_some()).await;
+        ended.ok().map(|rollout| rollout.clone())
+    }
+
+    async fn begin_boot(&self, name: &ServiceName) -> Result<Option<Rollout>, EngineError> {
         let crew = self.engine.crew(name)?;
         let request = match Release::resolve(&crew.service) {
             Ok(current) => {
@@ -183,6 +199,7 @@ async fn write_first_file(nginx: &Nginx, config: &Config, store: &Store) {
 
 /// All that is missing in one write; what nginx has against its configuration.
 async fn first_file(nginx: &Nginx, config: &Config) -> Result<Option<NginxError>, NginxError> {
+    nginx.check().await?;
     let written = nginx.on_disk()?.unwrap_or_default().upstreams;
     let behind = config.services.values().filter(|service| service.upstream.is_some());
     let missing: Upstreams = behind

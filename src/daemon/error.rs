@@ -44,4 +44,7 @@ pub enum DaemonError {
     /// Signal handlers.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
+    /// A panic, which is told before it.
+    #[error("coming up was cut short by a defect of aibkd: {0}; its log has the panic")]
+    CutShort(tokio::task::JoinError),
 }

@@ -40,7 +40,8 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
             factor: 2.0,
             cap: Duration::from_secs(10),
             stable: Duration::from_secs(30),
-            limit: 10,
+            // Nobody can start it by hand, so it is never given up.
+            limit: u32::MAX,
         },
         drain: Drain { deadline: Duration::from_secs(10), on_deadline: OnDeadline::Stop },
         rollout: RolloutPolicy {

@@ -4,13 +4,20 @@ mod boot;
 mod error;
 mod journal;
 mod managed_nginx;
+mod named;
 mod operations;
+mod problems;
 mod shutdown;
 mod status;
+mod streams;
 mod systemd;
 mod views;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 pub use error::DaemonError;
 
@@ -36,6 +43,8 @@ pub struct Daemon {
     nginx: Option<Arc<Nginx>>,
     /// The instance that nginx itself is, where aibk runs it.
     managed_nginx: Option<Instance>,
+    /// Set once every rollout that an earlier daemon left goes on; until then none may begin.
+    resumed: OnceLock<()>,
 }
 
 /// Runs a daemon by the configuration at `path`, until it is told to stop.
@@ -53,14 +62,25 @@ pub async fn run(path: &Path) -> Result<(), DaemonError> {
     let serving = tokio::spawn(server.run(closing.clone()));
     let mut systemd = systemd::Link::begin(&daemon);
     let booted = tokio::spawn(Arc::clone(&daemon).bring_up());
-    let asked = signals.wait_for(booted, &systemd).await;
-    systemd.stopping();
-    daemon.record("daemon.stopping", format!("aibkd stops: {asked}"));
-    daemon.stop_everything().await;
-    daemon.record("daemon.stopped", "aibkd has stopped everything".to_owned());
+    let ended = match signals.wait_for(booted, &systemd).await {
+        Ok(asked) => {
+            systemd.stopping();
+            daemon.record("daemon.stopping", format!("aibkd stops: {asked}"));
+            daemon.stop_everything().await;
+            daemon.record("daemon.stopped", "aibkd has stopped everything".to_owned());
+            Ok(())
+        }
+        // What runs, runs on (`P4`): systemd starts the next daemon, which takes it over.
+        Err(e) => {
+            systemd.failed(&e);
+            daemon.record("daemon.failed", format!("aibkd cannot come up, and ends: {e}"));
+            Err(e)
+        }
+    };
     journal.finish(&daemon.store).await;
     closing.cancel();
     // It ends by its own deadlines; a panic in it was told where it happened.
     let _ = serving.await;
-    Ok(())
+    systemd.finish().await;
+    ended
 }

@@ -28,25 +28,24 @@ impl Signals {
         Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
     }
 
-    /// Waits for a signal to stop; tells systemd when everything is up.
+    /// Waits for a signal to stop, and says which; tells systemd when everything is up.
+    ///
+    /// # Errors
+    /// Why the daemon could not come up as a whole. It is not ready then, and has to end.
     pub(super) async fn wait_for(
         mut self,
         booted: JoinHandle<Result<(), DaemonError>>,
         systemd: &systemd::Link,
-    ) -> &'static str {
+    ) -> Result<&'static str, DaemonError> {
         let up = async {
-            match booted.await {
-                Ok(Ok(())) => {}
-                Ok(Err(e)) => tracing::error!("not everything came up: {e}"),
-                Err(e) => tracing::error!("coming up was cut short: {e}"),
-            }
+            booted.await.map_err(DaemonError::CutShort)??;
             systemd.ready();
-            std::future::pending::<()>().await;
+            std::future::pending().await
         };
         tokio::select! {
-            () = up => "never",
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
+            failed = up => failed,
+            _ = self.term.recv() => Ok("SIGTERM"),
+            _ = self.int.recv() => Ok("SIGINT"),
         }
     }
 }
@@ -81,5 +80,24 @@ async fn halt(instance: Instance, deadline: Duration) {
     }
     if tokio::time::timeout(FLUSH, instance.output().flush()).await.is_err() {
         tracing::warn!(instance = %instance.id(), "its last lines could not be written in {FLUSH:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    #[tokio::test]
+    async fn a_daemon_that_cannot_come_up_is_not_ready() {
+        let failing = || StoreError::Closed { doing: "read the rollouts" };
+        let link = systemd::Link::silent();
+        let booted = tokio::spawn(async move { Err(failing().into()) });
+        let ended = Signals::listen().unwrap().wait_for(booted, &link).await;
+        assert!(matches!(ended, Err(DaemonError::Store(_))), "{ended:?}");
+        let booted = tokio::spawn(async { panic!("on purpose") });
+        let ended = Signals::listen().unwrap().wait_for(booted, &link).await;
+        assert!(matches!(ended, Err(DaemonError::CutShort(_))), "{ended:?}");
+        assert!(!link.is_ready());
     }
 }

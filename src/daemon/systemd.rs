@@ -1,104 +1,132 @@
-//! What systemd is told: READY, STATUS, WATCHDOG, STOPPING (`sd_notify(3)`). Without systemd, nothing.
+//! What systemd is told: READY, STATUS, STOPPING, and that the daemon lives (`sd_notify(3)`).
+//! Without systemd, nothing.
 
-use std::{
-    fmt::Write as _,
-    sync::{
-        Arc,
-        mpsc::{SyncSender, sync_channel},
-    },
-    time::Duration,
+mod desk;
+
+use std::{fmt::Write as _, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::oneshot,
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
 };
 
-use sd_notify::NotifyState;
-use tokio::task::{AbortHandle, JoinSet};
+use self::desk::Desk;
+use super::{Daemon, DaemonError};
+use crate::{instance::Phase, store::Store};
 
-use super::Daemon;
-use crate::instance::Phase;
+/// Between two signs of life while services start; well within what each asks for.
+const BOOT_BEAT: Duration = Duration::from_secs(10);
+/// Between two looks at the store.
+const STORE_LOOK: Duration = Duration::from_secs(30);
+/// How long systemd may take to hear the last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How long systemd is told to wait for a boot: a slow one is no hung one.
-const BOOT_PATIENCE: u32 = 600_000_000;
-/// What may wait to be told; what does not fit is dropped.
-const QUEUE: usize = 16;
-
-/// What can be told.
-enum Word {
-    Starting,
-    Ready,
-    Status(String),
-    Watchdog,
-    Stopping,
-}
-
-/// The link to systemd. A thread of its own does the talking, for `sd_notify(3)` blocks while its
-/// reader is busy, and nothing may hold the daemon up.
+/// The link to systemd.
 pub(super) struct Link {
-    words: SyncSender<Word>,
+    desk: Arc<Desk>,
+    /// Closed when everything was said; `None` when nobody listens.
+    talking: Option<oneshot::Receiver<()>>,
     status: Option<AbortHandle>,
     tasks: JoinSet<()>,
 }
 
 impl Link {
-    /// Begins to keep the watchdog quiet and the status line true.
+    /// Begins to give signs of life and to keep the status line true.
     pub(super) fn begin(daemon: &Arc<Daemon>) -> Self {
-        let (words, said) = sync_channel(QUEUE);
-        let mut link = Self { words, status: None, tasks: JoinSet::new() };
+        let mut link = Self::silent();
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
             return link;
         }
-        let talking = std::thread::Builder::new()
-            .name("aibk-systemd".to_owned())
-            .stack_size(64 * 1024)
-            .spawn(move || said.iter().for_each(|word| say(&word)));
-        if let Err(e) = talking {
-            tracing::error!("systemd will not be told of anything: {e}");
-            return link;
+        match desk::talk(&link.desk) {
+            Ok(talking) => link.talking = Some(talking),
+            Err(e) => {
+                tracing::error!("systemd will not be told of anything: {e}");
+                return link;
+            }
         }
-        link.tell(Word::Starting);
-        if let Some(within) = sd_notify::watchdog_enabled() {
-            let watchdog = feed(Arc::clone(daemon), link.words.clone(), within / 3);
-            link.tasks.spawn(watchdog);
+        let watchdog = sd_notify::watchdog_enabled();
+        link.tasks.spawn(beat(Arc::clone(&link.desk), watchdog));
+        if watchdog.is_some() {
+            link.tasks.spawn(look_at(daemon.store.clone()));
         }
-        let status = keep_status(Arc::clone(daemon), link.words.clone());
+        let status = keep_status(Arc::clone(daemon), Arc::clone(&link.desk));
         link.status = Some(link.tasks.spawn(status));
         link
     }
 
+    /// One that tells nobody.
+    pub(super) fn silent() -> Self {
+        Self { desk: Arc::default(), talking: None, status: None, tasks: JoinSet::new() }
+    }
+
     pub(super) fn ready(&self) {
-        self.tell(Word::Ready);
+        self.desk.change(|news| news.ready = true);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_ready(&self) -> bool {
+        self.desk.is_ready()
     }
 
     pub(super) fn stopping(&mut self) {
+        self.last_status("stopping every instance".to_owned());
+        self.desk.change(|news| news.stopping = true);
+    }
+
+    pub(super) fn failed(&mut self, why: &DaemonError) {
+        self.last_status(format!("cannot come up: {why}"));
+    }
+
+    fn last_status(&mut self, line: String) {
         if let Some(status) = self.status.take() {
             status.abort();
         }
-        self.tell(Word::Stopping);
+        self.desk.change(|news| news.status = line);
     }
 
-    fn tell(&self, word: Word) {
-        // Full: systemd does not listen. Closed: there is none.
-        let _ = self.words.try_send(word);
-    }
-}
-
-/// The watchdog is fed only while the store answers: a daemon that cannot remember is of no use.
-async fn feed(daemon: Arc<Daemon>, words: SyncSender<Word>, every: Duration) {
-    let mut ticks = tokio::time::interval(every);
-    loop {
-        ticks.tick().await;
-        if daemon.store.events(u64::MAX, 0).await.is_ok() {
-            let _ = words.try_send(Word::Watchdog);
+    /// Waits until systemd has heard everything, or does not listen.
+    pub(super) async fn finish(mut self) {
+        self.tasks.shutdown().await;
+        self.desk.close();
+        if let Some(talking) = self.talking.take()
+            && timeout(LAST_WORDS, talking).await.is_err()
+        {
+            tracing::warn!("systemd did not hear the last words");
         }
     }
 }
 
-async fn keep_status(daemon: Arc<Daemon>, words: SyncSender<Word>) {
+/// Signs of life come from the runtime alone: one that turns no more stops them. A disk that stalls
+/// does not, for a restart would not mend it.
+async fn beat(desk: Arc<Desk>, watchdog: Option<Duration>) {
+    loop {
+        desk.change(|news| news.beats += 1);
+        let pace = watchdog.map(|within| within / 3);
+        let pause = match pace {
+            Some(pace) if desk.is_ready() => pace,
+            None if desk.is_ready() => return,
+            pace => pace.map_or(BOOT_BEAT, |pace| pace.min(BOOT_BEAT)),
+        };
+        sleep(pause).await;
+    }
+}
+
+/// Tells when the store does not answer within its own deadline.
+async fn look_at(store: Store) {
+    loop {
+        sleep(STORE_LOOK).await;
+        if let Err(e) = store.events(u64::MAX, 0).await {
+            tracing::error!("the store does not answer: {e}");
+        }
+    }
+}
+
+async fn keep_status(daemon: Arc<Daemon>, desk: Arc<Desk>) {
     let mut events = daemon.store.subscribe();
-    let mut told = String::new();
     loop {
         let line = summary(&daemon);
-        if line != told && words.try_send(Word::Status(line.clone())).is_ok() {
-            told = line;
-        }
+        desk.change(|news| news.status = line);
         if let Err(tokio::sync::broadcast::error::RecvError::Closed) = events.recv().await {
             return;
         }
@@ -124,23 +152,4 @@ fn summary(daemon: &Daemon) -> String {
         let _ = write!(line, "; {} of {}: {step}", rollout.kind.word(), rollout.service);
     }
     line
-}
-
-fn say(word: &Word) {
-    let said = match word {
-        Word::Starting => sd_notify::notify(&[
-            NotifyState::Status("starting services"),
-            NotifyState::ExtendTimeoutUsec(BOOT_PATIENCE),
-        ]),
-        Word::Ready => sd_notify::notify(&[NotifyState::Ready]),
-        Word::Status(line) => sd_notify::notify(&[NotifyState::Status(line)]),
-        Word::Watchdog => sd_notify::notify(&[NotifyState::Watchdog]),
-        Word::Stopping => sd_notify::notify(&[
-            NotifyState::Stopping,
-            NotifyState::Status("stopping every instance"),
-        ]),
-    };
-    if let Err(e) = said {
-        tracing::debug!("systemd cannot be told: {e}");
-    }
 }

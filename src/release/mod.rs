@@ -2,6 +2,7 @@
 
 mod account;
 mod launch;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use account::{Account, AccountError};
 pub use launch::{Start, launch};
+pub use trust::{Trusted, Untrusted};
 
 use crate::{config::Service, ident::ReleaseId};
 

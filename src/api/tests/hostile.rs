@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     Running,
-    fake::{NEVER_ENDS, PANICS, WAITS},
+    fake::{self, NEVER_ENDS, PANICS, WAITS},
     read_all, soon, talk,
 };
 use crate::api::{Limits, types::Version};
@@ -170,5 +170,40 @@ async fn an_answer_that_never_comes_is_not_waited_for() {
     );
     let said = talk(&mut stream, request.as_bytes()).await;
     assert!(said.starts_with("HTTP/1.1 504 ") && said.contains("\"hint\""), "{said}");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn one_that_never_reads_loses_its_seat() {
+    let limits = Limits { write: SHORT, ..Limits::default() };
+    let running = Running::start(limits);
+    let mut stream = running.connect().await;
+    let request = "GET /v1/instances/api/logs?n=1&follow=true HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    soon(running.ops.news.notified()).await;
+    soon(running.ops.news.notified()).await;
+    let follower = running.ops.followers.lock().unwrap().pop().unwrap();
+    let long = "y".repeat(10_000);
+    soon(async { while follower.send(fake::line(&long)).await.is_ok() {} }).await;
+    // Nor does an answer in one piece keep it.
+    let mut stream = running.connect().await;
+    let request = b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
+    let lost = async { while stream.write_all(request).await.is_ok() {} };
+    soon(lost).await;
+    is_well(&running).await;
+    running.end().await;
+}
+
+#[tokio::test]
+async fn one_that_has_nothing_to_read_yet_keeps_its_seat() {
+    let running = Running::start(Limits { write: Duration::ZERO, ..Limits::default() });
+    let mut lines = running.client().lines("/v1/instances/api/logs?n=1&follow=true").await.unwrap();
+    let first: Option<crate::api::types::LogLine> = soon(lines.next()).await.unwrap();
+    assert!(first.is_some());
+    let follower = running.ops.followers.lock().unwrap().pop().unwrap();
+    is_well(&running).await;
+    follower.send(fake::line("late")).await.unwrap();
+    let late: Option<crate::api::types::LogLine> = soon(lines.next()).await.unwrap();
+    assert_eq!(late.unwrap().text, "late");
     running.end().await;
 }

@@ -121,7 +121,7 @@ fn rest_of_row(instance: &InstanceStatus) -> [Cell; 7] {
         Cell::styled(state_name(instance.state), look::of_state(instance.state)),
         instance.traffic.map_or_else(
             || Cell::plain("-"),
-            |traffic| Cell::styled(traffic_name(traffic), look::of_traffic(traffic)),
+            |traffic| Cell::styled(traffic_name(traffic), traffic_style(instance, traffic)),
         ),
         Cell::maybe(instance.release.as_ref()),
         Cell::maybe(instance.generation),
@@ -151,18 +151,30 @@ const fn traffic_name(traffic: Traffic) -> &'static str {
     }
 }
 
+fn traffic_style(instance: &InstanceStatus, traffic: Traffic) -> anstyle::Style {
+    if is_sent_in_vain(instance) { look::BAD } else { look::of_traffic(traffic) }
+}
+
+/// nginx sends requests to what cannot answer them.
+fn is_sent_in_vain(instance: &InstanceStatus) -> bool {
+    instance.traffic == Some(Traffic::Serving) && instance.state != InstanceState::Ready
+}
+
 /// What is wrong with an instance, where something is.
 fn trouble(instance: &InstanceStatus, look: Look) -> Option<String> {
     use InstanceState::{Backoff, Failed, Ready, Starting, Stopped, Stopping, Unready};
-    match instance.state {
-        Stopped | Starting | Ready | Stopping => None,
-        state @ (Unready | Backoff | Failed) => {
-            let head = format!("{} {}", instance.name, state_name(state));
-            let detail = instance.detail.as_deref().unwrap_or("no reason is known");
-            let body = hanging("  ", detail, look.width);
-            Some(format!("{}\n{body}", look.paint(look::BAD, &head)))
+    let mut lines = match instance.state {
+        Stopped | Starting | Ready | Stopping => vec![],
+        Unready | Backoff | Failed => {
+            vec![instance.detail.as_deref().unwrap_or("no reason is known")]
         }
+    };
+    if is_sent_in_vain(instance) {
+        lines.push("nginx still sends it requests");
     }
+    let head = format!("{} {}", instance.name, state_name(instance.state));
+    let body = hanging("  ", &lines.join("\n"), look.width);
+    (!lines.is_empty()).then(|| format!("{}\n{body}", look.paint(look::BAD, &head)))
 }
 
 /// What is under way, at which step, since when.
@@ -209,6 +221,15 @@ mod tests {
     #[test]
     fn one_failed() {
         insta::assert_snapshot!(fits(&page(&samples::one_failed(), Look::PAGE)));
+    }
+
+    #[test]
+    fn sent_in_vain() {
+        let mut status = samples::one_failed();
+        status.services[0].instances[0].traffic = Some(Traffic::Serving);
+        status.services[1].instances[0].state = InstanceState::Stopped;
+        insta::assert_snapshot!(fits(&page(&status, Look::PAGE)));
+        insta::assert_snapshot!("sent_in_vain_coloured", visible(&page(&status, Look::COLOURED)));
     }
 
     #[test]

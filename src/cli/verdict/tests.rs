@@ -63,6 +63,20 @@ fn a_long_failure_stays_on_one_screen() {
 }
 
 #[test]
+fn a_line_is_left_out_whole_or_not_at_all() {
+    let mut rollout = samples::failed_rolling();
+    let log = |n| (1..=n).map(|n| format!("    line {n} {}", "and so on ".repeat(15)));
+    rollout.failure = Some(log(9).collect::<Vec<_>>().join("\n"));
+    let text = ended(&rollout, Goal::Done, &[], Look::PAGE);
+    insta::assert_snapshot!(text);
+    // However long, the first and the last are there.
+    rollout.failure = Some(["one ", "two ", "three "].map(|word| word.repeat(400)).join("\n"));
+    let text = ended(&rollout, Goal::Done, &[], Look::PAGE);
+    assert!(text.contains("one one") && text.contains("three three"), "{text}");
+    assert!(text.contains("\n  (1 line left out)\n") && !text.contains("two"), "{text}");
+}
+
+#[test]
 fn stuck_is_told_apart_from_undone() {
     let mut rollout = samples::failed_rolling();
     rollout.state = RolloutState::Stuck;

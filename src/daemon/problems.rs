@@ -1,0 +1,83 @@
+//! What the control socket says of what could not be done.
+
+use crate::{
+    api::types::{Problem, ProblemCode},
+    ident::InstanceId,
+    rollout::{Crew, EngineError},
+    store::StoreError,
+};
+
+pub(super) fn of_engine(error: &EngineError) -> Problem {
+    let (code, hint) = match error {
+        EngineError::NoService(_) => {
+            (ProblemCode::NotFound, Some("`aibkctl status` lists every service".to_owned()))
+        }
+        EngineError::NoRollout(_) => {
+            (ProblemCode::NotFound, Some("`aibkctl rollouts` lists the last ones".to_owned()))
+        }
+        EngineError::Busy(_) | EngineError::Store(StoreError::Busy(_)) => {
+            (ProblemCode::Busy, Some("wait for it, or `aibkctl cancel` it, by its id".to_owned()))
+        }
+        EngineError::Refused(refusal) => (ProblemCode::Refused, Some(refusal.hint())),
+        EngineError::TooLate(..) | EngineError::NoRelease(_) | EngineError::Ending => {
+            (ProblemCode::Refused, None)
+        }
+        EngineError::Nginx(_) => {
+            (ProblemCode::Failed, Some("`aibkctl nginx test` shows what nginx says".to_owned()))
+        }
+        EngineError::Store(_) | EngineError::Unreadable(..) => (ProblemCode::Failed, None),
+    };
+    Problem { code, message: error.to_string(), hint }
+}
+
+pub(super) fn refused(message: &str, hint: Option<String>) -> Problem {
+    Problem { code: ProblemCode::Refused, message: message.to_owned(), hint }
+}
+
+pub(super) fn failed(message: &str) -> Problem {
+    Problem { code: ProblemCode::Failed, message: message.to_owned(), hint: None }
+}
+
+pub(super) fn coming_up() -> Problem {
+    let hint = "try again in a moment; `aibkctl status` shows how far it is";
+    refused("aibkd is still coming up", Some(hint.to_owned()))
+}
+
+pub(super) fn no_nginx() -> Problem {
+    Problem {
+        code: ProblemCode::NotFound,
+        message: "aibk drives no nginx here".to_owned(),
+        hint: Some("add an `nginx` section to the configuration".to_owned()),
+    }
+}
+
+/// `of` is its service, where there is one.
+pub(super) fn no_instance(id: &InstanceId, of: Option<&Crew>) -> Problem {
+    let hint = of.map_or_else(
+        || "`aibkctl status` lists every instance".to_owned(),
+        |crew| {
+            let names: Vec<_> = crew.instances.values().map(|i| format!("`{}`", i.id())).collect();
+            format!("{} has {}", id.service, names.join(" and "))
+        },
+    );
+    Problem {
+        code: ProblemCode::NotFound,
+        message: format!("there is no instance `{id}`"),
+        hint: Some(hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::RolloutId;
+
+    #[test]
+    fn a_service_that_is_held_is_busy_whoever_found_out() {
+        let found_by_store = of_engine(&EngineError::Store(StoreError::Busy(RolloutId(7))));
+        let found_by_engine = of_engine(&EngineError::Busy("api is held by rollout 7".to_owned()));
+        assert_eq!(found_by_store.code, ProblemCode::Busy);
+        assert_eq!(found_by_store.hint, found_by_engine.hint);
+        assert!(found_by_store.message.contains("rollout 7"), "{}", found_by_store.message);
+    }
+}

@@ -1,0 +1,156 @@
+//! The news for systemd, and the thread that tells it.
+//!
+//! `sd_notify(3)` blocks while its reader is busy, and nothing may hold the daemon up. So what is to
+//! be known lies on a desk, always the newest, and the thread tells what has changed since it
+//! looked last: nothing that matters is ever dropped, and nothing queues.
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use sd_notify::NotifyState;
+use tokio::sync::oneshot;
+
+/// How much more time for its start each sign of life asks for, in microseconds.
+const MORE_TIME: u32 = 60_000_000;
+
+/// What systemd is to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// The status line.
+    pub(super) status: String,
+    /// Everything is up, or was reported as failed.
+    pub(super) ready: bool,
+    /// It was told to stop.
+    pub(super) stopping: bool,
+    /// Signs of life so far.
+    pub(super) beats: u64,
+}
+
+/// Where the news lie.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    news: Mutex<(News, State)>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// Nothing more will come.
+    Closed,
+}
+
+impl Desk {
+    /// Changes what systemd is to know.
+    pub(super) fn change(&self, how: impl FnOnce(&mut News)) {
+        how(&mut self.lock().0);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.lock().0.ready
+    }
+
+    /// Ends the thread once it has told everything.
+    pub(super) fn close(&self) {
+        self.lock().1 = State::Closed;
+        self.changed.notify_one();
+    }
+
+    /// What is to be known once it differs from `seen`; `None` when that is all.
+    fn newer_than(&self, seen: &News) -> Option<News> {
+        let same = |(news, state): &mut (News, State)| news == seen && *state == State::Open;
+        let held = self.changed.wait_while(self.lock(), same);
+        let held = held.unwrap_or_else(PoisonError::into_inner);
+        (held.0 != *seen).then(|| held.0.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (News, State)> {
+        // It is only ever assigned to, so that it is whole whatever happened.
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts the thread that tells what lies on `desk`; the answer is closed when it has ended.
+pub(super) fn talk(desk: &Arc<Desk>) -> io::Result<oneshot::Receiver<()>> {
+    let (talking, ended) = oneshot::channel::<()>();
+    let desk = Arc::clone(desk);
+    let tell = move || {
+        let (mut told, mut seen) = (News::default(), News::default());
+        while let Some(news) = desk.newer_than(&seen) {
+            match sd_notify::notify(&words(&told, &news)) {
+                Ok(()) => told = news.clone(),
+                // It is told again with the next change.
+                Err(e) => tracing::debug!("systemd cannot be told: {e}"),
+            }
+            seen = news;
+        }
+        drop(talking);
+    };
+    let thread = std::thread::Builder::new().name("aibk-systemd".to_owned());
+    thread.stack_size(64 * 1024).spawn(tell).map(|_| ended)
+}
+
+/// What to say to somebody who knows `told`.
+fn words<'a>(told: &News, news: &'a News) -> Vec<NotifyState<'a>> {
+    let mut words = vec![];
+    if told.status != news.status {
+        words.push(NotifyState::Status(&news.status));
+    }
+    if told.ready != news.ready {
+        words.push(NotifyState::Ready);
+    }
+    if told.stopping != news.stopping {
+        words.push(NotifyState::Stopping);
+    }
+    if told.beats != news.beats {
+        words.push(match (news.ready, news.stopping) {
+            (false, false) => NotifyState::ExtendTimeoutUsec(MORE_TIME),
+            _ => NotifyState::Watchdog,
+        });
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(told: &News, news: &News) -> Vec<String> {
+        words(told, news).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn only_what_changed_is_said_and_nothing_that_matters_is_missed() {
+        let begun = News { status: "0 of 2".into(), beats: 1, ..News::default() };
+        assert_eq!(
+            said(&News::default(), &begun),
+            ["STATUS=0 of 2", "EXTEND_TIMEOUT_USEC=60000000"]
+        );
+        let up = News { ready: true, beats: 2, ..begun.clone() };
+        assert_eq!(said(&begun, &up), ["READY=1", "WATCHDOG=1"]);
+        assert_eq!(said(&up, &up), [""; 0]);
+        // However much happens while systemd does not listen.
+        let end = News { status: "stopping".into(), ready: true, stopping: true, beats: 99 };
+        assert_eq!(said(&begun, &end), ["STATUS=stopping", "READY=1", "STOPPING=1", "WATCHDOG=1"]);
+    }
+
+    #[test]
+    fn the_newest_is_taken_and_a_closed_desk_ends() {
+        let desk = Desk::default();
+        for n in 0..1000 {
+            desk.change(|news| news.status = n.to_string());
+        }
+        desk.change(|news| news.ready = true);
+        let seen = desk.newer_than(&News::default()).unwrap();
+        assert_eq!((seen.status.as_str(), seen.ready), ("999", true));
+        desk.change(|news| news.stopping = true);
+        desk.close();
+        let last = desk.newer_than(&seen).unwrap();
+        assert!(last.stopping, "what was left is taken before the end");
+        assert_eq!(desk.newer_than(&last), None);
+    }
+}
