@@ -12,7 +12,10 @@ fn main() -> ExitCode {
     // One thread is enough for waiting, and keeps the daemon small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.map_err(|e| format!("cannot start: {e}")).and_then(|runtime| {
-        runtime.block_on(aibk::daemon::run(&args.config)).map_err(|e| e.to_string())
+        let ended = runtime.block_on(aibk::daemon::run(&args.config)).map_err(|e| e.to_string());
+        // What still waits for a file system that hangs is left behind.
+        runtime.shutdown_background();
+        ended
     });
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -160,7 +160,7 @@ impl Engine {
         let with_id = blank.clone();
         let write = move |id| Rollout { id, ..with_id }.written();
         let row = match self.shared.store.begin_rollout(service.clone(), Box::new(write)).await {
-            Err(StoreError::Busy(orphan)) => return Err(self.take_up(orphan).await),
+            Err(StoreError::Busy(orphan)) => return Err(self.take_up(service, orphan).await),
             row => row?,
         };
         let rollout = Rollout { id: row.id, ..blank };
@@ -198,14 +198,14 @@ impl Engine {
 
     /// A rollout that the store knows and nobody drives (its beginning was told as failed, and was
     /// written all the same) is driven on; whoever met it is told that the service is held.
-    async fn take_up(&self, orphan: RolloutId) -> EngineError {
+    async fn take_up(&self, service: &ServiceName, orphan: RolloutId) -> EngineError {
         match self.find(orphan).await {
             Ok(rollout) => {
                 let held = words::holder(&rollout, now());
                 self.go_on(rollout);
                 EngineError::Busy(held)
             }
-            Err(e) => e,
+            Err(e) => EngineError::Busy(format!("{service} is held: {e}")),
         }
     }
 
@@ -266,7 +266,8 @@ impl Engine {
     /// When the store cannot be read.
     pub async fn last(&self, n: usize) -> Result<Vec<Rollout>, EngineError> {
         let rows = self.shared.store.rollouts(n).await?;
-        rows.iter().map(Rollout::read).collect()
+        // One that cannot be read was told of when the daemon came up.
+        Ok(rows.iter().filter_map(|row| Rollout::read(row).ok()).collect())
     }
 
     /// Turns a rollout back.
@@ -286,7 +287,9 @@ impl Engine {
         if self.watch(id).is_none() {
             self.go_on(rollout.clone());
         }
-        let Some(mut seen) = self.watch(id) else { return Ok(rollout) };
+        let Some(mut seen) = self.watch(id) else {
+            return Err(EngineError::TooLate(id, "its service is not configured any more"));
+        };
         if let Some(going) = self.going().get(&rollout.service) {
             going.cancel.send_replace(Some(format!("cancelled by {by}")));
         }
