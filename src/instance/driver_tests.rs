@@ -4,9 +4,9 @@ use rustix::io::Errno;
 
 use super::{
     Instance, Phase, View,
-    kit::{Bed, is_alive, reaches, release},
+    kit::{Bed, LONG, is_alive, reaches, release},
 };
-use crate::{process::Identity, sys::fake::Call};
+use crate::{process::Identity, store::SlotRow, sys::fake::Call};
 
 fn ready(view: &View) -> bool {
     view.phase == Phase::Ready
@@ -44,6 +44,15 @@ async fn what_ran_before_is_never_written_down_as_the_new_release() {
     stopped(&instance).await;
 }
 
+/// Waits until the store has the row of `view`.
+async fn saved(bed: &Bed, view: &View) {
+    let end = std::time::Instant::now() + LONG;
+    while bed.row().await.identity != serde_json::to_string(&view.identity).ok() {
+        assert!(std::time::Instant::now() < end, "it was never written");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_start_that_could_not_be_written_down_is_written_later() {
     let bed = Bed::new();
@@ -53,15 +62,25 @@ async fn a_start_that_could_not_be_written_down_is_written_later() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     let is_new = |view: &View| ready(view) && view.identity.as_ref() != Some(&who);
     let new = reaches(&instance, is_new).await;
+    bed.disk.take_again();
+    saved(&bed, &new).await;
+    stopped(&instance).await;
+}
+
+/// A store that stalled may write it all the same, later.
+#[tokio::test]
+async fn an_order_that_was_refused_is_written_over_with_what_stands() {
+    let bed = Bed::new();
+    let (instance, who) = started(&bed, "r1").await;
+    bed.disk.refuse();
     let refused = instance.start(release("r2"), None).await.unwrap_err().to_string();
     assert!(refused.contains("nothing was started or stopped"), "{refused}");
-    assert!(ready(&instance.view()), "nothing was");
+    let late = SlotRow { release: release("r2").id, identity: None, ..bed.row().await };
     bed.disk.take_again();
-    let end = std::time::Instant::now() + super::kit::LONG;
-    while bed.row().await.identity != serde_json::to_string(&new.identity).ok() {
-        assert!(std::time::Instant::now() < end, "it was never written");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    bed.disk.store.put_slot(late).await.unwrap();
+    let view = instance.view();
+    assert!(ready(&view) && view.identity == Some(who));
+    saved(&bed, &view).await;
     assert_eq!(bed.row().await.release, release("r1").id);
     stopped(&instance).await;
 }

@@ -25,44 +25,10 @@ use crate::{
     instance::backoff,
 };
 
+pub use super::state::{State, Then, is_adoption, probed, running, runs_nothing};
+
 /// An instance that was never ready has no traffic to finish: it is given this long at most.
 const NEVER_READY_GRACE: Duration = Duration::from_secs(5);
-
-/// Where an instance is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// No process, and none is wanted.
-    Stopped,
-    /// The driver is about to spawn.
-    Spawning,
-    /// It runs and has not been ready yet.
-    Starting(Generation),
-    /// Probes succeed.
-    Ready(Generation),
-    /// It was ready; probes fail.
-    Unready(Generation),
-    /// It was asked to end.
-    Terminating(Generation, Then),
-    /// Its main process is gone or past its deadline; the rest of the tree is being ended.
-    Ending(Generation, Then),
-    /// It died; the next start waits.
-    Backoff,
-    /// It was given up. Something of it may be left.
-    Failed,
-    /// It was given up or waited; whatever is left of it is being ended.
-    Clearing(Then),
-}
-
-/// What follows once a tree has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// Nothing: it was meant to stop.
-    Stop,
-    /// A start on purpose.
-    Start,
-    /// What the restart policy says: it died.
-    Recover,
-}
 
 /// An instance's life so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,40 +170,6 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
         | Event::SpawnFailed
         | Event::EndFailed(_)
         | Event::NotCleared => (life, vec![]),
-    }
-}
-
-/// The generation that runs, in states where one does.
-#[must_use]
-pub const fn running(state: State) -> Option<Generation> {
-    match state {
-        State::Starting(g)
-        | State::Ready(g)
-        | State::Unready(g)
-        | State::Terminating(g, _)
-        | State::Ending(g, _) => Some(g),
-        State::Stopped | State::Spawning | State::Backoff | State::Failed | State::Clearing(_) => {
-            None
-        }
-    }
-}
-
-const fn runs_nothing(state: State) -> bool {
-    matches!(state, State::Stopped | State::Failed)
-}
-
-/// A tree was taken over: only then does one run that was not spawned.
-#[must_use]
-pub const fn is_adoption(before: State, now: State) -> bool {
-    runs_nothing(before) && running(now).is_some()
-}
-
-/// The generation that probes are about, in states where they matter.
-#[must_use]
-pub const fn probed(state: State) -> Option<Generation> {
-    match state {
-        State::Starting(g) | State::Ready(g) | State::Unready(g) => Some(g),
-        _ => None,
     }
 }
 

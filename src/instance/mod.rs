@@ -19,6 +19,7 @@ mod probe;
 mod probing;
 mod saving;
 mod stale;
+mod state;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -154,7 +155,8 @@ impl Instance {
     }
 
     /// Starts it afresh with `release`. The intent is durable, and the process was spawned or has
-    /// failed to, when this returns; it is not ready yet.
+    /// failed to, when this returns; it is not ready yet. What still runs is asked to end first: then
+    /// it stays written down as what it is until the new process is spawned.
     ///
     /// # Errors
     /// When the intent could not be made durable, or the daemon is ending.

@@ -1,0 +1,75 @@
+//! Where an instance can be in its life, and what runs then.
+
+use crate::ident::Generation;
+
+/// Where an instance is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// No process, and none is wanted.
+    Stopped,
+    /// The driver is about to spawn.
+    Spawning,
+    /// It runs and has not been ready yet.
+    Starting(Generation),
+    /// Probes succeed.
+    Ready(Generation),
+    /// It was ready; probes fail.
+    Unready(Generation),
+    /// It was asked to end.
+    Terminating(Generation, Then),
+    /// Its main process is gone or past its deadline; the rest of the tree is being ended.
+    Ending(Generation, Then),
+    /// It died; the next start waits.
+    Backoff,
+    /// It was given up. Something of it may be left.
+    Failed,
+    /// It was given up or waited; whatever is left of it is being ended.
+    Clearing(Then),
+}
+
+/// What follows once a tree has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing: it was meant to stop.
+    Stop,
+    /// A start on purpose.
+    Start,
+    /// What the restart policy says: it died.
+    Recover,
+}
+
+/// The generation that runs, in states where one does.
+#[must_use]
+pub const fn running(state: State) -> Option<Generation> {
+    match state {
+        State::Starting(g)
+        | State::Ready(g)
+        | State::Unready(g)
+        | State::Terminating(g, _)
+        | State::Ending(g, _) => Some(g),
+        State::Stopped | State::Spawning | State::Backoff | State::Failed | State::Clearing(_) => {
+            None
+        }
+    }
+}
+
+/// States in which a tree of an earlier daemon may be found.
+#[must_use]
+pub const fn runs_nothing(state: State) -> bool {
+    matches!(state, State::Stopped | State::Failed)
+}
+
+/// A tree was taken over: only then does one run that was not spawned.
+#[must_use]
+pub const fn is_adoption(before: State, now: State) -> bool {
+    runs_nothing(before) && running(now).is_some()
+}
+
+/// The generation that probes are about, in states where they matter.
+#[must_use]
+pub const fn probed(state: State) -> Option<Generation> {
+    match state {
+        State::Starting(g) | State::Ready(g) | State::Unready(g) => Some(g),
+        _ => None,
+    }
+}
