@@ -149,11 +149,11 @@ impl Drive {
         true
     }
 
-    /// Shows the end, and makes it durable however long that takes: until then the service is held,
-    /// for the next daemon would go on with what it finds.
+    /// Makes the end durable, however long that takes: until then the service is held, for the next
+    /// daemon would go on with what it finds. Where it takes long, the end is shown before.
     async fn save_end(&mut self) {
-        self.told.send_replace(self.rollout.clone());
         while let Err(e) = self.engine.keep(&self.rollout).await {
+            self.told.send_replace(self.rollout.clone());
             if *self.frozen.borrow() {
                 return;
             }

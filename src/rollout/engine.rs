@@ -316,10 +316,12 @@ impl Engine {
         self.going().insert(service.clone(), Going { rollout: seen, cancel });
         let engine = self.clone();
         tokio::spawn(async move {
-            let frozen = engine.frozen();
+            let (frozen, announce) = (engine.frozen(), told.clone());
             let drive = Drive { engine: engine.clone(), rollout, told, cancelled, frozen };
             let rollout = drive.run().await;
             engine.going().remove(&service);
+            // Whoever sees its end finds the service free.
+            announce.send_replace(rollout.clone());
             engine.retire_later(&rollout);
         });
     }
