@@ -1,6 +1,7 @@
 //! Real children, a real kernel.
 
 mod adoption;
+mod busy;
 mod endings;
 mod kit;
 mod starting;

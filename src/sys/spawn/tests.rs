@@ -1,0 +1,76 @@
+//! What a start leaves behind in the process that made it.
+
+use std::{fs::File, hint::black_box, io::Read};
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use super::*;
+
+fn plan(program: &str) -> Plan {
+    let null = || File::open("/dev/null").unwrap().into();
+    Plan {
+        program: CString::new(program).unwrap(),
+        argv: vec![CString::new(program).unwrap()],
+        env: Environment(vec![c"NAME=value".into()]),
+        directory: c"/".into(),
+        stdio: [null(), null(), null()],
+        credentials: None,
+    }
+}
+
+/// Starts it and waits for its end.
+fn verdict(plan: &Plan) -> Option<(Stage, Option<i32>)> {
+    let started = start(plan, None).unwrap();
+    let mut message = Vec::new();
+    File::from(started.verdict).read_to_end(&mut message).unwrap();
+    // A reaper of another test may have been faster.
+    let _ = waitpid(Pid::from_raw(started.pid), WaitOptions::empty());
+    assert_eq!(message.first(), Some(&ALIVE));
+    failure(&message).map(|(stage, error)| (stage, error.raw_os_error()))
+}
+
+/// A frame with something to lose, at every depth.
+#[inline(never)]
+fn nested(depth: u64, plan: &Plan) -> u64 {
+    let before: [u64; 32] = black_box(std::array::from_fn(|i| depth * 1000 + i as u64));
+    let text = black_box(format!("{depth} of it"));
+    let below = if depth == 0 {
+        let result = verdict(plan);
+        assert_eq!(result, Some((Stage::Exec, Some(libc::ENOENT))));
+        0
+    } else {
+        nested(depth - 1, plan)
+    };
+    assert!(before.iter().zip(0..).all(|(value, i)| *value == depth * 1000 + i));
+    assert_eq!(text, format!("{depth} of it"));
+    below + black_box(before)[1]
+}
+
+#[test]
+fn memory_is_as_it_was_after_a_child_that_failed() {
+    let missing = plan("/no/such/program");
+    for depth in 0..20 {
+        assert_eq!(nested(depth, &missing), (0..=depth).map(|d| d * 1000 + 1).sum::<u64>());
+    }
+    assert_eq!(missing.program.as_c_str(), c"/no/such/program");
+    assert_eq!(missing.argv, [missing.program.clone()]);
+    assert_eq!(missing.env.0, [CString::from(c"NAME=value")]);
+
+    let mut nowhere = plan("/bin/true");
+    nowhere.directory = c"/no/such/place".into();
+    assert_eq!(verdict(&nowhere), Some((Stage::Directory, Some(libc::ENOENT))));
+    assert_eq!(verdict(&plan("/bin/true")), None);
+}
+
+#[test]
+fn signals_are_let_in_again() {
+    let blocked = || {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        status.lines().find(|line| line.starts_with("SigBlk")).map(str::to_owned)
+    };
+    let before = blocked();
+    assert!(before.is_some());
+    verdict(&plan("/bin/true"));
+    verdict(&plan("/no/such/program"));
+    assert_eq!(blocked(), before);
+}
