@@ -53,7 +53,7 @@ fn memory_is_as_it_was_after_a_child_that_failed() {
         assert_eq!(nested(depth, &missing), (0..=depth).map(|d| d * 1000 + 1).sum::<u64>());
     }
     assert_eq!(missing.program.as_c_str(), c"/no/such/program");
-    assert_eq!(missing.argv, [missing.program.clone()]);
+    assert_eq!(missing.argv, std::slice::from_ref(&missing.program));
     assert_eq!(missing.env.0, [CString::from(c"NAME=value")]);
 
     let mut nowhere = plan("/bin/true");
