@@ -15,8 +15,7 @@ use super::{
     Capture, Identity, PortHolder, ProcessError, SpawnSpec,
     birth::{self, Unproven},
     error::Left,
-    program,
-    reaper::{self, Tracked},
+    program, reaper,
     tree::{Parts, Tree, end_place},
     user,
 };
@@ -44,7 +43,6 @@ pub struct Launcher {
     sessions: PathBuf,
     null: OwnedFd,
     kernel: Arc<dyn Kernel>,
-    tracked: Arc<Tracked>,
     /// Children are born inside their cgroup (`CLONE_INTO_CGROUP`), not moved there.
     born_inside: AtomicBool,
 }
@@ -68,7 +66,6 @@ impl Launcher {
         let boot_id = proc::boot_id().map_err(ProcessError::kernel("read the boot id"))?;
         let null = Path::new("/dev/null");
         let null = fs::File::open(null).map_err(ProcessError::file("open", null))?.into();
-        let tracked = Arc::new(Tracked::default());
         if let Some(base) = &base {
             tracing::info!(path = %base.path().display(), "process trees are kept in cgroups");
         } else {
@@ -78,11 +75,11 @@ impl Launcher {
             );
         }
         if base.is_none() || std::process::id() == 1 {
-            reaper::run(&tracked).map_err(ProcessError::kernel("adopt orphans"))?;
+            reaper::run().map_err(ProcessError::kernel("adopt orphans"))?;
         }
         let sessions = runtime_dir.join("sessions");
         let born_inside = AtomicBool::new(true);
-        Ok(Arc::new(Self { boot_id, base, sessions, null, kernel, tracked, born_inside }))
+        Ok(Arc::new(Self { boot_id, base, sessions, null, kernel, born_inside }))
     }
 
     /// Starts `spec` as the tree of `name`, its output going to `capture`. When this future is
@@ -130,7 +127,7 @@ impl Launcher {
         let (program, plan) = self.plan(spec, capture).await?;
         let leaf = self.vacant(name)?;
         let inside = leaf.as_ref().filter(|_| self.born_inside.load(Relaxed));
-        let started = self.tracked.begin(|| {
+        let started = reaper::track(|| {
             let started = self.kernel.start(&plan, inside.map(Leaf::dir))?;
             Ok((started.pid, started))
         });
@@ -230,7 +227,6 @@ impl Launcher {
             pidfd,
             place,
             kernel: Arc::clone(&self.kernel),
-            tracked: Arc::clone(&self.tracked),
         })
     }
 
@@ -267,7 +263,7 @@ impl Launcher {
             Some(leaf) => Place::Cgroup(leaf),
             None => self.remember_session(name, who)?,
         };
-        let pidfd = self.tracked.begin(|| Ok::<_, ProcessError>((who.pid, pidfd)))?;
+        let pidfd = reaper::track(|| Ok::<_, ProcessError>((who.pid, pidfd)))?;
         self.tree(name, who.clone(), pidfd, place).map(Some)
     }
 

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Exit, Identity, ProcessError, error::Left, reaper::Tracked};
+use super::{Exit, Identity, ProcessError, error::Left, reaper};
 use crate::{
     ident::InstanceId,
     sys::{kernel::Kernel, pidfd, place::Place},
@@ -37,13 +37,12 @@ pub(super) struct Parts {
     pub(super) pidfd: OwnedFd,
     pub(super) place: Place,
     pub(super) kernel: Arc<dyn Kernel>,
-    pub(super) tracked: Arc<Tracked>,
 }
 
 impl Tree {
     /// Begins to watch the main process; a task reaps it, whether anybody asks or not.
     pub(super) fn watch(parts: Parts) -> Result<Self, ProcessError> {
-        let Parts { name, identity, pidfd, place, kernel, tracked } = parts;
+        let Parts { name, identity, pidfd, place, kernel } = parts;
         let pidfd = pidfd::watch(pidfd).map_err(ProcessError::kernel("watch a process"))?;
         let pidfd = Arc::new(pidfd);
         let (tell, exit) = watch::channel(None);
@@ -56,7 +55,7 @@ impl Tree {
                     tracing::error!(pid, %error, "cannot learn how a process ended");
                     pidfd::Ended::Unknown
                 });
-            tracked.end(pid);
+            reaper::forget(pid);
             tell.send_replace(Some(ended.into()));
         });
         Ok(Self { name, identity, pidfd, exit, place, kernel })

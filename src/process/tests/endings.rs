@@ -144,6 +144,22 @@ async fn adopted_orphans_are_reaped() {
     until("it is reaped", || crate::sys::proc::stat(orphan).unwrap().is_none()).await;
 }
 
+#[test]
+fn orphans_are_reaped_where_our_session_is_of_another_pid_namespace() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: a pid namespace needs root");
+        return;
+    }
+    let again = "process::tests::endings::adopted_orphans_are_reaped";
+    let run = std::process::Command::new("unshare")
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", again])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+}
+
 const SERVER: &str = "import socket,sys,time
 s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen(); print(s.getsockname()[1],flush=True)
 c=s.accept(); time.sleep(1000)";

@@ -1,9 +1,12 @@
-use std::{os::fd::AsFd, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
+use std::{os::fd::AsFd, os::unix::fs::PermissionsExt, sync::Arc};
 
 use rustix::io::Errno;
 
-use super::kit::{Daemon, Home, LONG, sh, spec, until, within};
-use crate::sys::fake::{Call, Faulty};
+use super::kit::{Daemon, Home, sh, spec, until};
+use crate::{
+    process::birth::Unproven,
+    sys::fake::{Call, Faulty},
+};
 
 #[tokio::test]
 async fn the_environment_is_exactly_what_was_given() {
@@ -113,14 +116,10 @@ async fn another_user_gets_its_own_groups_and_nothing_of_ours() {
 async fn a_start_that_nobody_waits_for_any_more_is_undone() {
     let home = Home::new();
     let daemon = Daemon::new(&home);
-    let sleep = spec(&["sleep", "1000"]);
-    // Sometimes the outcome is known at once.
-    while let Ok(started) = {
-        let spawn = daemon.launcher.spawn(&daemon.name, &sleep, &daemon.capture);
-        tokio::time::timeout(Duration::ZERO, spawn).await
-    } {
-        within(started.unwrap().end(LONG)).await.unwrap();
-    }
+    let spec = spec(&["sleep", "1000"]);
+    let tree = daemon.spawn(&spec).await;
+    let program = "/usr/bin/sleep".into();
+    drop(Unproven { name: &daemon.name, spec: &spec, program, tree: Some(tree) });
     let leaf = home.base().unwrap().leaf("api@8000").unwrap();
     until("the leaf is empty", || !leaf.populated().unwrap()).await;
 }
