@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -14,6 +15,12 @@ use rustix::{
 
 use super::error::{Holder, StoreError};
 
+/// How long a lock is waited for. A child between its fork and its execve holds what its daemon held
+/// (flock(2)), also when that daemon was killed meanwhile; a living daemon holds it longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is tried meanwhile.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// The lock; it lasts until this is dropped or the process ends, however it ends (flock(2)).
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -21,7 +28,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of `dir` without waiting, and writes this process's pid into it.
+    /// Takes the lock of `dir`, and writes this process's pid into it.
     pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("aibk.lock");
         let failed = |source| StoreError::Path { path: path.clone(), source };
@@ -33,7 +40,7 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match patiently(&file) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 return Err(StoreError::Locked { holder: holder(&mut file), path });
@@ -42,6 +49,17 @@ impl Lock {
         }
         write_pid(&mut file).map_err(failed)?;
         Ok(Self { _file: file })
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is a wait for a condition, with a deadline")]
+fn patiently(file: &File) -> Result<(), Errno> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            taken => return taken,
+        }
     }
 }
 

@@ -80,6 +80,31 @@ fn a_second_daemon_is_told_who_holds_the_state() {
 }
 
 #[test]
+fn what_a_dead_daemon_s_child_holds_for_a_moment_is_waited_for() {
+    let dir = TempDir::new().unwrap();
+    let first = Store::open(dir.path()).unwrap();
+    let lock = fs::File::open(dir.path().join("aibk.lock")).unwrap();
+    drop(first);
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let opened = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| Store::open(dir.path()));
+        while !opening.is_finished() && waiting_for(dir.path()) == 1 {
+            std::thread::yield_now();
+        }
+        drop(lock);
+        opening.join().unwrap()
+    });
+    opened.unwrap();
+}
+
+/// Descriptors of this process that are open on the lock of `dir`.
+fn waiting_for(dir: &Path) -> usize {
+    let lock = dir.join("aibk.lock");
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    open.filter(|fd| fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|to| to == lock)).count()
+}
+
+#[test]
 fn a_newer_state_is_refused_untouched() {
     let dir = closed();
     let path = dir.path().join("aibk.db");
