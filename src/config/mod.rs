@@ -5,6 +5,7 @@
 //! (users, directories, programs) is asked apart, by `host`.
 
 mod asgi;
+pub mod change;
 mod claims;
 mod env_file;
 mod host;

@@ -58,7 +58,7 @@ pub(super) async fn assemble(
     let mut crews = BTreeMap::new();
     for service in config.services.values() {
         let crew = muster(service, &config, nginx.as_ref(), &ground, &rows)?;
-        crews.insert(service.name.clone(), crew);
+        crews.insert(service.name.clone(), Arc::new(crew));
     }
     let engine = Engine::new(store.clone(), crews);
     let config_path = path.display().to_string();

@@ -194,11 +194,11 @@ impl Daemon {
         self.resumed.get().copied().ok_or_else(problems::coming_up)
     }
 
-    fn instance(&self, id: &InstanceId) -> Answer<&Instance> {
+    fn instance(&self, id: &InstanceId) -> Answer<Instance> {
         let crew = self.engine.crew(&id.service).ok();
-        let known = crew.and_then(|crew| crew.instances.get(&id.slot));
+        let known = crew.as_ref().and_then(|crew| crew.instances.get(&id.slot));
         let nginx = self.managed_nginx.as_ref().filter(|nginx| nginx.id() == id);
-        known.or(nginx).ok_or_else(|| problems::no_instance(id, crew))
+        known.or(nginx).cloned().ok_or_else(|| problems::no_instance(id, crew.as_deref()))
     }
 }
 

@@ -186,8 +186,19 @@ impl Driver {
                 self.handle(Event::Stop).await;
             }
             Order::Halt => self.handle(Event::Stop).await,
+            Order::Adapt(service) => self.adapt(service),
         }
         Ok(())
+    }
+
+    fn adapt(&mut self, service: Arc<Service>) {
+        self.service = service;
+        self.probing = Probing::new(&self.service, self.id.slot);
+        let state = self.life.state;
+        // An unready one is asked at once, as an adopted one is: the new probe may be content.
+        let before = if matches!(state, State::Unready(_)) { State::Stopped } else { state };
+        self.probing.state_changed(before, state);
+        self.publish();
     }
 
     /// What must be durable while `intent` waits for its spawn: what runs, as long as it does, so

@@ -4,9 +4,9 @@ use rustix::io::Errno;
 
 use super::{
     Instance, Phase, View,
-    kit::{Bed, LONG, is_alive, reaches, release},
+    kit::{Bed, LONG, is_alive, reaches, release, service},
 };
-use crate::{process::Identity, store::SlotRow, sys::fake::Call};
+use crate::{config::Kind, process::Identity, store::SlotRow, sys::fake::Call};
 
 fn ready(view: &View) -> bool {
     view.phase == Phase::Ready
@@ -114,4 +114,21 @@ async fn a_tree_that_nobody_can_tell_of_is_left_alone() {
     second.stop().await.unwrap();
     reaches(&second, |view| view.phase == Phase::Stopped).await;
     assert!(!is_alive(&who));
+}
+
+#[tokio::test]
+async fn another_definition_touches_nothing_before_the_next_start() {
+    let bed = Bed::new();
+    let (instance, who) = started(&bed, "r1").await;
+    let mut other = service();
+    other.kind = Kind::Command(vec!["sleep".to_owned(), "2000".to_owned()]);
+    instance.adapt(other.into()).await.unwrap();
+    let view = instance.view();
+    assert_eq!((view.phase, view.identity.as_ref()), (Phase::Ready, Some(&who)));
+    assert!(is_alive(&who));
+    instance.start(release("r1"), None).await.unwrap();
+    let is_new = |view: &View| ready(view) && view.identity.as_ref() != Some(&who);
+    let new = reaches(&instance, is_new).await.identity.unwrap();
+    assert_eq!(crate::sys::proc::command(new.pid), "sleep 2000");
+    stopped(&instance).await;
 }

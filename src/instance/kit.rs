@@ -137,7 +137,7 @@ const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-fn service() -> Service {
+pub(super) fn service() -> Service {
     Service {
         name: ServiceName::new("worker").unwrap(),
         kind: Kind::Command(vec!["sleep".to_owned(), "1000".to_owned()]),

@@ -95,6 +95,8 @@ pub(crate) enum Order {
     Stop,
     /// Stop it, but it stays meant to run: the daemon or the host is going down.
     Halt,
+    /// Go on by this definition of its service.
+    Adapt(Arc<Service>),
 }
 
 pub(crate) type Command = (Order, oneshot::Sender<Result<(), InstanceError>>);
@@ -182,6 +184,15 @@ impl Instance {
     /// When the daemon is ending already.
     pub async fn halt(&self) -> Result<(), InstanceError> {
         self.order(Order::Halt).await
+    }
+
+    /// From now on it is looked after by `service`. What it runs stays what it is: what of that
+    /// comes from the service holds from its next start.
+    ///
+    /// # Errors
+    /// When the daemon is ending.
+    pub async fn adapt(&self, service: Arc<Service>) -> Result<(), InstanceError> {
+        self.order(Order::Adapt(service)).await
     }
 
     /// Waits until `is` holds of it, at most `within`.

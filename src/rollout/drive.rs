@@ -37,7 +37,7 @@ pub(super) struct Drive {
 impl Drive {
     /// Drives it to its end.
     pub(super) async fn run(mut self) -> Rollout {
-        let Ok(crew) = self.engine.crew(&self.rollout.service).cloned() else {
+        let Ok(crew) = self.engine.crew(&self.rollout.service) else {
             return self.rollout;
         };
         while !*self.frozen.borrow() {

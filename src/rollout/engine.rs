@@ -27,6 +27,9 @@ const REST: Duration = Duration::from_secs(45);
 /// How long a cancel waits to be heeded.
 const HEED: Duration = Duration::from_secs(30);
 
+/// Every service, with its instances.
+pub type Crews = BTreeMap<ServiceName, Arc<Crew>>;
+
 /// Runs rollouts, one per service. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -36,13 +39,21 @@ pub struct Engine {
 #[derive(Debug)]
 struct Shared {
     store: Store,
-    crews: BTreeMap<ServiceName, Crew>,
+    /// Replaced as a whole when the configuration changes.
+    crews: Mutex<Arc<Crews>>,
     going: Mutex<BTreeMap<ServiceName, Going>>,
     /// The daemon is ending: nothing begins, and what is under way comes to rest.
     frozen: watch::Sender<bool>,
     /// One rollout begins at a time, so that what it is drafted upon stays true until it holds
     /// its service.
     beginning: tokio::sync::Mutex<()>,
+}
+
+/// While it is held, no rollout begins.
+#[derive(Debug)]
+pub struct Hold<'a> {
+    engine: &'a Engine,
+    _turn: tokio::sync::MutexGuard<'a, ()>,
 }
 
 /// A rollout under way.
@@ -55,10 +66,10 @@ struct Going {
 impl Engine {
     /// An engine for `crews`.
     #[must_use]
-    pub fn new(store: Store, crews: BTreeMap<ServiceName, Crew>) -> Self {
+    pub fn new(store: Store, crews: Crews) -> Self {
         let shared = Shared {
             store,
-            crews,
+            crews: Mutex::new(Arc::new(crews)),
             going: Mutex::default(),
             frozen: watch::Sender::new(false),
             beginning: tokio::sync::Mutex::default(),
@@ -66,18 +77,31 @@ impl Engine {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Every service, with its instances.
+    /// Every service as it is configured now, with its instances.
     #[must_use]
-    pub fn crews(&self) -> &BTreeMap<ServiceName, Crew> {
-        &self.shared.crews
+    pub fn crews(&self) -> Arc<Crews> {
+        Arc::clone(&self.shared.crews.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The service's instances and nginx.
     ///
     /// # Errors
     /// When there is no such service.
-    pub fn crew(&self, service: &ServiceName) -> Result<&Crew, EngineError> {
-        self.shared.crews.get(service).ok_or_else(|| EngineError::NoService(service.clone()))
+    pub fn crew(&self, service: &ServiceName) -> Result<Arc<Crew>, EngineError> {
+        let crew = self.crews().get(service).cloned();
+        crew.ok_or_else(|| EngineError::NoService(service.clone()))
+    }
+
+    /// Lets no rollout begin until the answer is dropped.
+    ///
+    /// # Errors
+    /// When the daemon is ending.
+    pub async fn hold(&self) -> Result<Hold<'_>, EngineError> {
+        let turn = self.shared.beginning.lock().await;
+        if *self.shared.frozen.borrow() {
+            return Err(EngineError::Ending);
+        }
+        Ok(Hold { engine: self, _turn: turn })
     }
 
     /// Begins what `request` asks of `service`; its intent is durable when this returns.
@@ -90,11 +114,9 @@ impl Engine {
         request: Request,
         by: String,
     ) -> Result<Rollout, EngineError> {
+        let _turn = self.hold().await?;
+        // Not before: it may have been replaced meanwhile.
         let crew = self.crew(service)?;
-        let _turn = self.shared.beginning.lock().await;
-        if *self.shared.frozen.borrow() {
-            return Err(EngineError::Ending);
-        }
         if let Some(holder) = self.under_way(service) {
             return Err(EngineError::Busy(words::holder(&holder, now())));
         }
@@ -189,7 +211,7 @@ impl Engine {
     }
 
     fn go_on(&self, rollout: Rollout) {
-        if self.shared.crews.contains_key(&rollout.service) {
+        if self.crews().contains_key(&rollout.service) {
             let message = format!("{} goes on", words::name(&rollout));
             self.record(&rollout, "rollout.resumed", message);
             self.drive(rollout);
@@ -343,5 +365,27 @@ impl Engine {
             message,
             ..store::Event::default()
         });
+    }
+}
+
+impl Hold<'_> {
+    /// Refuses when a rollout of one of `services` is under way: it goes on with the crew it has.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`] names it.
+    pub fn is_free<'s>(
+        &self,
+        services: impl IntoIterator<Item = &'s ServiceName>,
+    ) -> Result<(), EngineError> {
+        let holder = services.into_iter().find_map(|service| self.engine.under_way(service));
+        match holder {
+            Some(holder) => Err(EngineError::Busy(words::holder(&holder, now()))),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on these are the services.
+    pub fn replace(&self, crews: Crews) {
+        *self.engine.shared.crews.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(crews);
     }
 }

@@ -18,5 +18,5 @@ mod words;
 pub mod world;
 
 pub use effects::Crew;
-pub use engine::Engine;
+pub use engine::{Crews, Engine, Hold};
 pub use error::EngineError;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Crew, EngineError,
+    EngineError,
     draft::Request,
     engine::Engine,
     record::{Kind, Loss, Outcome, Rollout},
@@ -39,10 +39,10 @@ impl Engine {
         let Ok(crew) = self.crew(&rollout.service) else { return };
         let now = Timestamp::now().as_microsecond();
         let Some((slot, after)) = due(rollout, &crew.service.rollout, now) else { return };
-        let (engine, swap, crew) = (self.clone(), rollout.clone(), crew.clone());
+        let (engine, swap) = (self.clone(), rollout.clone());
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            while let Err(e) = engine.retire(&swap, &crew, slot).await {
+            while let Err(e) = engine.retire(&swap, slot).await {
                 tracing::warn!(service = %swap.service, "the old colour stays warm: {e}");
                 tokio::time::sleep(AGAIN).await;
             }
@@ -50,10 +50,12 @@ impl Engine {
     }
 
     /// Retires `slot`, unless something was done to the service since `swap`.
-    async fn retire(&self, swap: &Rollout, crew: &Crew, slot: Slot) -> Result<(), EngineError> {
+    async fn retire(&self, swap: &Rollout, slot: Slot) -> Result<(), EngineError> {
         if !self.newest(swap).await? {
             return Ok(());
         }
+        // It may have left the configuration meanwhile.
+        let Ok(crew) = self.crew(&swap.service) else { return Ok(()) };
         let current =
             Release::resolve(&crew.service).map_err(|e| EngineError::NoRelease(e.to_string()))?;
         let (kind, loss) = (Kind::Retire, Loss::Never);

@@ -1,0 +1,248 @@
+//! What differs between two configurations, and what each difference needs to take hold. Pure.
+
+use std::collections::BTreeMap;
+
+use super::{Asgi, Config, Control, Kind, Service};
+use crate::ident::ServiceName;
+
+/// What a difference needs to take hold; each includes what stands before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// Nothing: it is read whenever it is needed.
+    Nothing,
+    /// nginx's file says it.
+    Publish,
+    /// A new process: it is part of what is started, or where.
+    Start,
+    /// No old process beside a new one: nginx can reach only one of the two.
+    Gap,
+}
+
+/// A key of a service whose value differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// As it stands in the file; of a section that is read as a whole, the section's.
+    pub name: &'static str,
+    /// What it needs.
+    pub needs: Needs,
+}
+
+/// How a service differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// These of its keys differ; never none.
+    Changed(Vec<Key>),
+}
+
+impl Difference {
+    /// The most that any of it needs; of a service that came or went, what nginx's file needs.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        match self {
+            Self::Added | Self::Removed => Needs::Publish,
+            Self::Changed(keys) => keys.iter().map(|key| key.needs).max().unwrap_or(Needs::Nothing),
+        }
+    }
+}
+
+/// How two configurations differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Keys that hold for as long as a daemon runs.
+    pub fixed: Vec<&'static str>,
+    /// Services that are not the same.
+    pub services: BTreeMap<ServiceName, Difference>,
+}
+
+impl Changes {
+    /// What leads from `old` to `new`.
+    #[must_use]
+    pub fn between(old: &Config, new: &Config) -> Self {
+        let removed = old.services.keys().filter(|name| !new.services.contains_key(name));
+        let removed = removed.map(|name| (name.clone(), Difference::Removed));
+        let kept = new.services.iter().filter_map(|(name, now)| {
+            let difference = match old.services.get(name) {
+                None => Difference::Added,
+                Some(was) => Difference::Changed(keys(was, now)),
+            };
+            (difference != Difference::Changed(vec![])).then(|| (name.clone(), difference))
+        });
+        Self { fixed: fixed(old, new), services: removed.chain(kept).collect() }
+    }
+
+    /// Nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fixed.is_empty() && self.services.is_empty()
+    }
+}
+
+/// A difference in any of these is one between two daemons.
+fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
+    let Config { runtime_dir, state_dir, log_dir, control, nginx, services: _ } = old;
+    let Control { socket, group, grants } = control;
+    let all = [
+        ("runtime_dir", *runtime_dir != new.runtime_dir),
+        ("state_dir", *state_dir != new.state_dir),
+        ("log_dir", *log_dir != new.log_dir),
+        ("control.socket", *socket != new.control.socket),
+        ("control.group", *group != new.control.group),
+        ("control.grants", *grants != new.control.grants),
+        ("nginx", *nginx != new.nginx),
+    ];
+    all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+/// Whoever gives a service another field decides here what a change of it needs. What a driver, a
+/// rollout or nginx's file reads anew each time needs no start.
+fn keys(old: &Service, new: &Service) -> Vec<Key> {
+    let Service {
+        name: _,
+        kind,
+        slots,
+        directory,
+        user,
+        group,
+        env,
+        env_file,
+        ready,
+        stop,
+        restart,
+        drain,
+        rollout,
+        clears,
+        upstream,
+    } = old;
+    let mut keys = of_kind(kind, &new.kind, old.upstream.is_some() && new.upstream.is_some());
+    let all = [
+        ("slots", *slots != new.slots, Needs::Start),
+        ("directory", *directory != new.directory, Needs::Start),
+        ("user", *user != new.user, Needs::Start),
+        ("group", *group != new.group, Needs::Start),
+        ("env", *env != new.env, Needs::Start),
+        ("env_file", *env_file != new.env_file, Needs::Start),
+        ("ready", *ready != new.ready, Needs::Nothing),
+        ("stop", *stop != new.stop, Needs::Nothing),
+        ("restart", *restart != new.restart, Needs::Nothing),
+        // uvicorn's own last resort keeps the old length until its next start.
+        ("drain", *drain != new.drain, Needs::Nothing),
+        ("rollout", *rollout != new.rollout, Needs::Nothing),
+        ("clears", *clears != new.clears, Needs::Start),
+        ("upstream", *upstream != new.upstream, Needs::Publish),
+    ];
+    keys.extend(differing(all));
+    keys
+}
+
+fn of_kind(old: &Kind, new: &Kind, behind_nginx: bool) -> Vec<Key> {
+    let (old, new) = match (old, new) {
+        (Kind::Asgi(old), Kind::Asgi(new)) => (old, new),
+        (Kind::Command(old), Kind::Command(new)) => {
+            return differing([("command", old != new, Needs::Start)]).collect();
+        }
+        (Kind::Asgi(_), Kind::Command(_)) => {
+            return vec![Key { name: "command", needs: Needs::Gap }];
+        }
+        (Kind::Command(_), Kind::Asgi(_)) => return vec![Key { name: "app", needs: Needs::Gap }],
+    };
+    let Asgi { app, venv, host, workers, event_loop, http, args } = old;
+    let moved = if behind_nginx { Needs::Gap } else { Needs::Start };
+    let all = [
+        ("app", *app != new.app, Needs::Start),
+        ("venv", *venv != new.venv, Needs::Start),
+        ("host", *host != new.host, moved),
+        ("workers", *workers != new.workers, Needs::Start),
+        ("loop", *event_loop != new.event_loop, Needs::Start),
+        ("http", *http != new.http, Needs::Start),
+        ("args", *args != new.args, Needs::Start),
+    ];
+    differing(all).collect()
+}
+
+fn differing<const N: usize>(all: [(&'static str, bool, Needs); N]) -> impl Iterator<Item = Key> {
+    let differing = all.into_iter().filter(|(_, differs, _)| *differs);
+    differing.map(|(name, _, needs)| Key { name, needs })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const TEXT: &str = "
+nginx: {}
+services:
+  api: {app: 'main:app', directory: /srv/api, slots: [8000, 8001]}
+  worker: {command: [./work], directory: /srv/api}
+";
+
+    fn parse(text: &str) -> Config {
+        Config::parse(text, Path::new("/etc/aibk/aibk.yaml")).unwrap()
+    }
+
+    /// `TEXT` with `from` replaced.
+    fn edited(from: &str, to: &str) -> Changes {
+        assert!(TEXT.contains(from), "{from}");
+        Changes::between(&parse(TEXT), &parse(&TEXT.replace(from, to)))
+    }
+
+    fn only(changes: &Changes, service: &str) -> Vec<(&'static str, Needs)> {
+        assert_eq!((changes.fixed.len(), changes.services.len()), (0, 1), "{changes:?}");
+        match &changes.services[&ServiceName::new(service).unwrap()] {
+            Difference::Changed(keys) => keys.iter().map(|key| (key.name, key.needs)).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_same_in_other_words_is_no_change() {
+        let other = TEXT.replace("8001]", "8001], ready: {interval: 5000ms}");
+        assert!(Changes::between(&parse(TEXT), &parse(&other)).is_empty());
+    }
+
+    #[test]
+    fn each_key_needs_what_its_reader_needs() {
+        let api = |added: &str| {
+            only(&edited("slots: [8000, 8001]", &format!("slots: [8000, 8001], {added}")), "api")
+        };
+        for (added, name, needs) in [
+            ("workers: 2", "workers", Needs::Start),
+            ("args: [--proxy-headers]", "args", Needs::Start),
+            ("env: {A: b}", "env", Needs::Start),
+            ("env_file: .env", "env_file", Needs::Start),
+            ("user: web", "user", Needs::Start),
+            ("host: 127.0.0.2", "host", Needs::Gap),
+            ("host: 127.0.0.2, upstream: none", "host", Needs::Start),
+            ("ready: {interval: 1s}", "ready", Needs::Nothing),
+            ("restart: {limit: 9}", "restart", Needs::Nothing),
+            ("drain: {deadline: 5s}", "drain", Needs::Nothing),
+            ("stop: {deadline: 2m}", "stop", Needs::Nothing),
+            ("rollout: {watch: 1s}", "rollout", Needs::Nothing),
+            ("upstream: {keepalive: 8}", "upstream", Needs::Publish),
+        ] {
+            assert!(api(added).contains(&(name, needs)), "{added}: {:?}", api(added));
+        }
+        assert_eq!(only(&edited("8001]", "8002]"), "api"), [("slots", Needs::Start)]);
+        assert_eq!(only(&edited("./work", "./run"), "worker"), [("command", Needs::Start)]);
+    }
+
+    #[test]
+    fn services_come_and_go() {
+        let changes = edited("worker:", "mailer:");
+        let told: Vec<_> = changes.services.iter().map(|(name, d)| (name.as_str(), d)).collect();
+        assert_eq!(told, [("mailer", &Difference::Added), ("worker", &Difference::Removed)]);
+    }
+
+    #[test]
+    fn what_the_daemon_itself_stands_on_is_told_apart() {
+        let with = |line: &str| Changes::between(&parse(TEXT), &parse(&format!("{line}{TEXT}")));
+        assert_eq!(with("state_dir: /x").fixed, ["state_dir"]);
+        assert_eq!(with("control: {grants: {web: read}}").fixed, ["control.grants"]);
+        assert_eq!(edited("nginx: {}", "nginx: {prefix: /x}").fixed, ["nginx"]);
+    }
+}
