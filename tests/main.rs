@@ -16,6 +16,7 @@ mod cli;
 mod control_socket;
 mod crash;
 mod daemon;
+mod dependencies;
 mod failover;
 mod load;
 mod nginx;

@@ -70,6 +70,9 @@ pub struct ServiceStatus {
     pub instances: Vec<InstanceStatus>,
     /// The rollout under way.
     pub rollout: Option<Rollout>,
+    /// What keeps it from being started: a service that it comes after, or requires.
+    #[serde(default)]
+    pub waits: Option<String>,
 }
 
 /// One instance in `status`.

@@ -22,7 +22,7 @@ fn instance(name: &str, colour: Option<Colour>, traffic: Option<Traffic>) -> Ins
 }
 
 fn service(name: &str, instances: Vec<InstanceStatus>) -> ServiceStatus {
-    ServiceStatus { name: name.into(), instances, rollout: None }
+    ServiceStatus { name: name.into(), instances, rollout: None, waits: None }
 }
 
 /// Two services, three instances, nothing to complain about.

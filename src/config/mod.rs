@@ -7,6 +7,7 @@
 mod asgi;
 pub mod change;
 mod claims;
+mod depends;
 mod env_file;
 mod host;
 mod mistake;
@@ -19,6 +20,7 @@ mod service;
 mod tree;
 mod upstream;
 
+pub use depends::Depends;
 pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env};
 pub use host::{Finding, Severity, check_host, check_service, find_program};
 pub use mistake::{ConfigError, Mistake, Position};

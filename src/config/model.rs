@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::Secret;
+use super::{Depends, Secret};
 use crate::ident::{Port, ServiceName, Slot};
 
 /// A whole, valid configuration.
@@ -100,6 +100,8 @@ pub struct Service {
     pub env: BTreeMap<String, Secret>,
     /// A dotenv file, read afresh at each start.
     pub env_file: Option<PathBuf>,
+    /// What it waits for.
+    pub depends: Depends,
     /// When it may have traffic.
     pub ready: Ready,
     /// How it is ended.

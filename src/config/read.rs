@@ -9,6 +9,7 @@ use std::{
 use super::{
     Access, Config, ConfigError, Control, Nginx, NginxMode, Service,
     claims::Claims,
+    depends::Wishes,
     mistake::{Mistakes, Position, Wrong},
     scalar,
     section::{File, Section},
@@ -186,7 +187,7 @@ fn proof_socket(s: &mut Section<'_>, default: PathBuf) -> PathBuf {
 
 fn services(s: &mut Section<'_>, nginx: Option<&Nginx>) -> BTreeMap<ServiceName, Service> {
     let mut services = BTreeMap::new();
-    let claims = Claims::default();
+    let (claims, wishes) = (Claims::default(), Wishes::default());
     if !s.has("services") {
         s.missing("services");
         return services;
@@ -198,7 +199,8 @@ fn services(s: &mut Section<'_>, nginx: Option<&Nginx>) -> BTreeMap<ServiceName,
     }
     for entry in entries {
         let name = entry.0.name.parse::<ServiceName>();
-        let reader = service::Reader { name: name.as_ref().ok(), nginx, claims: &claims };
+        let reader =
+            service::Reader { name: name.as_ref().ok(), nginx, claims: &claims, wishes: &wishes };
         let service = s.named("services", entry, |s| reader.service(s));
         match (name, service) {
             (Err(error), _) => {
@@ -208,5 +210,7 @@ fn services(s: &mut Section<'_>, nginx: Option<&Nginx>) -> BTreeMap<ServiceName,
             (Ok(_), None) => {}
         }
     }
+    let named = entries.iter().filter_map(|(key, _)| key.name.parse().ok()).collect();
+    wishes.judge(s, &named);
     services
 }

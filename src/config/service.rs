@@ -6,6 +6,7 @@ use super::{
     Drain, Kind, Nginx, NginxMode, OnDeadline, Probe, Ready, Restart, RolloutPolicy, Secret,
     Service, Slots, Standby, Stop, StopSignal, asgi,
     claims::Claims,
+    depends::Wishes,
     mistake::Wrong,
     scalar::{self, some_time},
     section::Section,
@@ -26,6 +27,8 @@ pub(super) struct Reader<'r> {
     pub(super) nginx: Option<&'r Nginx>,
     /// What the services before it have taken.
     pub(super) claims: &'r Claims,
+    /// What the services wait for.
+    pub(super) wishes: &'r Wishes,
 }
 
 impl Reader<'_> {
@@ -51,6 +54,7 @@ impl Reader<'_> {
             user: s.get("user", scalar::account),
             group: s.get("group", scalar::account),
             env: env(s),
+            depends: self.wishes.read(s, self.name),
             stop: s.section("stop", |s| stop(s, &drain, least_stop)),
             restart: s.section("restart", restart),
             rollout: s.section("rollout", rollout),

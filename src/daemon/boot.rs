@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Daemon, DaemonError, journal::Journal, managed_nginx};
+use super::{Daemon, DaemonError, journal::Journal, managed_nginx, rise::Waits};
 use crate::{
     config::{Config, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
@@ -62,9 +62,9 @@ pub(super) async fn assemble(
     }
     let engine = Engine::new(store.clone(), crews);
     let config_path = path.display().to_string();
-    let resumed = OnceLock::new();
+    let (resumed, waits) = (OnceLock::new(), Waits::default());
     let daemon =
-        Daemon { config, config_path, began, store, engine, nginx, managed_nginx, resumed };
+        Daemon { config, config_path, began, store, engine, nginx, managed_nginx, resumed, waits };
     Ok((daemon, journal))
 }
 
@@ -82,11 +82,7 @@ impl Daemon {
         }
         // From now on others may begin rollouts, too.
         self.resumed.get_or_init(|| ());
-        let mut boots = tokio::task::JoinSet::new();
-        for name in self.engine.crews().keys() {
-            boots.spawn(Arc::clone(&self).boot(name.clone()));
-        }
-        while boots.join_next().await.is_some() {}
+        Arc::clone(&self).rise().await;
         if let Err(e) = self.engine.resume_retirements().await {
             self.record("retirement.failed", format!("old colours stay warm: {e}"));
         }
@@ -95,7 +91,7 @@ impl Daemon {
     }
 
     /// A rollout that is under way already comes first; how the service is to be is seen then.
-    async fn boot(self: Arc<Self>, name: ServiceName) {
+    pub(super) async fn boot(self: Arc<Self>, name: ServiceName) {
         let began = loop {
             match self.begin_boot(&name).await {
                 Err(EngineError::Busy(_)) => {
@@ -118,7 +114,7 @@ impl Daemon {
             },
             Err(e) => format!("{name} cannot be brought up: {e}"),
         };
-        self.record("service.failed", failure);
+        self.record_of(&name, "service.failed", failure);
     }
 
     /// `rollout`, once it has ended; `None` when nobody drives it any more.
@@ -137,6 +133,15 @@ impl Daemon {
             Err(e) => return Err(EngineError::NoRelease(e.to_string())),
         };
         self.engine.begin_if_needed(name, request, "aibkd".to_owned()).await
+    }
+
+    pub(super) fn record_of(&self, service: &ServiceName, kind: &str, message: String) {
+        self.store.record(store::Event {
+            kind: kind.to_owned(),
+            service: Some(service.to_string()),
+            message,
+            ..store::Event::default()
+        });
     }
 
     pub(super) fn record(&self, kind: &str, message: String) {

@@ -25,6 +25,7 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
         group: None,
         env: BTreeMap::new(),
         env_file: None,
+        depends: config::Depends::default(),
         ready: Ready {
             probe,
             interval: Duration::from_secs(10),

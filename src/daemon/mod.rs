@@ -6,7 +6,9 @@ mod journal;
 mod managed_nginx;
 mod named;
 mod operations;
+mod order;
 mod problems;
+mod rise;
 mod shutdown;
 mod status;
 mod streams;
@@ -45,6 +47,8 @@ pub struct Daemon {
     managed_nginx: Option<Instance>,
     /// Set once every rollout that an earlier daemon left goes on; until then none may begin.
     resumed: OnceLock<()>,
+    /// Why services are not started yet.
+    waits: rise::Waits,
 }
 
 /// Runs a daemon by the configuration at `path`, until it is told to stop.

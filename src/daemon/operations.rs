@@ -185,7 +185,13 @@ impl Daemon {
             None => Release::resolve(&crew.service)
                 .map_err(|e| problems::refused(&e.to_string(), None))?,
         };
-        let begun = self.engine.begin(service, request(current), name(by)).await;
+        let request = request(current);
+        let starts =
+            matches!(request.kind, Kind::Start | Kind::Restart | Kind::Rolling | Kind::Swap);
+        if let Some(hold) = self.lack(&crew.service.depends).filter(|_| starts) {
+            return Err(problems::held(service, &hold));
+        }
+        let begun = self.engine.begin(service, request, name(by)).await;
         Ok(views::rollout(&begun.map_err(|e| problems::of_engine(&e))?, views::now()))
     }
 

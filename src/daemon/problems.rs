@@ -1,8 +1,9 @@
 //! What the control socket says of what could not be done.
 
+use super::order::Hold;
 use crate::{
     api::types::{Problem, ProblemCode},
-    ident::InstanceId,
+    ident::{InstanceId, ServiceName},
     rollout::{Crew, EngineError},
     store::StoreError,
 };
@@ -32,6 +33,11 @@ pub(super) fn of_engine(error: &EngineError) -> Problem {
 
 pub(super) fn refused(message: &str, hint: Option<String>) -> Problem {
     Problem { code: ProblemCode::Refused, message: message.to_owned(), hint }
+}
+
+pub(super) fn held(service: &ServiceName, hold: &Hold) -> Problem {
+    let hint = format!("start {} first; `aibkctl status` shows how it is", hold.on);
+    refused(&format!("{service} cannot be started: {hold}"), Some(hint))
 }
 
 pub(super) fn failed(message: &str) -> Problem {

@@ -1,14 +1,19 @@
 //! How a daemon ends: on purpose only, and in order.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
 };
 
-use super::{Daemon, DaemonError, systemd};
-use crate::instance::{Instance, Phase};
+use super::{Daemon, DaemonError, order, systemd};
+use crate::{
+    ident::ServiceName,
+    instance::{Instance, Phase},
+    rollout::Crew,
+};
 
 /// What an instance's stop may take longer than its own deadline.
 const SLACK: Duration = Duration::from_secs(15);
@@ -51,22 +56,37 @@ impl Signals {
 }
 
 impl Daemon {
-    /// Stops nginx where it is ours (it finishes what it serves), then every instance. They stay
-    /// meant to run: the next daemon starts them again.
+    /// Stops nginx where it is ours (it finishes what it serves), then every instance, each before
+    /// what it depends on. They stay meant to run: the next daemon starts them again.
     pub(super) async fn stop_everything(self: &Arc<Self>) {
         // A rollout under way would take what is stopped here for dead.
         self.engine.freeze().await;
         if let Some(nginx) = &self.managed_nginx {
             halt(nginx.clone(), Duration::from_secs(30)).await;
         }
-        let mut halts = tokio::task::JoinSet::new();
-        for crew in self.engine.crews().values() {
-            for instance in crew.instances.values() {
-                halts.spawn(halt(instance.clone(), crew.service.stop.deadline));
+        let graph = self.graph();
+        let mut running: BTreeSet<ServiceName> = graph.keys().cloned().collect();
+        let mut stopping = BTreeSet::new();
+        let mut stops = FuturesUnordered::new();
+        while !running.is_empty() {
+            for name in order::may_stop(&graph, &running) {
+                if stopping.insert(name.clone())
+                    && let Ok(crew) = self.engine.crew(&name)
+                {
+                    stops.push(stop(name, crew));
+                }
             }
+            let Some(stopped) = stops.next().await else { break };
+            running.remove(&stopped);
         }
-        while halts.join_next().await.is_some() {}
     }
+}
+
+/// Stops every instance of a service.
+async fn stop(name: ServiceName, crew: &Crew) -> ServiceName {
+    let halts = crew.instances.values().cloned();
+    join_all(halts.map(|instance| halt(instance, crew.service.stop.deadline))).await;
+    name
 }
 
 async fn halt(instance: Instance, deadline: Duration) {

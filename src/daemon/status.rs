@@ -19,6 +19,7 @@ impl Daemon {
                 name: nginx.id().service.to_string(),
                 instances: vec![views::instance(&nginx.view(), crate::config::Slots::Sole, None)],
                 rollout: None,
+                waits: None,
             });
         }
         Status {
@@ -57,6 +58,7 @@ impl Daemon {
                 .map(|instance| views::instance(&instance.view(), crew.service.slots, members))
                 .collect(),
             rollout: self.engine.under_way(name).map(|r| views::rollout(&r, views::now())),
+            waits: self.waits.of(name).filter(|_| is_down(crew)),
         }
     }
 
@@ -80,4 +82,9 @@ impl Daemon {
             },
         }
     }
+}
+
+/// Nothing of it runs: whoever was started by hand waits no more.
+fn is_down(crew: &Crew) -> bool {
+    crew.instances.values().all(|instance| !instance.view().phase.is_up())
 }

@@ -107,8 +107,11 @@ impl Driver {
             self.handle(event).await;
         }
         if self.row.as_ref().is_some_and(|row| row.wanted) {
-            if self.life.state == State::Stopped {
-                self.handle(Event::Start).await;
+            match self.life.state {
+                // What waits for others is started by who knows them.
+                State::Stopped if !self.service.depends.is_free() => self.publish(),
+                State::Stopped => self.handle(Event::Start).await,
+                _ => {}
             }
         } else if self.life.state != State::Failed {
             self.handle(Event::Stop).await;

@@ -147,6 +147,7 @@ pub(super) fn service() -> Service {
         group: None,
         env: BTreeMap::new(),
         env_file: None,
+        depends: crate::config::Depends::default(),
         ready: Ready {
             probe: Probe::Alive { after: Duration::ZERO },
             interval: millis(20),

@@ -3,7 +3,7 @@
 use crate::{
     api::types::{
         Colour, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout, RolloutState,
-        Status, Traffic,
+        ServiceStatus, Status, Traffic,
     },
     cli::{
         layout::{Cell, Column, Fit, hanging, harmless, table},
@@ -44,9 +44,11 @@ pub(super) fn page(status: &Status, look: Look) -> String {
         .filter_map(|service| service.rollout.as_ref())
         .map(|rollout| rollout_line(rollout, look))
         .collect();
+    let waits: String =
+        status.services.iter().filter_map(|service| waiting(service, look)).collect();
     let troubles: String =
         instances.iter().filter_map(|instance| trouble(instance, look)).collect();
-    for part in [rollouts, troubles].iter().filter(|part| !part.is_empty()) {
+    for part in [rollouts, waits, troubles].iter().filter(|part| !part.is_empty()) {
         text.push('\n');
         text.push_str(part);
     }
@@ -177,6 +179,13 @@ fn trouble(instance: &InstanceStatus, look: Look) -> Option<String> {
     (!lines.is_empty()).then(|| format!("{}\n{body}", look.paint(look::BAD, &head)))
 }
 
+/// What keeps a service from being started.
+fn waiting(service: &ServiceStatus, look: Look) -> Option<String> {
+    let why = service.waits.as_ref()?;
+    let head = look.paint(look::PENDING, &format!("{} waits", service.name));
+    Some(format!("{head}\n{}", hanging("  ", why, look.width)))
+}
+
 /// What is under way, at which step, since when.
 fn rollout_line(rollout: &Rollout, look: Look) -> String {
     let direction = if rollout.state == RolloutState::Undoing { ", going back" } else { "" };
@@ -221,6 +230,13 @@ mod tests {
     #[test]
     fn one_failed() {
         insta::assert_snapshot!(fits(&page(&samples::one_failed(), Look::PAGE)));
+    }
+
+    #[test]
+    fn one_held() {
+        let mut status = samples::one_failed();
+        status.services[1].waits = Some("it requires admin, which has failed".into());
+        insta::assert_snapshot!(fits(&page(&status, Look::PAGE)));
     }
 
     #[test]

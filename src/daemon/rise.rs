@@ -1,0 +1,170 @@
+//! Everything comes up: in parallel, but each service only after what it depends on.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::{join_all, select_all};
+
+use super::{
+    Daemon,
+    order::{self, Graph, Hold, Lack, Standing, Standings, Turn},
+};
+use crate::{config::Depends, ident::ServiceName, instance::Phase, rollout::Crew};
+
+/// How long it may take to find out what of an earlier daemon's services lives.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Why services are not started yet, for `status`.
+#[derive(Debug, Default)]
+pub(super) struct Waits(Mutex<BTreeMap<ServiceName, String>>);
+
+impl Waits {
+    /// What `name` waits for.
+    pub(super) fn of(&self, name: &ServiceName) -> Option<String> {
+        self.lock().get(name).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, graph: &Graph, standings: &Standings) {
+        let reason = |(name, standing): (&ServiceName, &Standing)| {
+            let why = match standing {
+                Standing::Held(hold) => hold.to_string(),
+                Standing::Waiting => {
+                    let on: Vec<_> = order::waits_for(graph.get(name)?, standings)
+                        .map(ServiceName::as_str)
+                        .collect();
+                    format!("it starts after {}", on.join(", "))
+                }
+                _ => return None,
+            };
+            Some((name.clone(), why))
+        };
+        *self.lock() = standings.iter().filter_map(reason).collect();
+    }
+}
+
+impl Daemon {
+    /// What every service waits for.
+    pub(super) fn graph(&self) -> Graph {
+        let crews = self.engine.crews().iter();
+        crews.map(|(name, crew)| (name.clone(), crew.service.depends.clone())).collect()
+    }
+
+    /// Boots every service when its turn comes. Returns when each is ready, or was reported as
+    /// failed or held; a held one is started later, once what it requires is ready.
+    pub(super) async fn rise(self: Arc<Self>) {
+        let mut graph = self.graph();
+        // What runs is not made to wait.
+        let lives = join_all(self.engine.crews().values().map(runs)).await;
+        for (name, _) in graph.clone().keys().zip(lives).filter(|(_, lives)| *lives) {
+            graph.insert(name.clone(), Depends::default());
+        }
+        let mut standings: Standings =
+            graph.keys().map(|name| (name.clone(), Standing::Waiting)).collect();
+        let mut boots = tokio::task::JoinSet::new();
+        loop {
+            let turns = order::turns(&graph, &standings);
+            let idle = turns.is_empty();
+            for (name, turn) in turns {
+                let standing = match turn {
+                    Turn::Start => {
+                        let daemon = Arc::clone(&self);
+                        let of = name.clone();
+                        boots.spawn(async move {
+                            Arc::clone(&daemon).boot(of.clone()).await;
+                            (of.clone(), daemon.booted(&of))
+                        });
+                        Standing::Starting
+                    }
+                    Turn::Hold(hold) => {
+                        self.record_of(&name, "service.held", format!("{name} is held: {hold}"));
+                        tokio::spawn(Arc::clone(&self).release(name.clone()));
+                        Standing::Held(hold)
+                    }
+                };
+                standings.insert(name, standing);
+            }
+            if !idle {
+                continue;
+            }
+            self.waits.show(&graph, &standings);
+            match boots.join_next().await {
+                Some(Ok((name, standing))) => drop(standings.insert(name, standing)),
+                // A panic, which was told where it happened; whoever waits for it waits on.
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+    }
+
+    /// Boots a held service once everything that it requires is ready.
+    async fn release(self: Arc<Self>, name: ServiceName) {
+        let Ok(crew) = self.engine.crew(&name) else { return };
+        while let Some(hold) = self.lack(&crew.service.depends) {
+            let Ok(required) = self.engine.crew(&hold.on) else { return };
+            let ready = required.instances.values().map(|instance| {
+                let mut view = instance.watch();
+                Box::pin(
+                    async move { view.wait_for(|view| view.phase == Phase::Ready).await.map(drop) },
+                )
+            });
+            // Its drivers are gone when the daemon ends.
+            if let (Err(_), ..) = select_all(ready).await {
+                return;
+            }
+        }
+        self.waits.lock().remove(&name);
+        self.boot(name).await;
+    }
+
+    /// The first of what is required that is not ready now.
+    pub(super) fn lack(&self, depends: &Depends) -> Option<Hold> {
+        depends.requires.iter().find_map(|on| {
+            let is = match self.standing(on) {
+                Standing::Up => return None,
+                Standing::Failed => Lack::Failed,
+                Standing::Stopped => Lack::Stopped,
+                _ => Lack::NotReady,
+            };
+            Some(Hold { on: on.clone(), is })
+        })
+    }
+
+    /// How a service stands when its boot has ended: one that is still starting had all its time.
+    fn booted(&self, name: &ServiceName) -> Standing {
+        match self.standing(name) {
+            Standing::Starting => Standing::Failed,
+            standing => standing,
+        }
+    }
+
+    /// How a service stands by itself.
+    fn standing(&self, name: &ServiceName) -> Standing {
+        let Ok(crew) = self.engine.crew(name) else { return Standing::Stopped };
+        let phases: Vec<Phase> = crew.instances.values().map(|i| i.view().phase).collect();
+        if phases.contains(&Phase::Ready) {
+            Standing::Up
+        } else if phases.contains(&Phase::Failed) {
+            Standing::Failed
+        } else if phases.iter().all(|phase| *phase == Phase::Stopped) {
+            Standing::Stopped
+        } else {
+            Standing::Starting
+        }
+    }
+}
+
+/// Whether something of it was taken over from an earlier daemon.
+async fn runs(crew: &Crew) -> bool {
+    let looks = crew.instances.values().map(|instance| {
+        instance.until(LOOK, |view| view.identity.is_some() || view.phase != Phase::Starting)
+    });
+    let seen = join_all(looks).await;
+    seen.into_iter().flatten().any(|view| view.identity.is_some())
+}
