@@ -52,8 +52,8 @@ impl Waits {
 impl Daemon {
     /// What every service waits for.
     pub(super) fn graph(&self) -> Graph {
-        let crews = self.engine.crews().iter();
-        crews.map(|(name, crew)| (name.clone(), crew.service.depends.clone())).collect()
+        let crews = self.engine.crews();
+        crews.iter().map(|(name, crew)| (name.clone(), crew.service.depends.clone())).collect()
     }
 
     /// Boots every service when its turn comes. Returns when each is ready, or was reported as
@@ -61,7 +61,7 @@ impl Daemon {
     pub(super) async fn rise(self: Arc<Self>) {
         let mut graph = self.graph();
         // What runs is not made to wait.
-        let lives = join_all(self.engine.crews().values().map(runs)).await;
+        let lives = join_all(self.engine.crews().values().map(|crew| runs(crew))).await;
         for (name, _) in graph.clone().keys().zip(lives).filter(|(_, lives)| *lives) {
             graph.insert(name.clone(), Depends::default());
         }

@@ -83,7 +83,7 @@ impl Daemon {
 }
 
 /// Stops every instance of a service.
-async fn stop(name: ServiceName, crew: &Crew) -> ServiceName {
+async fn stop(name: ServiceName, crew: Arc<Crew>) -> ServiceName {
     let halts = crew.instances.values().cloned();
     join_all(halts.map(|instance| halt(instance, crew.service.stop.deadline))).await;
     name
