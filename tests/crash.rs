@@ -95,3 +95,9 @@ fn a_publish_survives_a_death_inside() {
 fn a_start_that_nobody_remembers_leaves_no_second_tree() {
     every_passage("rolling", "instance.spawned", 2);
 }
+
+#[test]
+fn an_end_that_was_not_written_down_is_reached_again() {
+    every_passage("rolling", "rollout.end", 1);
+    every_passage("swap", "rollout.end", 1);
+}

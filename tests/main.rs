@@ -12,12 +12,14 @@
     reason = "this is a test: it fails by panicking, and nobody reads its interface elsewhere"
 )]
 
+mod changed_settings;
 mod cli;
 mod control_socket;
 mod crash;
 mod daemon;
 mod dependencies;
 mod failover;
+mod following;
 mod load;
 mod nginx;
 mod nginx_faults;

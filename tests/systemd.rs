@@ -12,6 +12,7 @@ use std::{
 };
 
 use aibk::api::types::{InstanceState, Status};
+use rustix::process::Signal;
 
 use crate::support::{LONG, Output, Releases, root, run, target, venv, wait_for};
 
@@ -32,6 +33,9 @@ services:
     upstream: {name: api_backend}
 nginx: {mode: system}
 ";
+
+/// The unit's watchdog, in less time.
+const IMPATIENT: &str = "[Service]\nWatchdogSec=3\n";
 
 const SITE: &str = "\
 server {
@@ -134,6 +138,7 @@ fn install(booted: &Booted, scratch: &Path) {
     booted.push(Path::new(env!("CARGO_BIN_EXE_aibkd")), "/usr/bin/aibkd");
     booted.push(Path::new(env!("CARGO_BIN_EXE_aibkctl")), "/usr/bin/aibkctl");
     booted.push(&root().join("units/aibkd.service"), "/etc/systemd/system/aibkd.service");
+    booted.write(scratch, IMPATIENT, "/etc/systemd/system/aibkd.service.d/test.conf");
     booted.write(scratch, CONFIG, "/etc/aibk/aibk.yaml");
     booted.write(scratch, SITE, "/etc/nginx/sites-enabled/default");
     let releases = Releases::new(scratch);
@@ -179,7 +184,12 @@ fn the_unit_serves_swaps_and_survives() {
 
     booted.sh("systemctl enable --now aibkd").expect(0);
     booted.sh("systemctl is-active aibkd").expect(0).says(&["active"]);
-    assert_ne!(booted.sh("systemctl show -P StatusText aibkd").expect(0).stdout.trim(), "");
+    // READY was said only then.
+    assert_eq!(
+        pids(&booted.status()).iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        ["api@8000"]
+    );
+    booted.sh("systemctl show -P StatusText aibkd").expect(0).says(&["1"]);
     // It has written what nginx needs to start with.
     booted.sh("systemctl start nginx").expect(0);
     wait_for("an answer through nginx", LONG, || {
@@ -191,7 +201,9 @@ fn the_unit_serves_swaps_and_survives() {
     booted.sh("ln -sfn releases/v2 /srv/app/current; aibkctl rolling api").expect(0);
     booted.sh("curl -sf http://127.0.0.1/version").expect(0).says(&["v2"]);
 
-    the_daemon_dies(&booted);
+    the_daemon_ends(&booted, Signal::KILL);
+    // The watchdog replaces one that hangs.
+    the_daemon_ends(&booted, Signal::STOP);
 
     booted.sh("journalctl -u aibkd --no-pager").expect(0).says(&["api@8001"]);
     booted.sh("systemctl stop aibkd").expect(0);
@@ -211,10 +223,10 @@ fn pids(status: &Status) -> Vec<(&str, i32)> {
     ready.filter_map(|seen| Some((seen.name.as_str(), seen.pid?))).collect()
 }
 
-fn the_daemon_dies(booted: &Booted) {
+fn the_daemon_ends(booted: &Booted, by: Signal) {
     let before = booted.status();
     let pid = booted.main_pid();
-    booted.sh(&format!("kill -KILL {pid}")).expect(0);
+    booted.sh(&format!("kill -{} {pid}", by.as_raw())).expect(0);
     wait_for("another daemon", LONG, || {
         let active = booted.sh("systemctl is-active aibkd").stdout.trim() == "active";
         (active && booted.main_pid() != pid).then_some(())

@@ -188,8 +188,8 @@ fn site(config: &Config) -> Site {
     behind.collect()
 }
 
-/// nginx's configuration names our upstreams, so the file must be there before nginx is; what it
-/// says already stays. Services run without nginx too, so trouble with it is only told: a publish
+/// nginx's configuration names our upstreams, so the file must be there before nginx is, by the
+/// settings of now; the members it names already stay. Services run without nginx too, so trouble with it is only told: a publish
 /// fails then, and says so.
 async fn write_first_file(nginx: &Nginx, config: &Config, store: &Store) {
     let (kind, trouble) = match first_file(nginx, config).await {
@@ -202,7 +202,8 @@ async fn write_first_file(nginx: &Nginx, config: &Config, store: &Store) {
     store.record(store::Event { kind, message, ..store::Event::default() });
 }
 
-/// All that is missing in one write; what nginx has against its configuration.
+/// All that is missing or was configured otherwise in one write; what nginx has against its
+/// configuration. The boots publish it to an nginx that runs.
 async fn first_file(nginx: &Nginx, config: &Config) -> Result<Option<NginxError>, NginxError> {
     nginx.check().await?;
     let written = nginx.on_disk()?.unwrap_or_default().upstreams;
@@ -214,9 +215,6 @@ async fn first_file(nginx: &Nginx, config: &Config) -> Result<Option<NginxError>
             Some((service.name.clone(), Members::from([(port, Role::Serving)])))
         })
         .collect();
-    if missing.is_empty() {
-        return Ok(None);
-    }
     Ok(nginx.write(&missing).await?.warning)
 }
 

@@ -23,6 +23,9 @@ pub(super) fn of_engine(error: &EngineError) -> Problem {
         EngineError::TooLate(..) | EngineError::NoRelease(_) | EngineError::Ending => {
             (ProblemCode::Refused, None)
         }
+        EngineError::Preflight(_) => {
+            (ProblemCode::Refused, Some("nothing was changed; mend it, then try again".to_owned()))
+        }
         EngineError::Nginx(_) => {
             (ProblemCode::Failed, Some("`aibkctl nginx test` shows what nginx says".to_owned()))
         }

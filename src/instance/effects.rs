@@ -33,7 +33,7 @@ impl Driver {
         match self.try_spawn().await {
             Ok(generation) => Event::Spawned(generation),
             Err(why) => {
-                let message = format!("{} cannot be started: {why}", self.id);
+                let message = format!("cannot be started: {why}");
                 self.death = Some(Death {
                     generation: None,
                     cause: Cause::System(message),

@@ -72,7 +72,7 @@ pub enum Cause {
         /// What the last probe said.
         last_probe: String,
     },
-    /// It could not be started, or what it left behind could not be ended.
+    /// It could not be started, or what it left behind could not be ended. A sentence of its own.
     System(String),
 }
 
@@ -95,6 +95,17 @@ impl std::fmt::Display for Death {
             f.write_str("\nits last lines:")?;
         }
         self.last_lines.iter().try_for_each(|line| write!(f, "\n  {}", line.text))
+    }
+}
+
+impl Death {
+    /// The whole sentence about `id`, with the last words.
+    #[must_use]
+    pub fn of(&self, id: &InstanceId) -> String {
+        match self.cause {
+            Cause::System(_) => format!("{id}: {self}"),
+            Cause::Exited(_) | Cause::NotReady { .. } => format!("{id} {self}"),
+        }
     }
 }
 

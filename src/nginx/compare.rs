@@ -16,21 +16,23 @@ pub(super) fn problem(
     let edition = served.edition;
     let Some(disk) = disk else {
         return Some(format!(
-            "{file} is gone, and nginx still serves its edition {edition}; publish again"
+            "{file} is gone, and nginx still serves its edition {edition}; the next rollout writes it anew"
         ));
     };
     if disk.edited != *served {
         return Some(if disk.edited.edition == edition {
-            format!("nginx serves other members than {file} names; publish again")
+            format!("nginx serves other members than {file} names; the next rollout writes it anew")
         } else {
             let written = disk.edited.edition;
-            format!("{file} is edition {written}, but nginx serves {edition}; publish again")
+            format!(
+                "{file} is edition {written}, but nginx serves {edition}; the next rollout writes it anew"
+            )
         });
     }
     (expected != Some(disk.text.as_str())).then(|| {
         format!(
             "{file} is not as aibk writes it: it was edited by hand, or the services' settings \
-             changed since; publish again"
+             changed since; the next rollout writes it anew"
         )
     })
 }

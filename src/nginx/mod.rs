@@ -131,12 +131,24 @@ impl Nginx {
             Ok(disk) => disk,
             Err(error) => return Some(error.to_string()),
         };
-        let expected = disk.as_ref().and_then(|disk| {
-            let socket = SocketPath::new(&self.config.proof_socket).ok()?;
-            render::render(&disk.edited, &self.site, socket).ok()
-        });
+        let expected = disk.as_ref().and_then(|disk| self.expected(&disk.edited));
         let served = &observed.served;
         compare::problem(&self.config.file, disk.as_ref(), served, expected.as_deref())
+    }
+
+    /// The edition of the file that is, in its very bytes, what the configuration makes of its
+    /// members; `None` when it is not, or there is no file.
+    fn as_configured(&self) -> Result<Option<Edition>, NginxError> {
+        let disk = owned_file::read(&self.config.file)?;
+        let same =
+            |disk: &owned_file::OnDisk| self.expected(&disk.edited).as_ref() == Some(&disk.text);
+        Ok(disk.filter(same).map(|disk| disk.edited.edition))
+    }
+
+    /// The file as it would be written for `edited`, where it can be.
+    fn expected(&self, edited: &Edited) -> Option<String> {
+        let socket = SocketPath::new(&self.config.proof_socket).ok()?;
+        render::render(edited, &self.site, socket).ok()
     }
 
     /// Writes the file for the next start of nginx with `upstreams` in it, unless it already says

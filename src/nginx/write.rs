@@ -21,6 +21,11 @@ pub struct Written {
 /// See [`Nginx::write`].
 pub(super) async fn write(nginx: &Nginx, change: &Upstreams) -> Result<Written, NginxError> {
     let mut last = nginx.last.lock().await;
+    if change.is_empty()
+        && let Some(edition) = nginx.as_configured()?
+    {
+        return Ok(Written { edition, warning: None });
+    }
     let (now, version) = tokio::join!(look(nginx), nginx.check());
     let now = now?;
     match version {

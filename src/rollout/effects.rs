@@ -58,17 +58,17 @@ impl Crew {
         };
         let name = &self.service.name;
         let of = |edited: &Edited| edited.upstreams.get(name).cloned().unwrap_or_default();
+        let serving = nginx.serving().await?;
         // A file of ours that cannot be read agrees with nothing.
-        let file = nginx.on_disk().ok().flatten().map(|edited| of(&edited));
-        let (members, proof) = match nginx.serving().await? {
-            Serving::Answered(seen) => {
-                let served = of(&seen.served);
-                let proof =
-                    if file.as_ref() == Some(&served) { Proof::Agreed } else { Proof::Open };
-                (served, proof)
+        let file = nginx.on_disk().ok().flatten();
+        let in_file = || file.as_ref().map(of).unwrap_or_default();
+        let (members, proof) = match serving {
+            Serving::Answered(seen) if file.as_ref() == Some(&seen.served) => {
+                (of(&seen.served), Proof::Agreed)
             }
-            Serving::Silent(_) => (file.unwrap_or_default(), Proof::Open),
-            Serving::NotRunning(_) => (file.unwrap_or_default(), Proof::Down),
+            Serving::Answered(seen) => (of(&seen.served), Proof::Open),
+            Serving::Silent(_) => (in_file(), Proof::Open),
+            Serving::NotRunning(_) => (in_file(), Proof::Down),
         };
         Ok(World { slots, members: Some(members), proof })
     }
@@ -95,7 +95,7 @@ impl Crew {
         instance.start(release.clone(), Some(rollout.id)).await.map_err(|e| e.to_string())?;
         let view = instance.view();
         match (&view.death, &view.identity) {
-            (Some(death), None) => Err(death.to_string()),
+            (Some(death), None) => Err(death.of(instance.id())),
             (_, Some(who)) => Ok(Some(format!("release {}, pid {}", release.id, who.pid))),
             (None, None) => Ok(None),
         }
@@ -125,7 +125,7 @@ impl Crew {
         let view = view.map_err(|e| e.to_string())?;
         match (lost(&view), &view.death) {
             (false, _) => Ok(None),
-            (true, Some(death)) => Err(format!("{} {death}", instance.id())),
+            (true, Some(death)) => Err(death.of(instance.id())),
             (true, None) => Err(format!("{} is {}", instance.id(), view.phase.word())),
         }
     }
@@ -156,7 +156,7 @@ impl Crew {
         match tokio::time::timeout(self.service.rollout.watch, first).await {
             Err(_passed) => Ok(None),
             Ok((view, ..)) => Err(match view.death {
-                Some(death) => format!("{} while watched: it {death}", view.id),
+                Some(death) => format!("while watched, {}", death.of(&view.id)),
                 None => format!(
                     "{} became {} while watched: {}",
                     view.id,
@@ -195,7 +195,9 @@ impl Crew {
             .map_err(|e| e.to_string())?;
         match (view.phase, view.death) {
             (Phase::Stopped, _) => Ok(None),
-            (_, Some(death)) => Err(format!("{} cannot be stopped: {death}", instance.id())),
+            (_, Some(death)) => {
+                Err(format!("{} cannot be stopped: {}", instance.id(), death.cause))
+            }
             (phase, None) => Err(format!("{} is {} instead of stopped", view.id, phase.word())),
         }
     }

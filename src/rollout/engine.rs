@@ -13,7 +13,7 @@ use super::{
     draft::{self, Draft, Request},
     drive::Drive,
     effects::Crew,
-    plan,
+    plan, preflight,
     record::{Course, DOCUMENT, Kind, Outcome, Rollout, now},
     words,
 };
@@ -122,6 +122,9 @@ impl Engine {
         }
         let world = crew.observe().await?;
         let draft = draft::draft(&request, &crew.service, &world)?;
+        if request.kind != Kind::Boot {
+            preflight::check(&crew.service, &draft, &world).await?;
+        }
         let rollout = self.write_down(service, request, draft, by).await?;
         self.drive(rollout.clone());
         Ok(rollout)

@@ -34,6 +34,9 @@ pub enum EngineError {
     /// There is no release to bring up.
     #[error("{0}")]
     NoRelease(String),
+    /// What it would start cannot start: every reason, a line each.
+    #[error("{0}")]
+    Preflight(String),
     /// It could not be written down.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -12,6 +12,7 @@ mod error;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod preflight;
 pub mod record;
 mod retire;
 mod words;

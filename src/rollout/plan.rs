@@ -172,7 +172,7 @@ fn await_ready(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> 
 /// goes only while another one that is well stays (`T1`).
 fn publish(stage: &Stage, loss: Loss, world: &World) -> Option<Step> {
     let served = world.members.as_ref()?;
-    let members = roles(stage, served);
+    let members = roles(stage, served, world);
     if members == *served && world.proof != Proof::Open {
         return None;
     }
@@ -190,8 +190,10 @@ fn publish(stage: &Stage, loss: Loss, world: &World) -> Option<Step> {
     }
 }
 
-fn roles(stage: &Stage, served: &Members) -> Members {
+/// A member that is no slot of the service (any more) goes: nobody looks after it.
+fn roles(stage: &Stage, served: &Members, world: &World) -> Members {
     let mut members = served.clone();
+    members.retain(|port, _| world.slots.contains_key(&Slot::Port(*port)));
     for (slot, want) in &stage.wants {
         let Some(port) = slot.port() else { continue };
         match want {

@@ -1,0 +1,41 @@
+//! What the configuration says differently from what an earlier daemon left is brought about.
+
+use std::fs;
+
+use crate::support::{LONG, Stage, wait_for};
+
+fn no_problem(stage: &Stage) {
+    wait_for("nginx, its file and the settings to agree", LONG, || {
+        let nginx = stage.status().nginx.expect("nginx is configured");
+        (nginx.edition.is_some() && nginx.problem.is_none()).then_some(())
+    });
+}
+
+#[test]
+fn changed_upstream_settings_are_served_after_the_next_start() {
+    let mut stage = Stage::started();
+    let load = stage.load();
+    let before = stage.status().nginx.unwrap().edition;
+    stage.kill_daemon();
+    stage.settings.set("services.api.upstream.keepalive", 9);
+    stage.start();
+    let file = fs::read_to_string(stage.path("run/nginx-aibk.conf")).unwrap();
+    assert!(file.contains("keepalive 9;"), "{file}");
+    no_problem(&stage);
+    assert!(stage.status().nginx.unwrap().edition > before);
+    let report = load.finish(Some(&stage.executed())).unwrap();
+    assert_eq!(report.lost, 0, "{report}");
+}
+
+#[test]
+fn a_renamed_upstream_is_there_before_nginx_is() {
+    let mut stage = Stage::started();
+    stage.stop_daemon();
+    stage.settings.set("services.api.upstream.name", "renamed");
+    stage.write_files();
+    let site = fs::read_to_string(stage.path("nginx.conf")).unwrap();
+    fs::write(stage.path("nginx.conf"), site.replace("api_backend", "renamed")).unwrap();
+    stage.restart_daemon();
+    assert_eq!(stage.answering(), "v1");
+    no_problem(&stage);
+}
