@@ -23,6 +23,7 @@ mod following;
 mod load;
 mod nginx;
 mod nginx_faults;
+mod policy;
 mod rollout;
 mod supervision;
 mod support;

@@ -77,6 +77,7 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
             answer::accepted(&ops.roll(by, way, ask.name()?, how).await?)
         }
         Change::Cancel => answer::accepted(&ops.cancel(by, ask.rollout()?).await?),
+        Change::ResetFailed => answer::json(&ops.reset_failed(by, ask.body()?).await?),
         Change::NginxTest => answer::json(&ops.nginx_test().await?),
     })
 }

@@ -5,6 +5,7 @@ mod answer;
 pub mod client;
 mod dispatch;
 mod listen;
+mod manage;
 mod openapi;
 pub mod operations;
 mod patience;

@@ -5,7 +5,8 @@ use std::{future::Future, pin::Pin};
 use tokio::sync::mpsc;
 
 use super::types::{
-    Act, Events, LogLine, Logs, NginxFile, NginxTest, Problem, Roll, Rollout, Status, Version, Wait,
+    Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem, ResetFailed, Roll,
+    Rollout, Status, Version, Wait,
 };
 use crate::{
     ident::{InstanceId, RolloutId, ServiceName},
@@ -77,6 +78,8 @@ pub trait Operations: Send + Sync + 'static {
     fn wait(&self, id: RolloutId, how: Wait) -> Pending<'_, Answer<Rollout>>;
     /// Turns a rollout back, if it has not passed its point of no return.
     fn cancel(&self, by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>>;
+    /// Forgets the deaths of instances; those that had failed are stopped then.
+    fn reset_failed(&self, by: Caller, how: ResetFailed) -> Pending<'_, Answer<Forgiven>>;
     /// Output of an instance; the channel ends when there is no more to come.
     fn logs(&self, of: InstanceId, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>>;
     /// Events; the channel ends when there is no more to come.

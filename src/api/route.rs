@@ -8,7 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::{
     operations::{Verb, Way},
     types::{
-        Act, Events, LogLine, Logs, NginxFile, NginxTest, Roll, Rollout, Status, Version, Wait,
+        Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, ResetFailed, Roll, Rollout,
+        Status, Version, Wait,
     },
 };
 use crate::{config::Access, store::Event};
@@ -42,6 +43,7 @@ pub(super) enum Change {
     Act(Verb),
     Roll(Way),
     Cancel,
+    ResetFailed,
     NginxTest,
 }
 
@@ -110,7 +112,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 16] = [
+pub(super) static TABLE: [Route; 17] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -184,6 +186,13 @@ pub(super) static TABLE: [Route; 16] = [
         "Turn a rollout back, if it has not passed its point of no return",
         Answers::Accepted,
     ),
+    operate(
+        "/v1/reset-failed",
+        Change::ResetFailed,
+        "Forget the deaths of an instance, or of all that have failed, which are stopped then",
+        Answers::Json(of::<Forgiven>),
+    )
+    .with_body(of::<ResetFailed>),
     operate("/v1/nginx/test", Change::NginxTest, "Run `nginx -t`", Answers::Json(of::<NginxTest>)),
 ];
 

@@ -6,6 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::manage::{Forgiven, ResetFailed};
+
 /// Version of this protocol: the `1` in `/v1/`.
 pub const PROTOCOL: u32 = 1;
 
@@ -128,6 +130,8 @@ pub enum InstanceState {
     Stopping,
     /// It was given up; `detail` says why.
     Failed,
+    /// It ended by itself, and its restart policy leaves it at that; `detail` says how.
+    Finished,
 }
 
 /// Role in an upstream.

@@ -6,8 +6,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use super::{
     act::ActArgs, completions::CompletionsArgs, config::ConfigVerb, events::EventsArgs, exit,
-    logs::LogsArgs, man::ManArgs, nginx::NginxVerb, roll::RollArgs, rollouts::RolloutsArgs,
-    status::StatusArgs, time,
+    logs::LogsArgs, man::ManArgs, nginx::NginxVerb, reset_failed::ResetFailedArgs, roll::RollArgs,
+    rollouts::RolloutsArgs, status::StatusArgs, time,
 };
 
 /// Where the daemon listens unless told otherwise.
@@ -88,6 +88,8 @@ pub(super) enum Command {
     Stop(ActArgs),
     /// Stop and start an instance, the same release
     Restart(ActArgs),
+    /// Forget the deaths of an instance; one that has failed is stopped then
+    ResetFailed(ResetFailedArgs),
     /// Switch a service to its other slot, and keep the old one warm
     Swap(RollArgs),
     /// Bring a release into both slots of a service, one after the other
@@ -148,6 +150,8 @@ mod tests {
             "aibkctl config check --json --socket /x f",
             "aibkctl wait 7 --json --timeout 5m",
             "aibkctl logs -f -n 5 worker --json",
+            "aibkctl reset-failed",
+            "aibkctl reset-failed api@8000 --json",
             "aibkctl swap api --release . --no-wait",
         ] {
             parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));

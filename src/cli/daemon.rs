@@ -10,7 +10,10 @@ use serde::Serialize;
 use crate::{
     api::{
         client::{Client, ClientError, Lines, target},
-        types::{Act, Events, Logs, NginxFile, NginxTest, Roll, Rollout, Status, Version, Wait},
+        types::{
+            Act, Events, Forgiven, Logs, NginxFile, NginxTest, ResetFailed, Roll, Rollout, Status,
+            Version, Wait,
+        },
     },
     ident::{InstanceId, ServiceName},
 };
@@ -83,6 +86,10 @@ impl Daemon {
 
     pub(super) async fn cancel(&self, id: u64) -> Answer<Rollout> {
         self.client.post(&format!("/v1/rollouts/{id}/cancel"), &Nothing {}).await
+    }
+
+    pub(super) async fn reset_failed(&self, how: &ResetFailed) -> Answer<Forgiven> {
+        self.client.post("/v1/reset-failed", how).await
     }
 
     pub(super) async fn logs(&self, of: &InstanceId, n: usize, follow: bool) -> Answer<Lines> {

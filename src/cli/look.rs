@@ -89,7 +89,7 @@ pub(super) const fn of_state(state: InstanceState) -> Style {
         InstanceState::Ready => GOOD,
         InstanceState::Starting | InstanceState::Stopping => PENDING,
         InstanceState::Unready | InstanceState::Backoff | InstanceState::Failed => BAD,
-        InstanceState::Stopped => FAINT,
+        InstanceState::Stopped | InstanceState::Finished => FAINT,
     }
 }
 

@@ -21,6 +21,7 @@ mod look;
 mod man;
 mod nginx;
 mod progress;
+mod reset_failed;
 mod roll;
 mod rollouts;
 #[cfg(test)]
@@ -108,6 +109,7 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Restart(args) => act::run(Verb::Restart, &args, daemon, screen).await,
         Command::Swap(args) => roll::run(Way::Swap, &args, daemon, screen).await,
         Command::Rolling(args) => roll::run(Way::Rolling, &args, daemon, screen).await,
+        Command::ResetFailed(args) => reset_failed::run(&args, daemon, screen).await,
         Command::Wait(args) => wait::run(&args, daemon, screen).await,
         Command::Cancel(args) => cancel::run(&args, daemon, screen).await,
         Command::Rollouts(args) => rollouts::run(&args, daemon, screen).await,

@@ -13,6 +13,7 @@ mod host;
 mod mistake;
 mod model;
 mod read;
+mod restart;
 mod scalar;
 mod secret;
 mod section;
@@ -25,6 +26,7 @@ pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env}
 pub use host::{Finding, Severity, check_host, check_service, find_program};
 pub use mistake::{ConfigError, Mistake, Position};
 pub use model::*;
+pub use restart::{Restart, RestartPolicy};
 pub use secret::Secret;
 
 #[cfg(test)]

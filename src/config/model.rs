@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{Depends, Secret};
+use super::{Depends, Restart, Secret};
 use crate::ident::{Port, ServiceName, Slot};
 
 /// A whole, valid configuration.
@@ -106,7 +106,7 @@ pub struct Service {
     pub ready: Ready,
     /// How it is ended.
     pub stop: Stop,
-    /// What happens when it dies.
+    /// What happens when it ends by itself.
     pub restart: Restart,
     /// How traffic leaves it.
     pub drain: Drain,
@@ -259,21 +259,6 @@ impl Drain {
 /// `--timeout-keep-alive`, in seconds: above nginx's `keepalive_timeout`, so that an idle
 /// connection is never closed by the application first.
 pub const UVICORN_KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// What happens when an instance dies (`P5`): at once, then after `delay * factor^n`, at most `cap`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Restart {
-    /// The first delay, after the first immediate restart.
-    pub delay: Duration,
-    /// Growth from one delay to the next.
-    pub factor: f64,
-    /// The longest delay.
-    pub cap: Duration,
-    /// Uptime after which the past is forgotten.
-    pub stable: Duration,
-    /// Deaths without stable uptime between them that make it `failed`.
-    pub limit: u32,
-}
 
 /// How traffic leaves an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]

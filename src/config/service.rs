@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Drain, Kind, Nginx, NginxMode, OnDeadline, Probe, Ready, Restart, RolloutPolicy, Secret,
-    Service, Slots, Standby, Stop, StopSignal, asgi,
+    Drain, Kind, Nginx, NginxMode, OnDeadline, Probe, Ready, RolloutPolicy, Secret, Service, Slots,
+    Standby, Stop, StopSignal, asgi,
     claims::Claims,
     depends::Wishes,
     mistake::Wrong,
+    restart,
     scalar::{self, some_time},
     section::Section,
     tree::{Node, Value},
@@ -56,7 +57,7 @@ impl Reader<'_> {
             env: env(s),
             depends: self.wishes.read(s, self.name),
             stop: s.section("stop", |s| stop(s, &drain, least_stop)),
-            restart: s.section("restart", restart),
+            restart: s.section("restart", restart::restart),
             rollout: s.section("rollout", rollout),
             clears: vec![],
             upstream: upstream::upstream(s, self, is_asgi, has_port),
@@ -227,21 +228,6 @@ fn stop(s: &mut Section<'_>, drain: &Drain, least: Option<Duration>) -> Stop {
         s.complain("deadline", wrong.instead(format!("write {}s", usual.as_secs())));
     }
     Stop { signal: StopSignal::Term, deadline }
-}
-
-fn restart(s: &mut Section<'_>) -> Restart {
-    let delay = s.or("delay", Duration::from_millis(500), some_time);
-    let cap = s.or("cap", seconds(30).max(delay), some_time);
-    if s.sound() && cap < delay {
-        s.complain("cap", Wrong::new("is shorter than `delay`").instead("make it longer"));
-    }
-    Restart {
-        delay,
-        cap,
-        factor: s.or("factor", 2.0, scalar::factor),
-        stable: s.or("stable", seconds(30), some_time),
-        limit: s.or("limit", 5, scalar::whole(1..=1000)),
-    }
 }
 
 fn rollout(s: &mut Section<'_>) -> RolloutPolicy {

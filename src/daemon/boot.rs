@@ -43,6 +43,8 @@ pub(super) async fn assemble(
     let store = Store::open(&config.state_dir)?;
     let journal = Journal::begin(&store);
     let launcher = Launcher::new(&config.runtime_dir)?;
+    let boot = launcher.boot_id().to_owned();
+    store.begin_daemon(&boot).await?;
     let rows = store.slots().await?;
     let ground = Ground { launcher, store: store.clone() };
     let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
@@ -63,8 +65,18 @@ pub(super) async fn assemble(
     let engine = Engine::new(store.clone(), crews);
     let config_path = path.display().to_string();
     let (resumed, waits) = (OnceLock::new(), Waits::default());
-    let daemon =
-        Daemon { config, config_path, began, store, engine, nginx, managed_nginx, resumed, waits };
+    let daemon = Daemon {
+        config,
+        config_path,
+        began,
+        boot,
+        store,
+        engine,
+        nginx,
+        managed_nginx,
+        resumed,
+        waits,
+    };
     Ok((daemon, journal))
 }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     config::{
-        self, Drain, Kind, OnDeadline, Probe, Ready, Restart, RolloutPolicy, Service, Slots,
-        Standby, Stop, StopSignal,
+        self, Drain, Kind, OnDeadline, Probe, Ready, Restart, RestartPolicy, RolloutPolicy,
+        Service, Slots, Standby, Stop, StopSignal,
     },
     ident::{InstanceId, ServiceName, Slot},
     nginx::{Nginx, PROOF_PATH},
@@ -37,12 +37,14 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
         // SIGTERM would make nginx cut what it serves; SIGQUIT lets it finish (nginx(8)).
         stop: Stop { signal: StopSignal::Quit, deadline: Duration::from_secs(30) },
         restart: Restart {
+            policy: RestartPolicy::Always,
             delay: Duration::from_millis(200),
             factor: 2.0,
             cap: Duration::from_secs(10),
             stable: Duration::from_secs(30),
             // Nobody can start it by hand, so it is never given up.
             limit: u32::MAX,
+            window: None,
         },
         drain: Drain { deadline: Duration::from_secs(10), on_deadline: OnDeadline::Stop },
         rollout: RolloutPolicy {

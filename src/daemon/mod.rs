@@ -3,6 +3,7 @@
 mod boot;
 mod error;
 mod journal;
+mod manage;
 mod managed_nginx;
 mod named;
 mod operations;
@@ -40,6 +41,8 @@ pub struct Daemon {
     config: Config,
     config_path: String,
     began: Instant,
+    /// The host's boot.
+    boot: String,
     store: Store,
     engine: Engine,
     nginx: Option<Arc<Nginx>>,

@@ -9,8 +9,8 @@ use crate::{
     api::{
         operations::{Answer, Caller, Operations, Pending, Verb, Way},
         types::{
-            Act, Events, LogLine, Logs, NginxFile, NginxTest, PROTOCOL, Roll, Rollout, Status,
-            Version, Wait,
+            Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, PROTOCOL, ResetFailed,
+            Roll, Rollout, Status, Version, Wait,
         },
     },
     ident::{InstanceId, RolloutId, ServiceName},
@@ -48,11 +48,7 @@ impl Operations for Daemon {
     ) -> Pending<'_, Answer<Rollout>> {
         Box::pin(async move {
             self.instance(&on)?;
-            if self.managed_nginx.as_ref().is_some_and(|nginx| *nginx.id() == on) {
-                let hint = "it runs for as long as aibkd does; `aibkctl nginx test` and \
-                            `aibkctl logs nginx` tell how it is";
-                return Err(problems::refused("nginx is aibkd's own here", Some(hint.to_owned())));
-            }
+            self.refuse_own_nginx(&on)?;
             let kind = match verb {
                 Verb::Start => Kind::Start,
                 Verb::Stop => Kind::Stop,
@@ -122,6 +118,10 @@ impl Operations for Daemon {
                 self.engine.cancel(id, &name(&by)).await.map_err(|e| problems::of_engine(&e))?;
             Ok(views::rollout(&cancelled, views::now()))
         })
+    }
+
+    fn reset_failed(&self, by: Caller, how: ResetFailed) -> Pending<'_, Answer<Forgiven>> {
+        Box::pin(async move { self.forgive(&by, how).await })
     }
 
     fn logs(&self, of: InstanceId, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>> {
@@ -196,11 +196,11 @@ impl Daemon {
     }
 
     /// Rollouts that an earlier daemon left come first: what they hold is not known before.
-    fn may_change(&self) -> Answer<()> {
+    pub(super) fn may_change(&self) -> Answer<()> {
         self.resumed.get().copied().ok_or_else(problems::coming_up)
     }
 
-    fn instance(&self, id: &InstanceId) -> Answer<Instance> {
+    pub(super) fn instance(&self, id: &InstanceId) -> Answer<Instance> {
         let crew = self.engine.crew(&id.service).ok();
         let known = crew.as_ref().and_then(|crew| crew.instances.get(&id.slot));
         let nginx = self.managed_nginx.as_ref().filter(|nginx| nginx.id() == id);

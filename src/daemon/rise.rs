@@ -152,7 +152,7 @@ impl Daemon {
             Standing::Up
         } else if phases.contains(&Phase::Failed) {
             Standing::Failed
-        } else if phases.iter().all(|phase| *phase == Phase::Stopped) {
+        } else if phases.iter().all(|phase| matches!(phase, Phase::Stopped | Phase::Finished)) {
             Standing::Stopped
         } else {
             Standing::Starting

@@ -79,6 +79,9 @@ impl Daemon {
             let Some(stopped) = stops.next().await else { break };
             running.remove(&stopped);
         }
+        if let Err(e) = self.store.end_daemon(&self.boot).await {
+            tracing::error!("the next daemon will take this for a crash: {e}");
+        }
     }
 }
 

@@ -140,7 +140,9 @@ fn summary(daemon: &Daemon) -> String {
         .values()
         .flat_map(|crew| crew.instances.values())
         .map(crate::instance::Instance::view)
-        .filter(|view| view.wanted)
+        .filter(|view| {
+            view.wanted && matches!(view.rest, None | Some(crate::instance::Rest::Failed))
+        })
         .collect();
     let ready = views.iter().filter(|view| view.phase == Phase::Ready).count();
     let mut line = format!("{ready} of {} instances ready", views.len());

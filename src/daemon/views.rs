@@ -82,8 +82,10 @@ fn detail(view: &View) -> Option<String> {
             view.complaint.clone().or_else(|| view.death.as_ref().map(|d| d.cause.to_string()))
         }
         Phase::Failed => view.death.as_ref().map(ToString::to_string),
-        Phase::Backoff => view.death.as_ref().map(|death| death.cause.to_string()),
-        Phase::Stopped | Phase::Ready | Phase::Stopping => None,
+        Phase::Backoff | Phase::Finished => {
+            view.death.as_ref().map(|death| death.cause.to_string())
+        }
+        Phase::Stopped | Phase::Ready | Phase::Stopping | Phase::Ending => None,
     }
 }
 
@@ -94,8 +96,9 @@ const fn phase(phase: Phase) -> types::InstanceState {
         Phase::Ready => types::InstanceState::Ready,
         Phase::Unready => types::InstanceState::Unready,
         Phase::Backoff => types::InstanceState::Backoff,
-        Phase::Stopping => types::InstanceState::Stopping,
+        Phase::Stopping | Phase::Ending => types::InstanceState::Stopping,
         Phase::Failed => types::InstanceState::Failed,
+        Phase::Finished => types::InstanceState::Finished,
     }
 }
 

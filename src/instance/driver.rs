@@ -14,8 +14,9 @@ use tokio::{
 
 use super::{
     Command, Ground, InstanceError, Order, adoption,
-    life::{self, Action, Event, Life, Policy, State, Timer},
+    life::{self, Action, Event, Life, Policy, Rest, State, Timer},
     probing::Probing,
+    resting::Resting,
     saving::Saving,
     view::{Death, View},
 };
@@ -44,6 +45,7 @@ pub(super) struct Driver {
     pub(super) saving: Saving,
     pub(super) predecessor: Predecessor,
     timers: BTreeMap<Timer, Instant>,
+    born: Instant,
     view: watch::Sender<View>,
 }
 
@@ -88,10 +90,16 @@ impl Driver {
             saving: Saving::default(),
             predecessor: Predecessor::Settled,
             timers: BTreeMap::new(),
+            born: Instant::now(),
         };
         // What runs is found out by the task; until then whoever is meant to run is "starting".
-        if driver.row.as_ref().is_some_and(|row| row.wanted) {
-            driver.life.state = State::Spawning;
+        if let Some(row) = driver.row.as_ref().filter(|row| row.wanted) {
+            driver.life.state = match Resting::read(row).map(|resting| resting.rest) {
+                None => State::Spawning,
+                Some(Rest::Finished) => State::Finished,
+                Some(Rest::Failed) => State::Failed,
+                Some(Rest::Stopped) => State::Stopped,
+            };
         }
         driver.publish();
         driver.life = Life::default();
@@ -106,16 +114,7 @@ impl Driver {
         if let Some(event) = self.find_predecessor(adoption::PATIENCE).await {
             self.handle(event).await;
         }
-        if self.row.as_ref().is_some_and(|row| row.wanted) {
-            match self.life.state {
-                // What waits for others is started by who knows them.
-                State::Stopped if !self.service.depends.is_free() => self.publish(),
-                State::Stopped => self.handle(Event::Start).await,
-                _ => {}
-            }
-        } else if self.life.state != State::Failed {
-            self.handle(Event::Stop).await;
-        }
+        self.take_up().await;
         loop {
             match self.wait(&mut orders).await {
                 Woken::Command(None) => return,
@@ -127,7 +126,7 @@ impl Driver {
                 Woken::Died(exit) => {
                     if let Some(generation) = life::running(self.life.state) {
                         self.note_exit(generation, exit).await;
-                        self.handle(Event::Died(generation)).await;
+                        self.handle(Event::Died(generation, exit.into())).await;
                     }
                 }
                 Woken::Timer(timer) => {
@@ -145,16 +144,16 @@ impl Driver {
 
     async fn wait(&mut self, orders: &mut mpsc::Receiver<Command>) -> Woken {
         let timer = self.timers.iter().min_by_key(|(_, at)| **at).map(|(t, at)| (*t, *at));
-        let life = self.life;
+        let state = self.life.state;
         // The death of one that could not be ended is no news.
-        let tree = self.tree.as_ref().filter(|_| life::running(life.state).is_some());
+        let tree = self.tree.as_ref().filter(|_| life::running(state).is_some());
         let probing = &mut self.probing;
         tokio::select! {
             biased;
             exit = async { match tree { Some(tree) => tree.exited().await, None => std::future::pending().await } } => Woken::Died(exit),
             command = orders.recv() => Woken::Command(command),
             timer = async { match timer { Some((timer, at)) => { sleep_until(at).await; timer } None => std::future::pending().await } } => Woken::Timer(timer),
-            event = probing.next(life.state, || tree.map(Tree::pids).unwrap_or_default()) => Woken::Probed(event),
+            event = probing.next(state, || tree.map(Tree::pids).unwrap_or_default()) => Woken::Probed(event),
             () = self.saving.attempt(&self.ground.store) => Woken::Saved,
         }
     }
@@ -176,6 +175,7 @@ impl Driver {
                     generation: self.row.as_ref().map(|r| r.generation).unwrap_or_default(),
                     // What runs, or ran last, is of another release.
                     identity: None,
+                    rest: None,
                 };
                 self.write(self.until_spawned(&intent)).await?;
                 self.row = Some(intent);
@@ -184,12 +184,13 @@ impl Driver {
             }
             Order::Stop => {
                 if let Some(row) = self.row.clone() {
-                    self.write(SlotRow { wanted: false, ..row }).await?;
+                    self.write(SlotRow { wanted: false, rest: None, ..row }).await?;
                 }
                 self.handle(Event::Stop).await;
             }
             Order::Halt => self.handle(Event::Stop).await,
             Order::Adapt(service) => self.adapt(service),
+            Order::Forgive => self.forgive().await?,
         }
         Ok(())
     }
@@ -220,15 +221,20 @@ impl Driver {
             ready: &service.ready,
             stop: &service.stop,
             restart: &service.restart,
+            now: self.born.elapsed(),
             jitter: draw(),
         };
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let before = self.life.state;
-            let (life, actions) = life::next(self.life, event, &policy);
+            let (life, actions) = life::next(self.life.clone(), event, &policy);
             self.life = life;
-            if before != life.state {
-                self.probing.state_changed(before, life.state);
+            let state = self.life.state;
+            if before != state {
+                self.probing.state_changed(before, state);
+            }
+            // What was found was told when it came about.
+            if before != state && !matches!(event, Event::Found(_)) {
                 self.tell(before);
             }
             for action in actions {
@@ -254,15 +260,20 @@ impl Driver {
                 self.timers.remove(&timer);
                 None
             }
+            Action::Rest => {
+                self.rest().await;
+                None
+            }
         }
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let shown = self.runs.as_ref().or(self.row.as_ref());
         self.view.send_replace(View {
             id: self.id.clone(),
             phase: self.life.state.into(),
             wanted: self.row.as_ref().is_some_and(|row| row.wanted),
+            rest: self.row.as_ref().and_then(Resting::read).map(|resting| resting.rest),
             release: shown
                 .map(|row| Release { id: row.release.clone(), directory: (&row.directory).into() }),
             rollout: shown.and_then(|row| row.rollout),

@@ -24,7 +24,7 @@ use crate::{
 /// How long a user, a group or an env file may take to be read.
 const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a start waits for its result to be durable; it is written in any case.
-const RESULT_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const RESULT_PATIENCE: Duration = Duration::from_secs(2);
 /// How many last words are kept of a death.
 const LAST_LINES: usize = 12;
 
@@ -186,12 +186,15 @@ impl Driver {
             return;
         }
         let why = match (is, &self.death) {
-            (Phase::Failed | Phase::Backoff, Some(death)) => format!(": {}", death.cause),
+            (Phase::Failed | Phase::Backoff | Phase::Finished, Some(death)) => {
+                format!(": {}", death.cause)
+            }
             _ => String::new(),
         };
         let state = match is {
             Phase::Backoff => "waits before its next start",
             Phase::Failed => "has failed and is given up",
+            Phase::Finished => "has finished",
             is => &format!("is {}", is.word()),
         };
         let message = format!("{} {state}{why}", self.id);
@@ -218,6 +221,7 @@ impl View {
             id,
             phase: Phase::Stopped,
             wanted: false,
+            rest: None,
             release: None,
             rollout: None,
             generation: None,

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use super::{Ground, Instance, View};
 use crate::{
     config::{
-        Drain, Kind, OnDeadline, Probe, Ready, Restart, RolloutPolicy, Service, Slots, Standby,
-        Stop, StopSignal,
+        Drain, Kind, OnDeadline, Probe, Ready, Restart, RestartPolicy, RolloutPolicy, Service,
+        Slots, Standby, Stop, StopSignal,
     },
     ident::{InstanceId, ReleaseId, ServiceName, Slot},
     process::{Identity, Launcher},
@@ -158,11 +158,13 @@ pub(super) fn service() -> Service {
         },
         stop: Stop { signal: StopSignal::Term, deadline: millis(5000) },
         restart: Restart {
+            policy: RestartPolicy::Always,
             delay: millis(10),
             factor: 1.0,
             cap: millis(10),
             stable: LONG,
             limit: 3,
+            window: None,
         },
         drain: Drain { deadline: millis(10), on_deadline: OnDeadline::Stop },
         rollout: RolloutPolicy {

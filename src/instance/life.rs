@@ -13,6 +13,9 @@
 //!                    Stopped ◀──── Clearing ◀───────────────────┘
 //! ```
 //!
+//! Where its restart policy wants no more of it, `Ending` leads to `Finished` or `Failed` instead,
+//! and both are left by the same ways.
+//!
 //! Nothing is spawned before `Ending` was left, and `Ending` is left only by the observation that
 //! the tree is empty and the port is free (`P2`, `P3`). A tree that could not be ended makes it
 //! `Failed`, so whoever leaves `Failed` looks again, in `Clearing`.
@@ -20,25 +23,25 @@
 use std::time::Duration;
 
 use crate::{
-    config::{Ready, Restart, Stop},
+    config::{Ready, Restart, RestartPolicy, Stop},
     ident::Generation,
-    instance::backoff,
+    instance::backoff::{Deaths, Verdict},
 };
 
-pub use super::state::{State, Then, is_adoption, probed, running, runs_nothing};
+pub use super::state::{Manner, Rest, State, Then, is_adoption, probed, running, runs_nothing};
 
 /// An instance that was never ready has no traffic to finish: it is given this long at most.
 const NEVER_READY_GRACE: Duration = Duration::from_secs(5);
 
 /// An instance's life so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Life {
     /// Where it is.
     pub state: State,
     /// Restarts after deaths since it was last started on purpose.
     pub restarts: u32,
-    /// Deaths since it was last stable.
-    deaths: u32,
+    /// Deaths since it was last started on purpose.
+    deaths: Deaths,
     /// Probes in a row that speak for leaving the present state.
     streak: u32,
     /// What is known of a start that has not been seen ready.
@@ -56,7 +59,13 @@ enum Past {
 
 impl Default for Life {
     fn default() -> Self {
-        Self { state: State::Stopped, restarts: 0, deaths: 0, streak: 0, past: Past::NeverReady }
+        Self {
+            state: State::Stopped,
+            restarts: 0,
+            deaths: Deaths::default(),
+            streak: 0,
+            past: Past::NeverReady,
+        }
     }
 }
 
@@ -67,11 +76,17 @@ pub enum Event {
     Start,
     /// Stop it.
     Stop,
+    /// Forget that it ever died.
+    Forgive,
     /// A living tree of an earlier daemon was taken over. So much is left of its start deadline;
     /// `None` when it passed already: then it was ready in time, or would not be there.
     Adopted(Generation, Option<Duration>),
     /// Nobody can tell whether a tree of an earlier daemon lives.
     NotAdopted,
+    /// A tree of an earlier daemon is gone, and nobody saw how it ended.
+    Vanished,
+    /// An earlier daemon left it like this.
+    Found(Rest),
     /// The process was started.
     Spawned(Generation),
     /// The process could not be started.
@@ -80,8 +95,8 @@ pub enum Event {
     ProbePassed(Generation),
     /// A probe failed.
     ProbeFailed(Generation),
-    /// The main process ended.
-    Died(Generation),
+    /// The main process ended, by itself or because it was asked to.
+    Died(Generation, Manner),
     /// The tree is empty and the port is free.
     Ended(Generation),
     /// The tree could not be ended, or the port is not free.
@@ -120,6 +135,8 @@ pub enum Action {
     Arm(Timer, Duration),
     /// Do not.
     Disarm(Timer),
+    /// Write down that it stays as it is now.
+    Rest,
 }
 
 /// What the operator's configuration says about lives.
@@ -129,8 +146,10 @@ pub struct Policy<'a> {
     pub ready: &'a Ready,
     /// The stop deadline.
     pub stop: &'a Stop,
-    /// Back-off and limit.
+    /// What follows its ends.
     pub restart: &'a Restart,
+    /// The time on a monotonic clock that goes on between calls.
+    pub now: Duration,
     /// A number in `0.0..1.0`, drawn by the driver, that spreads back-off delays.
     pub jitter: f64,
 }
@@ -142,19 +161,22 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
     match event {
         Event::Start => start(life, policy),
         Event::Stop => stop(life, policy),
+        Event::Forgive => forgive(life),
         Event::Adopted(generation, left) if runs_nothing(life.state) => {
             adopted(life, generation, left)
         }
         Event::NotAdopted if runs_nothing(life.state) => {
             (Life { state: State::Failed, ..life }, vec![])
         }
+        Event::Vanished if runs_nothing(life.state) => recover(life, policy),
+        Event::Found(rest) if runs_nothing(life.state) => (found(life, rest), vec![]),
         Event::Spawned(generation) if life.state == State::Spawning => {
             started(life, generation, policy)
         }
         Event::SpawnFailed if life.state == State::Spawning => recover(life, policy),
         Event::ProbePassed(of) => passed(life, of, policy),
         Event::ProbeFailed(of) => failed(life, of, policy),
-        Event::Died(of) => died(life, of),
+        Event::Died(of, manner) => died(life, of, manner, policy),
         Event::Ended(of) => ended(life, of, policy),
         Event::EndFailed(of) if matches!(life.state, State::Ending(now, _) if now == of) => {
             (Life { state: State::Failed, ..life }, vec![])
@@ -166,6 +188,8 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
         Event::Elapsed(timer) => elapsed(life, timer, policy),
         Event::Adopted(..)
         | Event::NotAdopted
+        | Event::Vanished
+        | Event::Found(_)
         | Event::Spawned(_)
         | Event::SpawnFailed
         | Event::EndFailed(_)
@@ -175,7 +199,7 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
 
 fn start(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match life.state {
-        State::Stopped | State::Backoff => (
+        State::Stopped | State::Finished | State::Backoff => (
             Life { state: State::Spawning, ..Life::default() },
             vec![Action::Disarm(Timer::Backoff), Action::Spawn],
         ),
@@ -194,9 +218,12 @@ fn start(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
 
 fn stop(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match life.state {
-        State::Failed | State::Backoff => clear(life, Then::Stop),
+        State::Failed | State::Finished | State::Backoff => clear(life, Then::Stop),
         State::Clearing(_) => (Life { state: State::Clearing(Then::Stop), ..life }, vec![]),
-        State::Starting(g) => terminate(life, g, Then::Stop, grace(life, policy)),
+        State::Starting(g) => {
+            let within = grace(&life, policy);
+            terminate(life, g, Then::Stop, within)
+        }
         State::Ready(g) | State::Unready(g) => terminate(life, g, Then::Stop, policy.stop.deadline),
         State::Terminating(g, _) => {
             (Life { state: State::Terminating(g, Then::Stop), ..life }, vec![])
@@ -205,6 +232,25 @@ fn stop(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
         // The driver takes no order between a spawn and its result.
         State::Stopped | State::Spawning => (life, vec![]),
     }
+}
+
+/// What was given up is stopped with that: no reason is left to call it anything else.
+fn forgive(mut life: Life) -> (Life, Vec<Action>) {
+    life.restarts = 0;
+    life.deaths = Deaths::default();
+    match life.state {
+        State::Failed => clear(life, Then::Stop),
+        _ => (life, vec![]),
+    }
+}
+
+fn found(life: Life, rest: Rest) -> Life {
+    let state = match rest {
+        Rest::Finished => State::Finished,
+        Rest::Failed => State::Failed,
+        Rest::Stopped => State::Stopped,
+    };
+    Life { state, ..life }
 }
 
 fn clear(life: Life, then: Then) -> (Life, Vec<Action>) {
@@ -225,7 +271,7 @@ fn cleared(life: Life) -> (Life, Vec<Action>) {
 }
 
 /// How long an instance that is starting is given to end.
-fn grace(life: Life, policy: &Policy<'_>) -> Duration {
+fn grace(life: &Life, policy: &Policy<'_>) -> Duration {
     match life.past {
         Past::NeverReady => policy.stop.deadline.min(NEVER_READY_GRACE),
         Past::Unknown => policy.stop.deadline,
@@ -293,9 +339,13 @@ fn failed(life: Life, of: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>
     }
 }
 
-fn died(life: Life, of: Generation) -> (Life, Vec<Action>) {
+fn died(life: Life, of: Generation, manner: Manner, policy: &Policy<'_>) -> (Life, Vec<Action>) {
+    let follows = match (manner, policy.restart.policy) {
+        (Manner::Clean, RestartPolicy::OnFailure | RestartPolicy::Never) => Then::Finish,
+        (Manner::Clean, RestartPolicy::Always) | (Manner::Failure, _) => Then::Recover,
+    };
     let then = match life.state {
-        State::Starting(g) | State::Ready(g) | State::Unready(g) if g == of => Then::Recover,
+        State::Starting(g) | State::Ready(g) | State::Unready(g) if g == of => follows,
         State::Terminating(g, then) if g == of => then,
         _ => return (life, vec![]),
     };
@@ -317,30 +367,38 @@ fn ended(life: Life, of: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>)
             (Life { state: State::Spawning, ..Life::default() }, vec![Action::Spawn])
         }
         State::Ending(g, Then::Recover) if g == of => recover(life, policy),
+        State::Ending(g, Then::Finish) if g == of => {
+            (Life { state: State::Finished, ..life }, vec![Action::Rest])
+        }
         _ => (life, vec![]),
     }
 }
 
 /// `P5`: the first restart is immediate, the next ones wait, and too many are given up.
-fn recover(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
-    let deaths = life.deaths + 1;
-    let life = Life { deaths, ..life };
-    match backoff::after(deaths, policy.restart, policy.jitter) {
-        backoff::Verdict::Now => (
+fn recover(mut life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
+    let verdict = match policy.restart.policy {
+        RestartPolicy::Never => Verdict::GiveUp,
+        RestartPolicy::Always | RestartPolicy::OnFailure => {
+            life.deaths.another(policy.now, policy.restart, policy.jitter)
+        }
+    };
+    match verdict {
+        Verdict::Now => (
             Life { state: State::Spawning, restarts: life.restarts + 1, ..life },
             vec![Action::Spawn],
         ),
-        backoff::Verdict::Wait(delay) => {
+        Verdict::Wait(delay) => {
             (Life { state: State::Backoff, ..life }, vec![Action::Arm(Timer::Backoff, delay)])
         }
-        backoff::Verdict::GiveUp => (Life { state: State::Failed, ..life }, vec![]),
+        Verdict::GiveUp => (Life { state: State::Failed, ..life }, vec![Action::Rest]),
     }
 }
 
-fn elapsed(life: Life, timer: Timer, policy: &Policy<'_>) -> (Life, Vec<Action>) {
+fn elapsed(mut life: Life, timer: Timer, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match (timer, life.state) {
         (Timer::StartDeadline, State::Starting(g)) => {
-            terminate(life, g, Then::Recover, grace(life, policy))
+            let within = grace(&life, policy);
+            terminate(life, g, Then::Recover, within)
         }
         (Timer::StopDeadline, State::Terminating(g, then)) => {
             (Life { state: State::Ending(g, then), ..life }, vec![Action::End])
@@ -349,7 +407,10 @@ fn elapsed(life: Life, timer: Timer, policy: &Policy<'_>) -> (Life, Vec<Action>)
             Life { state: State::Spawning, restarts: life.restarts + 1, ..life },
             vec![Action::Spawn],
         ),
-        (Timer::Stable, State::Ready(_)) => (Life { deaths: 0, ..life }, vec![]),
+        (Timer::Stable, State::Ready(_)) => {
+            life.deaths.settle();
+            (life, vec![])
+        }
         _ => (life, vec![]),
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::life::{Action, Event, Life, Policy, State, Then, Timer, next};
+use super::life::{Action, Event, Life, Manner, Policy, Rest, State, Then, Timer, next};
 use crate::{
-    config::{Probe, Ready, Restart, Stop, StopSignal},
+    config::{Probe, Ready, Restart, RestartPolicy, Stop, StopSignal},
     ident::Generation,
 };
 
@@ -28,7 +28,15 @@ fn ready() -> Ready {
 const STOP: Stop = Stop { signal: StopSignal::Term, deadline: seconds(20) };
 
 fn restart() -> Restart {
-    Restart { delay: seconds(1), factor: 2.0, cap: seconds(4), stable: seconds(30), limit: 3 }
+    Restart {
+        policy: RestartPolicy::Always,
+        delay: seconds(1),
+        factor: 2.0,
+        cap: seconds(4),
+        stable: seconds(30),
+        limit: 3,
+        window: None,
+    }
 }
 
 /// Feeds events, and checks at each step what must always hold.
@@ -42,6 +50,7 @@ struct World {
     /// What the kernel does with a tree that is to be ended.
     endings: Endings,
     actions: Vec<Action>,
+    now: Duration,
 }
 
 /// How an attempt to end a tree goes.
@@ -65,16 +74,26 @@ impl World {
             spawned: 0,
             endings: Endings::Work,
             actions: vec![],
+            now: Duration::ZERO,
         }
+    }
+
+    fn with(policy: RestartPolicy) -> Self {
+        Self { restart: Restart { policy, ..restart() }, ..Self::new() }
     }
 
     /// `event`, and the answers of a world in which every spawn works.
     fn feed(&mut self, event: Event) -> &mut Self {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
-            let policy =
-                Policy { ready: &self.ready, stop: &STOP, restart: &self.restart, jitter: 0.0 };
-            let (life, actions) = next(self.life, event, &policy);
+            let policy = Policy {
+                ready: &self.ready,
+                stop: &STOP,
+                restart: &self.restart,
+                now: self.now,
+                jitter: 0.0,
+            };
+            let (life, actions) = next(self.life.clone(), event, &policy);
             self.life = life;
             for action in actions {
                 self.actions.push(action);
@@ -87,6 +106,10 @@ impl World {
                     }
                     Action::End => events.push(self.end()),
                     Action::Terminate => assert!(self.tree.is_some(), "nobody to ask"),
+                    Action::Rest => {
+                        assert!(matches!(self.life.state, State::Finished | State::Failed));
+                        assert_eq!(self.tree, None, "it rests, and runs");
+                    }
                     Action::Arm(..) | Action::Disarm(_) => {}
                 }
             }
@@ -94,7 +117,9 @@ impl World {
         match self.life.state {
             // Only what could not be ended is both given up and there.
             State::Failed => {}
-            State::Stopped | State::Backoff => assert_eq!(self.tree, None, "P2: {:?}", self.life),
+            State::Stopped | State::Backoff | State::Finished => {
+                assert_eq!(self.tree, None, "P2: {:?}", self.life);
+            }
             _ => assert!(self.tree.is_some(), "nothing runs: {:?}", self.life),
         }
         self
@@ -127,8 +152,12 @@ impl World {
     }
 
     fn die(&mut self) -> &mut Self {
+        self.end_as(Manner::Failure)
+    }
+
+    fn end_as(&mut self, manner: Manner) -> &mut Self {
         let tree = self.tree.expect("something runs");
-        self.feed(Event::Died(tree))
+        self.feed(Event::Died(tree, manner))
     }
 
     fn pass(&mut self, times: u32) -> &mut Self {
@@ -278,11 +307,125 @@ fn what_cannot_be_adopted_is_not_started_beside() {
     assert_eq!(world.life.state, State::Failed);
 }
 
+#[test]
+fn what_follows_an_end_is_the_policys_to_say() {
+    use Manner::{Clean, Failure};
+    use RestartPolicy::{Always, Never, OnFailure};
+    let again = State::Starting(Generation(2));
+    for (policy, manner, expected) in [
+        (Always, Clean, again),
+        (Always, Failure, again),
+        (OnFailure, Clean, State::Finished),
+        (OnFailure, Failure, again),
+        (Never, Clean, State::Finished),
+        (Never, Failure, State::Failed),
+    ] {
+        for ready in [0, 2] {
+            let mut world = World::with(policy);
+            world.feed(Event::Start).pass(ready).end_as(manner);
+            assert_eq!(world.life.state, expected, "{policy:?} {manner:?}");
+            let rests = world.actions.last() == Some(&Action::Rest);
+            assert_eq!(rests, expected != again, "{policy:?} {manner:?}");
+        }
+    }
+}
+
+/// It was asked to end because it was not ready: how it then ends says nothing.
+#[test]
+fn a_start_that_is_never_ready_is_a_failure_however_it_ends() {
+    for (policy, expected) in [
+        (RestartPolicy::OnFailure, State::Starting(Generation(2))),
+        (RestartPolicy::Never, State::Failed),
+    ] {
+        let mut world = World::with(policy);
+        world.feed(Event::Start).feed(Event::Elapsed(Timer::StartDeadline)).end_as(Manner::Clean);
+        assert_eq!(world.life.state, expected);
+    }
+}
+
+#[test]
+fn what_ends_because_it_was_asked_to_is_neither_finished_nor_failed() {
+    for policy in [RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never] {
+        for manner in [Manner::Clean, Manner::Failure] {
+            let mut world = World::with(policy);
+            world.feed(Event::Start).pass(2).feed(Event::Stop).end_as(manner);
+            assert_eq!(world.life.state, State::Stopped);
+            world.feed(Event::Start).pass(2).feed(Event::Start).end_as(manner);
+            assert_eq!(world.life.state, State::Starting(Generation(3)));
+        }
+    }
+}
+
+#[test]
+fn a_window_counts_deaths_whatever_is_between_them() {
+    let mut world = World::new();
+    world.restart.window = Some(seconds(100));
+    world.feed(Event::Start);
+    for death in 1..=3 {
+        world.now = seconds(death * 30);
+        world.pass(2).feed(Event::Elapsed(Timer::Stable)).die();
+        assert!(world.tree.is_some(), "death {death}: {:?}", world.life);
+    }
+    world.now = seconds(131);
+    world.pass(2).feed(Event::Elapsed(Timer::Stable)).die();
+    assert!(world.tree.is_some(), "the first death was more than 100 s ago");
+    world.now = seconds(140);
+    world.pass(2).feed(Event::Elapsed(Timer::Stable)).die();
+    assert_eq!(world.life.state, State::Failed);
+}
+
+#[test]
+fn forgiveness_stops_what_has_failed_and_counts_anew() {
+    let mut world = World::new();
+    world.feed(Event::Start).die().feed(Event::Forgive).die();
+    assert_eq!(world.life.state, State::Starting(Generation(3)), "at once again");
+    for _ in 0..3 {
+        world.die().feed(Event::Elapsed(Timer::Backoff));
+    }
+    assert_eq!((world.life.state, world.life.restarts), (State::Failed, 3));
+    world.endings = Endings::PortIsHeld;
+    world.feed(Event::Forgive);
+    assert_eq!(world.life.state, State::Failed, "its port is still held");
+    world.endings = Endings::Work;
+    world.feed(Event::Forgive);
+    assert_eq!((world.life.state, world.life.restarts), (State::Stopped, 0));
+    assert_eq!(world.life, Life::default());
+}
+
+#[test]
+fn what_an_earlier_daemon_left_resting_is_left_so() {
+    for (rest, state) in [
+        (Rest::Finished, State::Finished),
+        (Rest::Failed, State::Failed),
+        (Rest::Stopped, State::Stopped),
+    ] {
+        let mut world = World::new();
+        assert_eq!(world.answer(Event::Found(rest)), []);
+        assert_eq!(world.life.state, state);
+        world.feed(Event::Start);
+        assert_eq!(world.life.state, State::Starting(Generation(1)));
+    }
+}
+
+#[test]
+fn what_vanished_is_a_failure() {
+    for (policy, expected) in [
+        (RestartPolicy::Always, State::Starting(Generation(1))),
+        (RestartPolicy::OnFailure, State::Starting(Generation(1))),
+        (RestartPolicy::Never, State::Failed),
+    ] {
+        let mut world = World::with(policy);
+        world.feed(Event::Vanished);
+        assert_eq!(world.life.state, expected);
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Happening {
     Start,
     Stop,
-    Die,
+    Forgive,
+    Die(Manner),
     Pass,
     Fail,
     Stale(u64),
@@ -302,7 +445,8 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         1 => Just(Happening::Start),
         1 => Just(Happening::Stop),
-        3 => Just(Happening::Die),
+        1 => Just(Happening::Forgive),
+        3 => prop_oneof![Just(Manner::Clean), Just(Manner::Failure)].prop_map(Happening::Die),
         4 => Just(Happening::Pass),
         2 => Just(Happening::Fail),
         1 => (0_u64..50).prop_map(Happening::Stale),
@@ -314,27 +458,51 @@ fn happening() -> impl Strategy<Value = Happening> {
 proptest! {
     /// `P2` and `P3` are asserted inside `feed`, at each step.
     #[test]
-    fn no_order_of_events_makes_two_trees(happenings in prop::collection::vec(happening(), 0..60)) {
-        let mut world = World::new();
+    fn no_order_of_events_makes_two_trees(
+        happenings in prop::collection::vec(happening(), 0..60),
+        policy in prop_oneof![
+            Just(RestartPolicy::Always),
+            Just(RestartPolicy::OnFailure),
+            Just(RestartPolicy::Never)
+        ],
+    ) {
+        let mut world = World::with(policy);
+        let mut started = 0;
         for happening in happenings {
             // What could not be ended is neither probed nor watched any more.
             let alive = world.tree.filter(|_| world.life.state != State::Failed);
             match (happening, alive) {
                 (Happening::World(endings), _) => world.endings = endings,
-                (Happening::Start, _) => { world.feed(Event::Start); }
+                (Happening::Start, _) => {
+                    started += 1;
+                    world.feed(Event::Start);
+                }
+                (Happening::Forgive, _) => { world.feed(Event::Forgive); }
                 (Happening::Stop, _) => { world.feed(Event::Stop); }
-                (Happening::Die, Some(_)) => { world.die(); }
+                (Happening::Die(manner), Some(_)) => { world.end_as(manner); }
                 (Happening::Pass, Some(_)) => { world.pass(1); }
                 (Happening::Fail, Some(_)) => { world.fail(1); }
                 (Happening::Elapse(timer), _) => { world.feed(Event::Elapsed(timer)); }
                 (Happening::Stale(generation), _) if alive != Some(Generation(generation)) => {
-                    let before = world.life;
-                    for event in [Event::Died, Event::ProbePassed, Event::ProbeFailed, Event::Ended] {
-                        world.feed(event(Generation(generation)));
+                    let before = world.life.clone();
+                    let of = Generation(generation);
+                    for event in [
+                        Event::Died(of, Manner::Clean),
+                        Event::ProbePassed(of),
+                        Event::ProbeFailed(of),
+                        Event::Ended(of),
+                    ] {
+                        world.feed(event);
                     }
-                    prop_assert_eq!(before, world.life, "events of another generation are ignored");
+                    let ignored = before == world.life;
+                    prop_assert!(ignored, "events of another generation are ignored");
                 }
                 _ => {}
+            }
+            match policy {
+                RestartPolicy::Always => prop_assert_ne!(world.life.state, State::Finished),
+                RestartPolicy::OnFailure => {}
+                RestartPolicy::Never => prop_assert!(world.spawned <= started),
             }
         }
     }

@@ -17,6 +17,7 @@ pub mod life;
 mod life_tests;
 mod probe;
 mod probing;
+mod resting;
 mod saving;
 mod stale;
 mod state;
@@ -26,6 +27,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use life::Rest;
+pub use resting::stopped_for_now;
 pub use view::{Cause, Death, Phase, View};
 
 use crate::{
@@ -97,6 +100,8 @@ pub(crate) enum Order {
     Halt,
     /// Go on by this definition of its service.
     Adapt(Arc<Service>),
+    /// Forget its deaths; stop it if it was given up.
+    Forgive,
 }
 
 pub(crate) type Command = (Order, oneshot::Sender<Result<(), InstanceError>>);
@@ -193,6 +198,15 @@ impl Instance {
     /// When the daemon is ending.
     pub async fn adapt(&self, service: Arc<Service>) -> Result<(), InstanceError> {
         self.order(Order::Adapt(service)).await
+    }
+
+    /// Forgets its deaths. One that was given up is stopped when this returns, unless what is left
+    /// of it cannot be ended: then it is still [`Phase::Failed`], and its [`View::death`] says why.
+    ///
+    /// # Errors
+    /// When that could not be made durable, or the daemon is ending.
+    pub async fn forgive(&self) -> Result<(), InstanceError> {
+        self.order(Order::Forgive).await
     }
 
     /// Waits until `is` holds of it, at most `within`.

@@ -97,6 +97,7 @@ mod tests {
             rollout: None,
             generation: Generation(1),
             identity: None,
+            rest: None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Where an instance can be in its life, and what runs then.
 
-use crate::ident::Generation;
+use serde::{Deserialize, Serialize};
+
+use crate::{ident::Generation, process::Exit};
 
 /// Where an instance is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +25,9 @@ pub enum State {
     Backoff,
     /// It was given up. Something of it may be left.
     Failed,
-    /// It was given up or waited; whatever is left of it is being ended.
+    /// It ended by itself, and nothing of it is left; its restart policy leaves it at that.
+    Finished,
+    /// It was given up, had finished, or waited; whatever is left of it is being ended.
     Clearing(Then),
 }
 
@@ -36,6 +40,43 @@ pub enum Then {
     Start,
     /// What the restart policy says: it died.
     Recover,
+    /// Nothing: it has done what it is for.
+    Finish,
+}
+
+/// How a main process ended, as far as a restart policy is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// As a program that has done what it is for.
+    Clean,
+    /// Any other.
+    Failure,
+}
+
+impl From<Exit> for Manner {
+    /// What systemd takes for clean (`SuccessExitStatus=`, systemd.service(5)): status 0, and the
+    /// signals by which programs are usually asked to end.
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Code(0)
+            | Exit::Signal(libc::SIGHUP | libc::SIGINT | libc::SIGPIPE | libc::SIGTERM) => {
+                Self::Clean
+            }
+            Exit::Code(_) | Exit::Signal(_) | Exit::Unknown => Self::Failure,
+        }
+    }
+}
+
+/// Why an instance that is meant to run is left as it is by the next daemon of this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rest {
+    /// It has finished.
+    Finished,
+    /// It was given up.
+    Failed,
+    /// It is stopped until its host or its daemon begins afresh.
+    Stopped,
 }
 
 /// The generation that runs, in states where one does.
@@ -47,16 +88,19 @@ pub const fn running(state: State) -> Option<Generation> {
         | State::Unready(g)
         | State::Terminating(g, _)
         | State::Ending(g, _) => Some(g),
-        State::Stopped | State::Spawning | State::Backoff | State::Failed | State::Clearing(_) => {
-            None
-        }
+        State::Stopped
+        | State::Spawning
+        | State::Backoff
+        | State::Failed
+        | State::Finished
+        | State::Clearing(_) => None,
     }
 }
 
 /// States in which a tree of an earlier daemon may be found.
 #[must_use]
 pub const fn runs_nothing(state: State) -> bool {
-    matches!(state, State::Stopped | State::Failed)
+    matches!(state, State::Stopped | State::Failed | State::Finished)
 }
 
 /// A tree was taken over: only then does one run that was not spawned.

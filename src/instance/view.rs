@@ -2,7 +2,7 @@
 
 use crate::{
     ident::{Generation, InstanceId, RolloutId},
-    instance::life::{State, Then},
+    instance::life::{Rest, State, Then},
     process::{Exit, Identity, Line},
     release::Release,
 };
@@ -16,6 +16,8 @@ pub struct View {
     pub phase: Phase,
     /// It is meant to run.
     pub wanted: bool,
+    /// Why it is left as it is all the same.
+    pub rest: Option<Rest>,
     /// Release in the slot.
     pub release: Option<Release>,
     /// The rollout that started it.
@@ -45,10 +47,14 @@ pub enum Phase {
     Unready,
     /// Waits to be started again.
     Backoff,
-    /// On its way down.
+    /// On its way down because it was told to.
     Stopping,
+    /// On its way down by itself; its restart policy says what follows.
+    Ending,
     /// Given up.
     Failed,
+    /// It ended by itself, and its restart policy leaves it at that.
+    Finished,
 }
 
 /// How an instance ended, or why it could not begin.
@@ -72,6 +78,8 @@ pub enum Cause {
         /// What the last probe said.
         last_probe: String,
     },
+    /// It ended while there was no daemon to see it.
+    Unseen,
     /// It could not be started, or what it left behind could not be ended. A sentence of its own.
     System(String),
 }
@@ -83,6 +91,7 @@ impl std::fmt::Display for Cause {
             Self::NotReady { last_probe } => {
                 write!(f, "was not ready by its start deadline (last probe: {last_probe})")
             }
+            Self::Unseen => f.write_str("ended while there was no aibkd to see how"),
             Self::System(why) => f.write_str(why),
         }
     }
@@ -104,7 +113,7 @@ impl Death {
     pub fn of(&self, id: &InstanceId) -> String {
         match self.cause {
             Cause::System(_) => format!("{id}: {self}"),
-            Cause::Exited(_) | Cause::NotReady { .. } => format!("{id} {self}"),
+            Cause::Exited(_) | Cause::NotReady { .. } | Cause::Unseen => format!("{id} {self}"),
         }
     }
 }
@@ -117,8 +126,11 @@ impl From<State> for Phase {
             State::Ready(_) => Self::Ready,
             State::Unready(_) => Self::Unready,
             State::Backoff => Self::Backoff,
+            State::Terminating(_, Then::Recover | Then::Finish)
+            | State::Ending(_, Then::Recover | Then::Finish) => Self::Ending,
             State::Terminating(..) | State::Ending(..) | State::Clearing(_) => Self::Stopping,
             State::Failed => Self::Failed,
+            State::Finished => Self::Finished,
         }
     }
 }
@@ -127,7 +139,7 @@ impl Phase {
     /// There is, or soon will be again, a process.
     #[must_use]
     pub const fn is_up(self) -> bool {
-        !matches!(self, Self::Stopped | Self::Failed)
+        !matches!(self, Self::Stopped | Self::Failed | Self::Finished)
     }
 
     /// The word shown to people and written into events.
@@ -139,8 +151,9 @@ impl Phase {
             Self::Ready => "ready",
             Self::Unready => "unready",
             Self::Backoff => "backoff",
-            Self::Stopping => "stopping",
+            Self::Stopping | Self::Ending => "stopping",
             Self::Failed => "failed",
+            Self::Finished => "finished",
         }
     }
 }

@@ -82,6 +82,12 @@ impl Launcher {
         Ok(Arc::new(Self { boot_id, base, sessions, null, kernel, born_inside }))
     }
 
+    /// The present boot of the host: random(4).
+    #[must_use]
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
     /// Starts `spec` as the tree of `name`, its output going to `capture`. When this future is
     /// dropped before it is done, the new process is killed.
     ///

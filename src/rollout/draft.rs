@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     record::{Kind, Loss, Stage, Start, Want},
-    world::World,
+    world::{Seen, World},
 };
 use crate::{
     config::{Service, Standby},
@@ -178,8 +178,14 @@ impl<'a> Scene<'a> {
 
     fn start(&self) -> Vec<Stage> {
         let slot = self.subject();
+        let seen = self.world.slots.get(&slot);
+        let start = match seen.map(|seen| seen.phase) {
+            // What has finished is done once more.
+            Some(Phase::Finished) => Start::Fresh,
+            _ => Start::Any,
+        };
         let mut wants =
-            vec![(slot, run(&self.release_for(slot), Start::Any, Some(self.role_for(slot))))];
+            vec![(slot, run(&self.release_for(slot), start, Some(self.role_for(slot))))];
         // A member that was only named so that the upstream is not empty has done its service.
         wants.extend(
             self.service
@@ -257,7 +263,7 @@ impl<'a> Scene<'a> {
         let known = self.world.slots.values().any(|seen| seen.release.is_some());
         let wanted = |slot: Slot| {
             if known {
-                self.world.slots.get(&slot).is_some_and(|seen| seen.wanted)
+                self.world.slots.get(&slot).is_some_and(|seen| seen.wanted && !seen.rests())
             } else {
                 slot == self.live || self.service.rollout.standby != Standby::Stopped
             }
@@ -277,7 +283,9 @@ impl<'a> Scene<'a> {
                     Standby::Stopped | Standby::Hot => Role::Backup,
                 };
                 // What is not meant to run is not meant to be a member either, while another is.
+                let rests = self.world.slots.get(&slot).is_some_and(Seen::rests);
                 match (wanted(slot), live) {
+                    _ if rests => None,
                     (true, _) => Some((slot, run(&self.release_for(slot), Start::Any, Some(role)))),
                     (false, Some(_)) => Some((slot, Want::Stopped)),
                     (false, None) => None,
@@ -296,7 +304,7 @@ impl<'a> Scene<'a> {
             .iter()
             .filter_map(|(slot, seen)| match (&seen.release, seen.phase) {
                 (_, Phase::Stopped) => Some((*slot, Want::Stopped)),
-                (_, Phase::Failed) | (None, _) => None,
+                (_, Phase::Failed | Phase::Finished) | (None, _) => None,
                 (Some(release), _) => {
                     Some((*slot, run(release, Start::Any, self.world.role(*slot))))
                 }

@@ -46,6 +46,7 @@ impl Crew {
                 let seen = Seen {
                     phase: view.phase,
                     wanted: view.wanted,
+                    rest: view.rest,
                     release: view.release,
                     generation: view.generation,
                     rollout: view.rollout,
@@ -111,23 +112,35 @@ impl Crew {
         let fresh = |view: &View| view.rollout == Some(rollout.id);
         let lost = |view: &View| match rollout.kind {
             // At boot an instance has all the chances that its restart policy gives it.
-            Kind::Boot => view.phase == Phase::Failed,
+            // Whether an end is a failure is told by what it leads to.
+            _ if self.is_done(view) || self.may_be_done(view) => false,
+            Kind::Boot => matches!(view.phase, Phase::Failed | Phase::Finished),
             _ if fresh(view) => view.death.is_some(),
-            _ => matches!(view.phase, Phase::Failed | Phase::Stopped),
+            _ => matches!(view.phase, Phase::Failed | Phase::Finished | Phase::Stopped),
         };
         let decided = |view: &View| {
             if let Some(complaint) = &view.complaint {
                 tell(complaint.clone());
             }
-            view.phase == Phase::Ready || lost(view)
+            view.phase == Phase::Ready || self.is_done(view) || lost(view)
         };
         let view = instance.until(self.patience(rollout.kind), decided).await;
         let view = view.map_err(|e| e.to_string())?;
         match (lost(&view), &view.death) {
+            (false, Some(death)) if self.is_done(&view) => Ok(Some(death.cause.to_string())),
             (false, _) => Ok(None),
             (true, Some(death)) => Err(death.of(instance.id())),
             (true, None) => Err(format!("{} is {}", instance.id(), view.phase.word())),
         }
+    }
+
+    /// It has finished, and nobody sends it requests.
+    fn is_done(&self, view: &View) -> bool {
+        view.phase == Phase::Finished && self.nginx.is_none()
+    }
+
+    fn may_be_done(&self, view: &View) -> bool {
+        view.phase == Phase::Ending && self.nginx.is_none()
     }
 
     fn patience(&self, kind: Kind) -> Duration {
@@ -151,7 +164,7 @@ impl Crew {
     async fn watch(&self, slots: &[Slot]) -> Result {
         let watched: Vec<&Instance> =
             slots.iter().map(|slot| self.instance(*slot)).collect::<Result<_>>()?;
-        let troubles = watched.iter().map(|instance| Box::pin(trouble(instance.watch())));
+        let troubles = watched.iter().map(|instance| Box::pin(self.trouble(instance.watch())));
         let first = futures_util::future::select_all(troubles);
         match tokio::time::timeout(self.service.rollout.watch, first).await {
             Err(_passed) => Ok(None),
@@ -164,6 +177,18 @@ impl Crew {
                     view.complaint.as_deref().unwrap_or("no reason seen")
                 ),
             }),
+        }
+    }
+
+    async fn trouble(&self, mut view: watch::Receiver<View>) -> View {
+        let well = |view: &View| {
+            view.phase == Phase::Ready || self.is_done(view) || self.may_be_done(view)
+        };
+        let changed = view.wait_for(|view| !well(view)).await.map(|view| view.clone());
+        match changed {
+            Ok(view) => view,
+            // The daemon is ending; its successor watches again.
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -209,15 +234,6 @@ impl Crew {
 
 fn not_there(service: &ServiceName, slot: Slot) -> String {
     format!("{service} has no slot {slot} any more; put it back into the configuration")
-}
-
-async fn trouble(mut view: watch::Receiver<View>) -> View {
-    let changed = view.wait_for(|view| view.phase != Phase::Ready).await.map(|view| view.clone());
-    match changed {
-        Ok(view) => view,
-        // The daemon is ending; its successor watches again.
-        Err(_) => std::future::pending().await,
-    }
 }
 
 fn waiting_for(left: &Draining) -> String {

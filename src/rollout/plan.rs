@@ -69,7 +69,7 @@ fn toward(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> {
 pub fn is_reached(stage: &Stage, world: &World) -> bool {
     let as_wanted = |(slot, want): &(Slot, Want)| match (want, world.slots.get(slot)) {
         (Want::Run { release, .. }, Some(seen)) => {
-            seen.release.as_ref() == Some(release) && world.is_ready(*slot)
+            seen.release.as_ref() == Some(release) && world.is_settled(*slot)
         }
         (Want::Stopped, Some(seen)) => seen.phase == Phase::Stopped,
         (_, None) => true,
@@ -92,7 +92,11 @@ fn replace(
     if seen.phase == Phase::Stopping {
         return Some(Step::Stop { slot });
     }
-    if right && seen.phase.is_up() {
+    // What this rollout has started and lost already is not started once more: it is waited for,
+    // and that fails.
+    let lost =
+        seen.rollout == Some(rollout.id) && matches!(seen.phase, Phase::Failed | Phase::Finished);
+    if right && (seen.phase.is_up() || world.is_settled(slot) || lost) {
         return None;
     }
     if seen.phase.is_up() {
@@ -163,7 +167,7 @@ fn await_ready(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> 
             && world.is_sick(*slot)
             && world.members.is_some()
             && world.role(*slot) == *role;
-        (!outside && !as_before && !world.is_ready(*slot))
+        (!outside && !as_before && !world.is_settled(*slot))
             .then_some(Step::AwaitReady { slot: *slot })
     })
 }

@@ -39,6 +39,7 @@ fn seen(phase: Phase, of: Option<&str>) -> Seen {
     Seen {
         phase,
         wanted: phase != Phase::Stopped,
+        rest: None,
         release: of.map(release),
         generation: of.map(|_| Generation(1)),
         rollout: None,
@@ -115,6 +116,7 @@ fn act(world: &mut World, step: &Step, rollout: &Rollout) {
             *there = Seen {
                 phase: Phase::Starting,
                 wanted: true,
+                rest: None,
                 release: Some(release.clone()),
                 generation: Some(Generation(9)),
                 rollout: Some(rollout.id),

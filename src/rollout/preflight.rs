@@ -84,6 +84,7 @@ mod tests {
         let seen = Seen {
             phase: Phase::Ready,
             wanted: true,
+            rest: None,
             release: Some(release.clone()),
             generation: None,
             rollout: None,

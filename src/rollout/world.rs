@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     ident::{Generation, RolloutId, Slot},
-    instance::Phase,
+    instance::{Phase, Rest},
     nginx::{Members, Role},
     release::Release,
 };
@@ -40,12 +40,22 @@ pub struct Seen {
     pub phase: Phase,
     /// An instance is meant to run here.
     pub wanted: bool,
+    /// Why it is left as it is all the same.
+    pub rest: Option<Rest>,
     /// Its release.
     pub release: Option<Release>,
     /// Its generation.
     pub generation: Option<Generation>,
     /// The rollout that started it.
     pub rollout: Option<RolloutId>,
+}
+
+impl Seen {
+    /// It is meant to run, and left as it is all the same.
+    #[must_use]
+    pub const fn rests(&self) -> bool {
+        self.wanted && self.rest.is_some()
+    }
 }
 
 impl World {
@@ -65,8 +75,17 @@ impl World {
     #[must_use]
     pub fn is_sick(&self, slot: Slot) -> bool {
         self.slots.get(&slot).is_some_and(|seen| {
-            matches!(seen.phase, Phase::Unready | Phase::Backoff | Phase::Failed)
+            matches!(seen.phase, Phase::Unready | Phase::Backoff | Phase::Failed | Phase::Finished)
         })
+    }
+
+    /// All that a rollout waits for is so: the slot's instance is ready, or, where nobody sends it
+    /// requests, it has finished.
+    #[must_use]
+    pub fn is_settled(&self, slot: Slot) -> bool {
+        self.is_ready(slot)
+            || self.members.is_none()
+                && self.slots.get(&slot).is_some_and(|seen| seen.phase == Phase::Finished)
     }
 
     /// The slot's instance is ready.

@@ -4,6 +4,7 @@
 //! directory at a time; what cannot be read is refused and kept (`S4`).
 
 mod columns;
+mod daemons;
 mod error;
 mod events;
 mod generations;
@@ -20,6 +21,7 @@ use std::{path::Path, sync::Arc};
 use tokio::sync::broadcast;
 
 pub use self::{
+    daemons::Beginning,
     error::{Holder, StoreError},
     events::Event,
     rollouts::RolloutRow,
@@ -64,6 +66,25 @@ impl Store {
         let (told, _) = broadcast::channel(LAG);
         let thread = Thread::start(&path, db, lock, told.clone())?;
         Ok(Self { inner: Arc::new(Inner { thread, generations, told }) })
+    }
+
+    /// Begins a daemon in the boot `boot` of the host. Where it does not go on with what another one
+    /// left, no slot has an identity or rests afterwards.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn begin_daemon(&self, boot: &str) -> Result<Beginning, StoreError> {
+        let boot = boot.to_owned();
+        self.inner.thread.call("begin a daemon", move |db| daemons::begin(db, &boot)).await
+    }
+
+    /// Keeps that this daemon has stopped everything.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn end_daemon(&self, boot: &str) -> Result<(), StoreError> {
+        let boot = boot.to_owned();
+        self.inner.thread.call("end a daemon", move |db| daemons::end(db, &boot)).await
     }
 
     /// Every slot ever written.

@@ -17,7 +17,8 @@ const APPLICATION: i64 = 0x4149_424b;
 
 /// Each brings the database one version up; its place in the list is the version it starts from.
 /// What has been released is never edited, only added to.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE slots (
         instance TEXT PRIMARY KEY,
         wanted INTEGER NOT NULL,
@@ -46,7 +47,15 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT;
     CREATE TABLE counters (name TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
     INSERT INTO counters VALUES ('generation', 1);
-"];
+",
+    "
+    ALTER TABLE slots ADD COLUMN rest TEXT;
+    CREATE TABLE daemons (
+        boot TEXT NOT NULL,
+        ended INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// The newest version this program knows.
 fn known() -> i64 {

@@ -22,11 +22,14 @@ pub struct SlotRow {
     pub generation: Generation,
     /// `process::Identity` as JSON, of the last start.
     pub identity: Option<String>,
+    /// Why the next daemon of this boot leaves it as it is, though it is meant to run; as JSON of the
+    /// instance room.
+    pub rest: Option<String>,
 }
 
 pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<SlotRow>> {
     db.prepare(
-        "SELECT instance, wanted, release, directory, rollout, generation, identity
+        "SELECT instance, wanted, release, directory, rollout, generation, identity, rest
          FROM slots ORDER BY instance",
     )?
     .query_map([], read)?
@@ -35,12 +38,13 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<SlotRow>> {
 
 pub(super) fn put(db: &Connection, row: &SlotRow) -> rusqlite::Result<()> {
     db.prepare(
-        "INSERT INTO slots (instance, wanted, release, directory, rollout, generation, identity)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+        "INSERT INTO slots
+             (instance, wanted, release, directory, rollout, generation, identity, rest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT (instance) DO UPDATE SET wanted = excluded.wanted,
              release = excluded.release, directory = excluded.directory,
              rollout = excluded.rollout, generation = excluded.generation,
-             identity = excluded.identity",
+             identity = excluded.identity, rest = excluded.rest",
     )?
     .execute(params![
         row.instance.to_string(),
@@ -50,6 +54,7 @@ pub(super) fn put(db: &Connection, row: &SlotRow) -> rusqlite::Result<()> {
         row.rollout.map(|id| signed(id.0)),
         signed(row.generation.0),
         row.identity,
+        row.rest,
     ])
     .map(drop)
 }
@@ -63,5 +68,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<SlotRow> {
         rollout: row.get::<_, Option<i64>>(4)?.map(|n| number(4, n)).transpose()?.map(RolloutId),
         generation: Generation(number(5, row.get(5)?)?),
         identity: row.get(6)?,
+        rest: row.get(7)?,
     })
 }

@@ -26,6 +26,7 @@ fn slot(generation: u64) -> SlotRow {
         rollout: Some(RolloutId(3)),
         generation: Generation(generation),
         identity: Some("{}".into()),
+        rest: None,
     }
 }
 
@@ -111,7 +112,7 @@ fn a_newer_state_is_refused_untouched() {
     let wal = dir.path().join("aibk.db-wal");
     // As a newer daemon that crashed leaves it: with a log beside it.
     let newer = Connection::open(&path).unwrap();
-    newer.pragma_update(None, "user_version", 7).unwrap();
+    newer.pragma_update(None, "user_version", 9999).unwrap();
     let crashed = TempDir::new().unwrap();
     for name in ["aibk.db", "aibk.db-wal"] {
         fs::copy(dir.path().join(name), crashed.path().join(name)).unwrap();
@@ -123,7 +124,7 @@ fn a_newer_state_is_refused_untouched() {
         let bytes = |name: &str| fs::read(dir.path().join(name)).ok();
         let before = (bytes("aibk.db"), bytes("aibk.db-wal").filter(|b| !b.is_empty()));
         let error = Store::open(dir.path()).unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 7, known: 1, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 9999, .. }), "{error}");
         let after = (bytes("aibk.db"), bytes("aibk.db-wal").filter(|b| !b.is_empty()));
         assert!(before == after, "changed");
     }
@@ -320,4 +321,26 @@ async fn a_dead_thread_is_an_error_not_a_hang() {
         store.next_generation().await.unwrap();
     }
     assert!(store.next_generation().await.is_err());
+}
+
+#[tokio::test]
+async fn a_daemon_knows_whether_it_goes_on_or_begins_afresh() {
+    let dir = TempDir::new().unwrap();
+    let resting = SlotRow { rest: Some("{}".into()), ..slot(1) };
+    let blank = SlotRow { identity: None, ..slot(1) };
+    let store = Store::open(dir.path()).unwrap();
+    store.put_slot(resting.clone()).await.unwrap();
+    // What a version without this knowledge left is gone on with.
+    assert_eq!(store.begin_daemon("one").await.unwrap(), Beginning::Successor);
+    assert_eq!(store.begin_daemon("one").await.unwrap(), Beginning::Successor);
+    let kept = store.slots().await.unwrap();
+    assert_eq!(kept, std::slice::from_ref(&resting));
+    assert_eq!(store.begin_daemon("two").await.unwrap(), Beginning::Afresh);
+    let kept = store.slots().await.unwrap();
+    assert_eq!(kept, std::slice::from_ref(&blank));
+    store.put_slot(resting).await.unwrap();
+    store.end_daemon("two").await.unwrap();
+    assert_eq!(store.begin_daemon("two").await.unwrap(), Beginning::Afresh);
+    assert_eq!(store.slots().await.unwrap(), [blank]);
+    assert_eq!(store.begin_daemon("two").await.unwrap(), Beginning::Successor);
 }

@@ -147,6 +147,11 @@ impl Operations for Fake {
         Box::pin(async move { Ok(rollout(id.0)) })
     }
 
+    fn reset_failed(&self, by: Caller, how: ResetFailed) -> Pending<'_, Answer<Forgiven>> {
+        self.note(format!("{how:?} by {}", by.uid));
+        Box::pin(async { Ok(Forgiven::default()) })
+    }
+
     fn logs(&self, of: InstanceId, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>> {
         self.note(format!("logs {of} {how:?}"));
         Box::pin(async move {

@@ -142,6 +142,7 @@ const fn state_name(state: InstanceState) -> &'static str {
         InstanceState::Backoff => "backoff",
         InstanceState::Stopping => "stopping",
         InstanceState::Failed => "failed",
+        InstanceState::Finished => "finished",
     }
 }
 
@@ -164,9 +165,9 @@ fn is_sent_in_vain(instance: &InstanceStatus) -> bool {
 
 /// What is wrong with an instance, where something is.
 fn trouble(instance: &InstanceStatus, look: Look) -> Option<String> {
-    use InstanceState::{Backoff, Failed, Ready, Starting, Stopped, Stopping, Unready};
+    use InstanceState::{Backoff, Failed, Finished, Ready, Starting, Stopped, Stopping, Unready};
     let mut lines = match instance.state {
-        Stopped | Starting | Ready | Stopping => vec![],
+        Stopped | Finished | Starting | Ready | Stopping => vec![],
         Unready | Backoff | Failed => {
             vec![instance.detail.as_deref().unwrap_or("no reason is known")]
         }

@@ -1,0 +1,185 @@
+//! What follows when an instance ends by itself, and what an operator does about it.
+
+use std::fs;
+
+use aibk::api::types::InstanceState;
+use rustix::process::Signal;
+
+use crate::support::{LONG, Stage, ends, kill, wait_for};
+
+/// A stage with a `worker` that runs `script`; each of its starts adds a line to the file `runs`.
+fn with_worker(script: &str) -> Stage {
+    let mut stage = Stage::new();
+    let script = format!("echo run >> runs; {script}");
+    stage.add_command("worker", &["sh", "-c", &script]);
+    stage.settings.set("services.worker.restart.delay", "20ms");
+    stage.settings.set("services.worker.restart.cap", "50ms");
+    stage.settings.set("services.worker.restart.limit", 2);
+    stage
+}
+
+fn set(stage: &mut Stage, key: &str, value: &str) {
+    stage.settings.set(&format!("services.worker.restart.{key}"), value);
+}
+
+/// `policy: never` allows no other key.
+fn never(stage: &mut Stage) {
+    stage.settings.set("services.worker.restart", serde_json::json!({"policy": "never"}));
+}
+
+fn runs(stage: &Stage) -> usize {
+    fs::read_to_string(stage.path("runs")).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn what_has_failed_is_forgiven_and_started() {
+    let mut stage = with_worker("test -e mended || exit 3; exec sleep 1000");
+    stage.start();
+    let failed = stage.wait_state("worker", InstanceState::Failed);
+    assert_eq!((failed.restarts, runs(&stage)), (2, 3));
+    assert!(failed.detail.unwrap().contains("exit status 3"));
+
+    let reset = stage.ctl(&["reset-failed"]).expect(0);
+    reset.says(&["worker is stopped now", "aibkctl start worker"]);
+    let seen = stage.instance("worker");
+    assert_eq!((seen.state, seen.restarts), (InstanceState::Stopped, 0));
+    stage.ctl(&["reset-failed"]).expect(0).says(&["nothing had failed"]);
+    stage.ctl(&["reset-failed", "worker"]).expect(0).says(&["nothing had failed"]);
+    stage.ctl(&["reset-failed", "nobody"]).expect(4).says(&["nobody"]);
+
+    fs::write(stage.path("mended"), "").unwrap();
+    stage.ctl(&["start", "worker"]).expect(0);
+    assert_eq!(stage.instance("worker").state, InstanceState::Ready);
+    stage.ctl(&["events", "-n", "200"]).expect(0).says(&["instance.forgiven"]);
+}
+
+#[test]
+fn on_failure_a_clean_end_is_the_end() {
+    let mut stage = with_worker("exit $(cat status 2>/dev/null || echo 3)");
+    set(&mut stage, "policy", "on-failure");
+    fs::write(stage.path("status"), "0").unwrap();
+    stage.start();
+    let seen = stage.wait_state("worker", InstanceState::Finished);
+    assert_eq!((seen.pid, seen.restarts, runs(&stage)), (None, 0, 1));
+    assert!(seen.detail.unwrap().contains("exit status 0"));
+    stage.ctl(&["status"]).expect(0).says(&["finished"]);
+    let events = stage.ctl(&["events", "-n", "200"]).expect(0);
+    assert!(!events.stdout.contains("service.failed"), "it is no error: {events}");
+
+    // Once more, on purpose: that is done when it is done.
+    stage.ctl(&["start", "worker"]).expect(0);
+    assert_eq!((stage.instance("worker").state, runs(&stage)), (InstanceState::Finished, 2));
+    stage.ctl(&["stop", "worker"]).expect(0);
+    assert_eq!(stage.instance("worker").state, InstanceState::Stopped);
+
+    fs::write(stage.path("status"), "3").unwrap();
+    let failed = stage.ctl(&["start", "worker"]);
+    assert_eq!(failed.status, Some(1), "{failed}");
+    failed.says(&["exit status 3"]);
+}
+
+#[test]
+fn on_failure_a_failure_is_tried_again() {
+    // It fails twice, and is done at the third time.
+    let mut stage = with_worker("test $(wc -l < runs) -ge 3 || exit 3");
+    set(&mut stage, "policy", "on-failure");
+    stage.start();
+    let seen = stage.wait_state("worker", InstanceState::Finished);
+    assert_eq!((seen.restarts, runs(&stage)), (2, 3));
+}
+
+#[test]
+fn a_signal_that_asks_to_end_is_a_clean_end() {
+    let mut stage = with_worker("exec sleep 1000");
+    set(&mut stage, "policy", "on-failure");
+    stage.start();
+    let first = stage.wait_state("worker", InstanceState::Ready);
+    kill(first.pid.unwrap(), Signal::KILL);
+    let second = stage.wait_instance("worker", "back", LONG, |seen| {
+        seen.state == InstanceState::Ready && seen.pid != first.pid
+    });
+    kill(second.pid.unwrap(), Signal::TERM);
+    stage.wait_state("worker", InstanceState::Finished);
+    assert_eq!(runs(&stage), 2);
+}
+
+#[test]
+fn never_means_never() {
+    let mut stage = with_worker("exit 3");
+    never(&mut stage);
+    stage.start();
+    let failed = stage.wait_state("worker", InstanceState::Failed);
+    assert_eq!((failed.restarts, runs(&stage)), (0, 1));
+    let again = stage.ctl(&["start", "worker"]);
+    assert_eq!(again.status, Some(1), "{again}");
+    assert_eq!(runs(&stage), 2);
+}
+
+/// Each of its runs is a stable one, so that without a window it would go on for ever.
+#[test]
+fn deaths_within_the_window_are_counted_together() {
+    let mut stage = with_worker("sleep 0.4; exit 3");
+    set(&mut stage, "stable", "10ms");
+    set(&mut stage, "window", "10m");
+    stage.start();
+    let failed = stage.wait_state("worker", InstanceState::Failed);
+    assert_eq!((failed.restarts, runs(&stage)), (2, 3));
+}
+
+#[test]
+fn what_rests_is_left_so_by_the_next_daemon_but_not_by_the_next_beginning() {
+    let mut stage = with_worker("exit 3");
+    let batch = ["sh", "-c", "echo batch >> batches"];
+    stage.add_command("batch", &batch);
+    stage.settings.set("services.batch.restart.policy", "on-failure");
+    stage.start();
+    stage.wait_state("worker", InstanceState::Failed);
+    stage.wait_state("batch", InstanceState::Finished);
+    let batches =
+        |stage: &Stage| fs::read_to_string(stage.path("batches")).unwrap().lines().count();
+    assert_eq!((runs(&stage), batches(&stage)), (3, 1));
+
+    stage.kill_daemon();
+    stage.restart_daemon();
+    let failed = stage.wait_state("worker", InstanceState::Failed);
+    assert!(failed.detail.unwrap().contains("exit status 3"), "and still it is told why");
+    stage.wait_state("batch", InstanceState::Finished);
+    assert_eq!((runs(&stage), batches(&stage)), (3, 1));
+
+    // Forgiven, it is stopped, also for the next daemon.
+    stage.ctl(&["reset-failed", "worker"]).expect(0);
+    stage.kill_daemon();
+    stage.restart_daemon();
+    assert_eq!(stage.instance("worker").state, InstanceState::Stopped);
+    assert_eq!(runs(&stage), 3);
+
+    stage.stop_daemon();
+    stage.restart_daemon();
+    stage.wait_state("worker", InstanceState::Failed);
+    stage.wait_state("batch", InstanceState::Finished);
+    assert_eq!((runs(&stage), batches(&stage)), (6, 2));
+}
+
+/// Nobody saw how it ended, so it may have failed.
+#[test]
+fn what_vanished_without_a_daemon_is_a_failure() {
+    let mut stage = with_worker("exec sleep 1000");
+    never(&mut stage);
+    stage.add_command("other", &["sleep", "1000"]);
+    stage.settings.set("services.other.restart.policy", "on-failure");
+    stage.start();
+    let pid = |name: &str| stage.wait_state(name, InstanceState::Ready).pid.unwrap();
+    let (worker, other) = (pid("worker"), pid("other"));
+    stage.kill_daemon();
+    for pid in [worker, other] {
+        kill(pid, Signal::TERM);
+        ends(pid, LONG);
+    }
+    stage.restart_daemon();
+    let failed = stage.wait_state("worker", InstanceState::Failed);
+    assert!(failed.detail.unwrap().contains("no aibkd to see how"));
+    assert_eq!(runs(&stage), 1);
+    wait_for("the other one to be back", LONG, || {
+        stage.instance("other").pid.filter(|pid| *pid != other)
+    });
+}
