@@ -68,7 +68,7 @@ fn requests_that_make_no_sense_are_told_so() {
     assert_eq!(status(&ask("POST /v1/services/api/swap", "{\"relase\": \"x\"}")), "400");
     assert_eq!(status(&ask("POST /v1/services/..%2F..%2Fetc/swap", "{}")), "400");
     assert_eq!(status(&ask("POST /v1/services/nobody/swap", "{}")), "404");
-    let answer = ask("GET /v1/instances/api@1/logs", "");
+    let answer = ask("GET /v1/logs?of=api@1", "");
     assert!(status(&answer) == "404" && answer.contains("api@1"), "{answer}");
 }
 

@@ -21,6 +21,7 @@ mod dependencies;
 mod failover;
 mod following;
 mod load;
+mod logs;
 mod nginx;
 mod nginx_faults;
 mod policy;

@@ -11,7 +11,7 @@ use super::{
     route::{Call, Change, Read},
     types::{Events, Logs, Problem, ProblemCode, Roll, Wait},
 };
-use crate::config::Access;
+use crate::{config::Access, ident::InstanceId};
 
 /// Lines or events given back at most.
 const MOST: usize = 10_000;
@@ -57,8 +57,10 @@ async fn read(
         }
         Read::Logs => {
             let how: Logs = ask.query()?;
-            let how = Logs { n: Some(how.n.unwrap_or(USUAL).min(MOST)), ..how };
-            answer::lines(ops.logs(ask.name()?, how).await?, closing)
+            let of = names(how.of.as_deref().unwrap_or_default())?;
+            let usual = how.since.is_none().then_some(USUAL);
+            let how = Logs { n: how.n.or(usual).map(|n| n.min(MOST)), ..how };
+            answer::lines(ops.logs(of, how).await?, closing)
         }
         Read::Nginx => answer::json(&ops.nginx().await?),
         Read::OpenApi => answer::json(&openapi::document()),
@@ -80,6 +82,12 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
         Change::ResetFailed => answer::json(&ops.reset_failed(by, ask.body()?).await?),
         Change::NginxTest => answer::json(&ops.nginx_test().await?),
     })
+}
+
+/// Validated names, never paths (`C2`).
+fn names(given: &str) -> Answer<Vec<InstanceId>> {
+    let names = given.split(',').filter(|name| !name.is_empty());
+    names.map(|name| name.parse().map_err(|e| Problem::bad_request(format!("{e}")))).collect()
 }
 
 fn within_limit(mut how: Wait) -> Answer<Wait> {

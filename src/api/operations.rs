@@ -80,8 +80,10 @@ pub trait Operations: Send + Sync + 'static {
     fn cancel(&self, by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>>;
     /// Forgets the deaths of instances; those that had failed are stopped then.
     fn reset_failed(&self, by: Caller, how: ResetFailed) -> Pending<'_, Answer<Forgiven>>;
-    /// Output of an instance; the channel ends when there is no more to come.
-    fn logs(&self, of: InstanceId, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>>;
+    /// Output of the instances `of`, and of all where there are none (the name of a service stands
+    /// for all of its instances); the channel ends when there is no more to come. Without `n`, all
+    /// lines from `since` on.
+    fn logs(&self, of: Vec<InstanceId>, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>>;
     /// Events; the channel ends when there is no more to come.
     fn events(&self, how: Events) -> Pending<'_, Answer<mpsc::Receiver<Event>>>;
     /// The owned file and what nginx answers.

@@ -132,9 +132,9 @@ pub(super) static TABLE: [Route; 17] = [
     read("/v1/events", Read::Events, "Events, as server-sent events", Answers::Sent(of::<Event>))
         .with_query(of::<Events>),
     read(
-        "/v1/instances/{instance}/logs",
+        "/v1/logs",
         Read::Logs,
-        "Output of an instance, one JSON document per line",
+        "Output of instances, one JSON document per line",
         Answers::Lines(of::<LogLine>),
     )
     .with_query(of::<Logs>),
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn other_paths_and_methods_are_told_apart() {
         let routes = Routes::new();
-        for path in ["/", "/v1", "/v1/", "/v2/status", "/v1/status/", "/v1/instances//logs"] {
+        for path in ["/", "/v1", "/v1/", "/v2/status", "/v1/status/", "/v1/instances//stop"] {
             assert!(matches!(routes.find(&Method::GET, path), Found::Nothing), "{path}");
         }
         let Found::OtherMethods(allow) = routes.find(&Method::DELETE, "/v1/rollouts/7") else {

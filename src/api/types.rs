@@ -3,6 +3,7 @@
 //!
 //! Times are RFC 3339 text where people read them, seconds where programs count them.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -251,13 +252,27 @@ pub struct Wait {
     pub timeout_s: Option<f64>,
 }
 
-/// Query of `GET /v1/instances/{instance}/logs`; the answer is one [`LogLine`] of JSON per line.
+/// Query of `GET /v1/logs`; the answer is one [`LogLine`] of JSON per line, by time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Logs {
-    /// How many lines back (default 100, at most 10,000).
+    /// Whose: names of instances, and of services for all of their instances, with commas between
+    /// them; none: everybody's.
+    #[serde(default)]
+    pub of: Option<String>,
+    /// How many lines back, of all together (at most 10,000); none: 100, or where `since` is given
+    /// every line.
     #[serde(default)]
     pub n: Option<usize>,
+    /// Only lines of this moment and later.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// Only lines before this moment.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+    /// Only lines in which this regular expression is found (at most 1,024 bytes).
+    #[serde(default)]
+    pub grep: Option<String>,
     /// Go on with every new line.
     #[serde(default)]
     pub follow: bool,
@@ -266,6 +281,8 @@ pub struct Logs {
 /// One line of an instance's output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
+    /// Who wrote it: `api@8000`.
+    pub instance: String,
     /// RFC 3339 with microseconds.
     pub at: String,
     /// Which start wrote it.

@@ -100,7 +100,7 @@ pub(super) enum Command {
     Cancel(CancelArgs),
     /// List the last rollouts, or show one with its steps
     Rollouts(RolloutsArgs),
-    /// Show the output of an instance
+    /// Show the output of instances
     Logs(LogsArgs),
     /// Show what happened
     Events(EventsArgs),
@@ -152,6 +152,9 @@ mod tests {
             "aibkctl logs -f -n 5 worker --json",
             "aibkctl reset-failed",
             "aibkctl reset-failed api@8000 --json",
+            "aibkctl logs",
+            "aibkctl logs api worker@8000 --since today --until 10m --grep a|b",
+            "aibkctl logs -S -2h",
             "aibkctl swap api --release . --no-wait",
         ] {
             parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
@@ -167,6 +170,8 @@ mod tests {
             "aibkctl swap ../api",
             "aibkctl wait seven",
             "aibkctl logs -n 10001 api@8000",
+            "aibkctl logs --since soon",
+            "aibkctl logs -f --until now",
             "aibkctl swap api --no-wait --timeout 5s",
             "aibkctl stop api@8000 --timeout -5s",
         ] {

@@ -92,9 +92,9 @@ impl Daemon {
         self.client.post("/v1/reset-failed", how).await
     }
 
-    pub(super) async fn logs(&self, of: &InstanceId, n: usize, follow: bool) -> Answer<Lines> {
-        let how = Logs { n: Some(n), follow };
-        self.client.lines(&target(&format!("/v1/instances/{of}/logs"), &how)?).await
+    /// Lines of output, one by one.
+    pub(super) async fn logs(&self, how: &Logs) -> Answer<Lines> {
+        self.client.lines(&target("/v1/logs", how)?).await
     }
 
     /// Events, one by one.

@@ -19,6 +19,7 @@ mod layout;
 mod logs;
 mod look;
 mod man;
+mod moments;
 mod nginx;
 mod progress;
 mod reset_failed;

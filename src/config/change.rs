@@ -83,12 +83,13 @@ impl Changes {
 
 /// A difference in any of these is one between two daemons.
 fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { runtime_dir, state_dir, log_dir, control, nginx, services: _ } = old;
+    let Config { runtime_dir, state_dir, log_dir, logs, control, nginx, services: _ } = old;
     let Control { socket, group, grants } = control;
     let all = [
         ("runtime_dir", *runtime_dir != new.runtime_dir),
         ("state_dir", *state_dir != new.state_dir),
         ("log_dir", *log_dir != new.log_dir),
+        ("logs", *logs != new.logs),
         ("control.socket", *socket != new.control.socket),
         ("control.group", *group != new.control.group),
         ("control.grants", *grants != new.control.grants),

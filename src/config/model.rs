@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{Depends, Restart, Secret};
+use super::{Depends, Logs, Restart, Secret};
 use crate::ident::{Port, ServiceName, Slot};
 
 /// A whole, valid configuration.
@@ -14,6 +14,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Instance logs live here.
     pub log_dir: PathBuf,
+    /// How much of the output of each instance is kept there.
+    pub logs: Logs,
     /// Who may ask for what, and where.
     pub control: Control,
     /// The proxy in front, if aibk drives one.

@@ -10,6 +10,7 @@ use super::{
     Access, Config, ConfigError, Control, Nginx, NginxMode, Service,
     claims::Claims,
     depends::Wishes,
+    logs,
     mistake::{Mistakes, Position, Wrong},
     scalar,
     section::{File, Section},
@@ -90,10 +91,11 @@ fn config(s: &mut Section<'_>) -> Config {
     let runtime_dir = s.path_at("runtime_dir").unwrap_or_else(|| PathBuf::from("/run/aibk"));
     let state_dir = s.path_at("state_dir").unwrap_or_else(|| PathBuf::from("/var/lib/aibk"));
     let log_dir = s.path_at("log_dir").unwrap_or_else(|| PathBuf::from("/var/log/aibk"));
+    let logs = s.section("logs", logs::logs);
     let control = s.section("control", |s| control(s, &runtime_dir));
     let nginx = s.has("nginx").then(|| s.section("nginx", |s| nginx(s, &runtime_dir, &log_dir)));
     let services = services(s, nginx.as_ref());
-    Config { runtime_dir, state_dir, log_dir, control, nginx, services }
+    Config { runtime_dir, state_dir, log_dir, logs, control, nginx, services }
 }
 
 fn control(s: &mut Section<'_>, runtime_dir: &Path) -> Control {

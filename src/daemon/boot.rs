@@ -11,11 +11,11 @@ use std::{
 
 use super::{Daemon, DaemonError, journal::Journal, managed_nginx, rise::Waits};
 use crate::{
-    config::{Config, NginxMode, Service},
+    config::{Config, Logs, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
-    instance::{Ground, Instance, Phase},
+    instance::{Ground, Instance, Outlet, Phase},
     nginx::{Members, Nginx, NginxError, Proxied, Role, Site, Upstreams},
-    process::Launcher,
+    process::{Keeping, Launcher, Packing},
     release::Release,
     rollout::{
         Crew, Engine, EngineError,
@@ -277,6 +277,15 @@ fn begin(
     rows: &[SlotRow],
 ) -> Result<Instance, DaemonError> {
     let row = rows.iter().find(|row| row.instance == id).cloned();
-    let dirs = (config.runtime_dir.as_path(), config.log_dir.as_path());
-    Ok(Instance::begin(id, Arc::clone(service), row, ground.clone(), dirs)?)
+    let outlet = Outlet {
+        runtime_dir: &config.runtime_dir,
+        log_dir: &config.log_dir,
+        keeping: keeping(&config.logs),
+    };
+    Ok(Instance::begin(id, Arc::clone(service), row, ground.clone(), outlet)?)
+}
+
+fn keeping(logs: &Logs) -> Keeping {
+    let packing = if logs.compress { Packing::Gzip } else { Packing::Plain };
+    Keeping { size: logs.size, files: logs.keep, age: logs.age, packing }
 }

@@ -3,6 +3,7 @@
 mod boot;
 mod error;
 mod journal;
+mod logs;
 mod manage;
 mod managed_nginx;
 mod named;

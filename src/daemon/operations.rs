@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Daemon, problems, streams, views};
+use super::{Daemon, logs, problems, streams, views};
 use crate::{
     api::{
         operations::{Answer, Caller, Operations, Pending, Verb, Way},
@@ -124,18 +124,11 @@ impl Operations for Daemon {
         Box::pin(async move { self.forgive(&by, how).await })
     }
 
-    fn logs(&self, of: InstanceId, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>> {
+    fn logs(&self, of: Vec<InstanceId>, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>> {
         Box::pin(async move {
-            let output = self.instance(&of)?.output().clone();
-            let n = how.n.unwrap_or_default();
-            let (lines, more) = if how.follow {
-                let (lines, more) = output.follow(n).await;
-                (lines, Some(more))
-            } else {
-                (output.tail(n).await, None)
-            };
+            let whose = self.whose(&of)?;
             let (send, receive) = mpsc::channel(BACKLOG);
-            tokio::spawn(streams::lines(lines, more, send));
+            logs::tell(whose, &how, send).await?;
             Ok(receive)
         })
     }

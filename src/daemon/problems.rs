@@ -47,6 +47,11 @@ pub(super) fn failed(message: &str) -> Problem {
     Problem { code: ProblemCode::Failed, message: message.to_owned(), hint: None }
 }
 
+pub(super) fn bad_pattern(why: &str) -> Problem {
+    let hint = "put `\\` before a character that is to mean itself";
+    Problem { code: ProblemCode::BadRequest, message: why.to_owned(), hint: Some(hint.to_owned()) }
+}
+
 pub(super) fn coming_up() -> Problem {
     let hint = "try again in a moment; `aibkctl status` shows how far it is";
     refused("aibkd is still coming up", Some(hint.to_owned()))

@@ -1,33 +1,8 @@
-//! Lines and events on their way to a client, for as long as it listens.
+//! Events on their way to a client, for as long as it listens.
 
 use tokio::sync::{broadcast, mpsc};
 
-use super::views;
-use crate::{api::types::LogLine, process::Line, store::Event};
-
-/// Past lines, then new ones where `more` are asked for.
-pub(super) async fn lines(
-    past: Vec<Line>,
-    more: Option<mpsc::Receiver<Line>>,
-    send: mpsc::Sender<LogLine>,
-) {
-    for line in past {
-        if send.send(views::log_line(line)).await.is_err() {
-            return;
-        }
-    }
-    let Some(mut more) = more else { return };
-    loop {
-        let line = tokio::select! {
-            line = more.recv() => line,
-            () = send.closed() => None,
-        };
-        let Some(line) = line else { return };
-        if send.send(views::log_line(line)).await.is_err() {
-            return;
-        }
-    }
-}
+use crate::store::Event;
 
 /// Past events, then new ones; what both hold is told once.
 pub(super) async fn events(

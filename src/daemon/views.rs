@@ -120,9 +120,12 @@ fn colour(slots: Slots, slot: Slot) -> Option<types::Colour> {
 }
 
 /// A line of output as clients see it.
-pub(super) fn log_line(line: Line) -> types::LogLine {
+pub(super) fn log_line(instance: &str, line: Line) -> types::LogLine {
     types::LogLine {
-        at: moment(line.at),
+        instance: instance.to_owned(),
+        // All digits, so that text is sorted as time is.
+        at: Timestamp::from_microsecond(line.at)
+            .map_or_else(|_| String::from("?"), |at| format!("{at:.6}")),
         generation: line.generation.0,
         stream: line.stream.word().to_owned(),
         text: line.text,

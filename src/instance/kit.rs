@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 
-use super::{Ground, Instance, View};
+use super::{Ground, Instance, Outlet, View};
 use crate::{
     config::{
         Drain, Kind, OnDeadline, Probe, Ready, Restart, RestartPolicy, RolloutPolicy, Service,
         Slots, Standby, Stop, StopSignal,
     },
     ident::{InstanceId, ReleaseId, ServiceName, Slot},
-    process::{Identity, Launcher},
+    process::{Identity, Keeping, Launcher},
     release::Release,
     store::{SlotRow, Store},
     sys::{cgroup::Base, fake::Faulty, proc},
@@ -93,8 +93,9 @@ impl Bed {
     pub(super) fn begin(&self, row: Option<SlotRow>) -> Instance {
         let ground =
             Ground { launcher: Arc::clone(&self.launcher), store: self.disk.store.clone() };
-        let dirs = (self.disk.dir.path(), self.disk.dir.path());
-        Instance::begin(id(), Arc::new(service()), row, ground, dirs).unwrap()
+        let dir = self.disk.dir.path();
+        let outlet = Outlet { runtime_dir: dir, log_dir: dir, keeping: Keeping::default() };
+        Instance::begin(id(), Arc::new(service()), row, ground, outlet).unwrap()
     }
 
     pub(super) async fn row(&self) -> SlotRow {

@@ -23,7 +23,7 @@ mod stale;
 mod state;
 mod view;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -34,7 +34,7 @@ pub use view::{Cause, Death, Phase, View};
 use crate::{
     config::Service,
     ident::{InstanceId, RolloutId},
-    process::{Capture, Launcher, ProcessError},
+    process::{Capture, Keeping, Launcher, ProcessError},
     release::Release,
     store::{SlotRow, Store, StoreError},
 };
@@ -89,6 +89,17 @@ pub struct Ground {
     pub store: Store,
 }
 
+/// Where the output of an instance goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Outlet<'a> {
+    /// Its FIFOs are below this.
+    pub runtime_dir: &'a Path,
+    /// Its files are in this.
+    pub log_dir: &'a Path,
+    /// How much of it they keep.
+    pub keeping: Keeping,
+}
+
 /// What can be asked of a driver.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -126,9 +137,9 @@ impl Instance {
         service: Arc<Service>,
         row: Option<SlotRow>,
         ground: Ground,
-        dirs: (&std::path::Path, &std::path::Path),
+        outlet: Outlet<'_>,
     ) -> Result<Self, InstanceError> {
-        let capture = Capture::open(&id, dirs.0, dirs.1)
+        let capture = Capture::open(&id, outlet.runtime_dir, outlet.log_dir, outlet.keeping)
             .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
         let (commands, orders) = mpsc::channel(8);
         let driver = driver::Driver::new(id.clone(), service, row, ground, capture.clone());

@@ -19,7 +19,7 @@ use std::{ffi::OsString, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use capture::Capture;
+pub use capture::{Capture, History, Keeping, Packing, Wanted};
 pub use error::ProcessError;
 pub use identity::Identity;
 pub use launcher::Launcher;

@@ -43,8 +43,9 @@ async fn it_gets_posts_and_is_told_of_problems() {
 #[tokio::test]
 async fn it_reads_lines_and_events() {
     let running = Running::start(Limits::default());
-    let logs = Logs { n: Some(150), follow: true };
-    let path = target("/v1/instances/api@8000/logs", &logs).unwrap();
+    let of = Some("api@8000".to_owned());
+    let logs = Logs { of, n: Some(150), follow: true, ..Logs::default() };
+    let path = target("/v1/logs", &logs).unwrap();
     let mut lines = soon(running.client().lines(&path)).await.unwrap();
     for n in 0..150 {
         let line: LogLine = soon(lines.next()).await.unwrap().unwrap();
@@ -63,7 +64,7 @@ async fn it_reads_lines_and_events() {
     }
     assert!(soon(events.next::<Event>()).await.unwrap().is_none());
 
-    let refused = soon(running.client().lines("/v1/instances/NO/logs")).await;
+    let refused = soon(running.client().lines("/v1/logs?of=NO")).await;
     assert!(matches!(refused, Err(ClientError::Problem { .. })), "{refused:?}");
     running.end().await;
 }

@@ -60,6 +60,7 @@ fn nginx() -> NginxStatus {
 
 pub(super) fn line(text: &str) -> LogLine {
     LogLine {
+        instance: "api".into(),
         at: "2026-01-01T00:00:00Z".into(),
         generation: 1,
         stream: "stdout".into(),
@@ -152,8 +153,9 @@ impl Operations for Fake {
         Box::pin(async { Ok(Forgiven::default()) })
     }
 
-    fn logs(&self, of: InstanceId, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>> {
-        self.note(format!("logs {of} {how:?}"));
+    fn logs(&self, of: Vec<InstanceId>, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>> {
+        let of = of.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        self.note(format!("logs {of} {:?} {:?} {}", how.n, how.grep, how.follow));
         Box::pin(async move {
             let (sender, lines) = mpsc::channel(512);
             for n in 0..how.n.unwrap_or(0).min(200) {

@@ -152,7 +152,7 @@ async fn a_change_goes_on_when_its_client_goes_away() {
 #[tokio::test]
 async fn a_stream_ends_when_its_client_goes_away() {
     let running = Running::start(Limits::default());
-    let mut lines = running.client().lines("/v1/instances/api/logs?n=1&follow=true").await.unwrap();
+    let mut lines = running.client().lines("/v1/logs?of=api&n=1&follow=true").await.unwrap();
     let first: Option<crate::api::types::LogLine> = soon(lines.next()).await.unwrap();
     assert!(first.is_some());
     let follower = running.ops.followers.lock().unwrap().pop().unwrap();
@@ -178,7 +178,7 @@ async fn one_that_never_reads_loses_its_seat() {
     let limits = Limits { write: SHORT, ..Limits::default() };
     let running = Running::start(limits);
     let mut stream = running.connect().await;
-    let request = "GET /v1/instances/api/logs?n=1&follow=true HTTP/1.1\r\nhost: x\r\n\r\n";
+    let request = "GET /v1/logs?of=api&n=1&follow=true HTTP/1.1\r\nhost: x\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     soon(running.ops.news.notified()).await;
     soon(running.ops.news.notified()).await;
@@ -197,7 +197,7 @@ async fn one_that_never_reads_loses_its_seat() {
 #[tokio::test]
 async fn one_that_has_nothing_to_read_yet_keeps_its_seat() {
     let running = Running::start(Limits { write: Duration::ZERO, ..Limits::default() });
-    let mut lines = running.client().lines("/v1/instances/api/logs?n=1&follow=true").await.unwrap();
+    let mut lines = running.client().lines("/v1/logs?of=api&n=1&follow=true").await.unwrap();
     let first: Option<crate::api::types::LogLine> = soon(lines.next()).await.unwrap();
     assert!(first.is_some());
     let follower = running.ops.followers.lock().unwrap().pop().unwrap();

@@ -137,16 +137,18 @@ async fn what_is_not_understood_is_a_problem_with_a_hint() {
     let room = Room::new();
     let asked = [
         (404, Method::GET, "/v1/nothing", ""),
-        (404, Method::GET, "/v1/instances/../../etc/passwd/logs", ""),
+        (404, Method::GET, "/v1/instances/../../etc/passwd/start", ""),
+        (400, Method::GET, "/v1/logs?of=../../etc/passwd", ""),
         (405, Method::DELETE, "/v1/status", ""),
         (405, Method::GET, "/v1/services/api/swap", ""),
-        (400, Method::GET, "/v1/instances/..%2f..%2fetc/logs", ""),
-        (400, Method::GET, "/v1/instances/API@1/logs", ""),
-        (400, Method::GET, "/v1/instances/%ff/logs", ""),
+        (400, Method::POST, "/v1/instances/..%2f..%2fetc/stop", ""),
+        (400, Method::GET, "/v1/logs?of=api,API@1", ""),
+        (400, Method::POST, "/v1/instances/%ff/stop", ""),
         (400, Method::GET, "/v1/rollouts/-1", ""),
         (400, Method::GET, "/v1/rollouts/99999999999999999999", ""),
-        (400, Method::GET, "/v1/instances/api/logs?n=-1", ""),
-        (400, Method::GET, "/v1/instances/api/logs?lines=4", ""),
+        (400, Method::GET, "/v1/logs?of=api&n=-1", ""),
+        (400, Method::GET, "/v1/logs?lines=4", ""),
+        (400, Method::GET, "/v1/logs?since=today", ""),
         (400, Method::GET, "/v1/rollouts/7/wait?timeout_s=NaN", ""),
         (400, Method::GET, "/v1/rollouts/7/wait?timeout_s=-1", ""),
         (400, Method::POST, "/v1/services/api/swap", "{"),
@@ -184,8 +186,9 @@ async fn numbers_are_kept_within_their_limits() {
     let room = Room::new();
     room.get("/v1/rollouts/7/wait?revision=3&timeout_s=4000").await;
     for target in [
-        "/v1/instances/api/logs",
-        "/v1/instances/api/logs?n=99999999&follow=false",
+        "/v1/logs",
+        "/v1/logs?of=api,worker&n=99999999&follow=false",
+        "/v1/logs?since=2026-03-01T12:00:00Z&grep=a%2Bb",
         "/v1/events?after=5",
     ] {
         text(room.reply(known(Access::Read), Method::GET, target, "").await).await;
@@ -194,8 +197,9 @@ async fn numbers_are_kept_within_their_limits() {
         room.ops.heard(),
         [
             "wait 7 Wait { revision: 3, timeout_s: Some(60.0) }",
-            "logs api Logs { n: Some(100), follow: false }",
-            "logs api Logs { n: Some(10000), follow: false }",
+            "logs  Some(100) None false",
+            "logs api worker Some(10000) None false",
+            "logs  None Some(\"a+b\") false",
             "events Events { after: 5, n: Some(100), follow: false }",
         ]
     );

@@ -101,7 +101,7 @@ async fn the_socket_of_a_successor_is_left_alone() {
 async fn the_end_ends_streams_and_answers_what_is_under_way() {
     let running = Running::start(Limits::default());
     let client = running.client();
-    let mut lines = client.lines("/v1/instances/api/logs?n=0&follow=true").await.unwrap();
+    let mut lines = client.lines("/v1/logs?of=api&n=0&follow=true").await.unwrap();
     let slow = format!("/v1/instances/{}/start", fake::WAITS);
     let change = tokio::spawn({
         let client = client.clone();

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tokio::sync::mpsc;
 
 use super::{
+    Wanted,
     follower::Follower,
     log_file::{Mark, Span},
     writer::Slot,
@@ -59,7 +60,7 @@ impl Hub {
         // A structure of numbers and text cannot fail to serialise.
         if serde_json::to_writer(&mut self.batch, &line).is_ok() {
             self.batch.push(b'\n');
-            let one = Span { first: Mark::from(&line), lines: 1 };
+            let one = Span::of(&line);
             self.span = Some(self.span.map_or(one, |span| span.and(one)));
         }
         self.followers.retain(|follower| !follower.is_gone());
@@ -77,11 +78,12 @@ impl Hub {
         }
     }
 
-    /// The last `n` lines of the ring, and the time before which older ones are.
-    pub(super) fn recent(&self, n: usize) -> (Vec<Line>, i64) {
-        let skipped = self.ring.len().saturating_sub(n);
-        let before = self.ring.front().map_or(self.last.at + 1, |line| line.at);
-        (self.ring.iter().skip(skipped).cloned().collect(), before)
+    /// The last `n` wanted lines of the ring, and the time before which older ones are.
+    pub(super) fn recent(&self, n: usize, wanted: &Wanted) -> (Vec<Line>, i64) {
+        let newest_first = self.ring.iter().rev().filter(|line| wanted.has(line)).take(n);
+        let mut lines: Vec<Line> = newest_first.cloned().collect();
+        lines.reverse();
+        (lines, self.ring.front().map_or(self.last.at + 1, |line| line.at))
     }
 
     pub(super) fn follow(&mut self) -> mpsc::Receiver<Line> {

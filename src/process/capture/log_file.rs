@@ -1,20 +1,20 @@
 //! One rotated file of JSON lines, written by the writer thread.
 
 use std::{
-    fmt, fs,
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::Path,
 };
 
-use file_rotate::{ContentLimit, FileRotate, compression::Compression, suffix::AppendCount};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Line, Stream, files::ROTATED};
+use super::{
+    Line, Stream,
+    files::{self, Keeping, LogFiles, Packing},
+    history, squeeze,
+};
 use crate::ident::Generation;
-
-/// A file is rotated once it is longer than this, in bytes.
-const FILE_BYTES: usize = 10 * 1024 * 1024;
 
 /// Where in an instance's output a line stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,32 +38,56 @@ impl From<&Line> for Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) first: Mark,
+    /// The time of the last one.
+    pub(super) last: i64,
     pub(super) lines: u64,
 }
 
 impl Span {
+    pub(super) fn of(line: &Line) -> Self {
+        Self { first: Mark::from(line), last: line.at, lines: 1 }
+    }
+
     /// This one, and `later` ones.
     pub(super) fn and(self, later: Self) -> Self {
-        Self { first: self.first, lines: self.lines + later.lines }
+        Self { first: self.first, last: later.last, lines: self.lines + later.lines }
     }
 }
 
+/// The current file, as far as it is known to be the one that is found under its name.
+#[derive(Debug)]
+struct Current {
+    file: File,
+    place: (u64, u64),
+    size: u64,
+}
+
+#[derive(Debug)]
 pub(super) struct LogFile {
-    path: PathBuf,
-    rotate: Option<FileRotate<AppendCount>>,
+    files: LogFiles,
+    keeping: Keeping,
+    current: Option<Current>,
+    /// The time of the last line in the current file.
+    last: Option<i64>,
     lost: Option<Span>,
     torn: bool,
+    health: Health,
+}
+
+/// Whether trouble was told already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Good,
+    Bad,
 }
 
 impl LogFile {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        if let Some(dir) = path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
-        }
-        // FileRotate does not tell when it cannot open a file.
-        let torn = is_torn(&options().open(path)?)?;
-        let rotate = Some(rotate(path));
-        Ok(Self { path: path.to_owned(), rotate, lost: None, torn })
+    /// Opens the current file, whose last line was written at `last`.
+    pub(super) fn open(files: LogFiles, keeping: Keeping, last: Option<i64>) -> io::Result<Self> {
+        let current = Current::open(files.current())?;
+        let torn = current.is_torn()?;
+        let current = Some(current);
+        Ok(Self { files, keeping, current, last, lost: None, torn, health: Health::Good })
     }
 
     /// Lines were dropped before they came here.
@@ -78,69 +102,135 @@ impl LogFile {
 
     /// Writes whole lines; what cannot be written is counted, and told in the file once it can.
     pub(super) fn write(&mut self, bytes: &[u8], span: Option<Span>) {
-        let mut whole = Vec::new();
+        let mut before = Vec::new();
         if self.torn {
-            whole.push(b'\n');
+            before.push(b'\n');
         }
-        whole.extend(self.lost.map(notice).unwrap_or_default());
-        whole.extend_from_slice(bytes);
-        // FileRotate asserts what a full disk can make false.
-        let written = catch_unwind(AssertUnwindSafe(|| self.try_write(&whole)));
-        if let Ok(Ok(())) = written {
-            self.lost = None;
-            self.torn = false;
-            return;
-        }
-        if self.rotate.take().is_some() {
-            let reason = written.map_or_else(|_| None, Result::err);
-            tracing::error!(path = %self.path.display(), ?reason, "cannot write a log file");
-        }
-        self.torn = true;
-        if let Some(span) = span {
-            self.lose(span);
+        before.extend(self.lost.map(notice).unwrap_or_default());
+        let written = if before.is_empty() {
+            self.try_write(bytes)
+        } else {
+            before.extend_from_slice(bytes);
+            self.try_write(&before)
+        };
+        match written {
+            Ok(()) => {
+                let lost = self.lost.take().map(|lost| lost.first.at);
+                self.last = span.map(|span| span.last).or(lost).or(self.last);
+                self.torn = false;
+                self.recovered();
+                self.close_if_long();
+            }
+            Err(error) => {
+                self.trouble("cannot write a log file; lines are counted until it can", &error);
+                self.current = None;
+                self.torn = true;
+                if let Some(span) = span {
+                    self.lose(span);
+                }
+            }
         }
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // It was removed, or failed before.
-        if self.rotate.is_none() || !self.path.exists() {
-            options().open(&self.path)?;
-            self.rotate = Some(rotate(&self.path));
+        // It was removed or renamed by somebody, or failed before.
+        if !self.current.as_ref().is_some_and(|current| current.is_at(self.files.current())) {
+            self.current = Some(Current::open(self.files.current())?);
         }
-        self.rotate.as_mut().map_or(Ok(()), |file| file.write_all(bytes))
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if current.size > self.keeping.size.saturating_mul(2) {
+            return Err(io::Error::other("it is too long, and cannot be renamed"));
+        }
+        current.file.write_all(bytes)?;
+        current.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn close_if_long(&mut self) {
+        if self.current.as_ref().is_some_and(|current| current.size > self.keeping.size) {
+            self.close();
+        }
+    }
+
+    /// The current file becomes a closed one; what is not kept any more goes.
+    fn close(&mut self) {
+        let Some(last) = self.last else { return };
+        let closed = self.files.closed_name(last);
+        match renameat_with(CWD, self.files.current(), CWD, &closed, RenameFlags::NOREPLACE) {
+            Ok(()) => self.current = None,
+            Err(e) => self.trouble("cannot rename a log file that is long enough", &e.into()),
+        }
+        self.tidy(last);
+    }
+
+    /// Closes what is old at the time `now`, and removes what is too old.
+    pub(super) fn grow_old(&mut self, now: i64) {
+        let oldest = self.keeping.oldest(now);
+        if history::first_time(self.files.current()).is_some_and(|first| first < oldest) {
+            self.close();
+        }
+        self.tidy(now);
+    }
+
+    fn tidy(&mut self, now: i64) {
+        let closed = self.files.closed();
+        let (old, kept) = closed.split_at(files::outdated(&closed, &self.keeping, now));
+        for file in old {
+            if let Err(e) = files::remove(file) {
+                self.trouble("cannot remove an old log file", &e);
+            }
+        }
+        if self.keeping.packing == Packing::Gzip {
+            let plain = kept.iter().filter(|file| file.packing == Packing::Plain);
+            plain.for_each(|file| squeeze::soon(file.path.clone()));
+        }
+    }
+
+    fn trouble(&mut self, what: &str, error: &io::Error) {
+        if self.health == Health::Good {
+            tracing::error!(path = %self.files.current().display(), %error, "{what}");
+        }
+        self.health = Health::Bad;
+    }
+
+    fn recovered(&mut self) {
+        if self.health == Health::Bad {
+            tracing::info!(path = %self.files.current().display(), "a log file is written again");
+        }
+        self.health = Health::Good;
     }
 }
 
-impl fmt::Debug for LogFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogFile").field("path", &self.path).finish_non_exhaustive()
+impl Current {
+    fn open(path: &Path) -> io::Result<Self> {
+        if let Some(dir) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
+        }
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).create(true).append(true).mode(0o640).open(path)?;
+        let seen = file.metadata()?;
+        Ok(Self { file, place: (seen.dev(), seen.ino()), size: seen.len() })
     }
-}
 
-fn options() -> fs::OpenOptions {
-    let mut options = fs::OpenOptions::new();
-    options.read(true).create(true).append(true).mode(0o640);
-    options
-}
-
-fn rotate(path: &Path) -> FileRotate<AppendCount> {
-    let limit = ContentLimit::BytesSurpassed(FILE_BYTES);
-    FileRotate::new(path, AppendCount::new(ROTATED), limit, Compression::None, Some(options()))
-}
-
-/// Whether the last line has no end: a daemon was killed while it wrote it.
-fn is_torn(mut file: &fs::File) -> io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(false);
+    fn is_at(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|seen| (seen.dev(), seen.ino()) == self.place)
     }
-    let mut last = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
+
+    /// Whether the last line has no end: a daemon was killed while it wrote it.
+    fn is_torn(&self) -> io::Result<bool> {
+        if self.size == 0 {
+            return Ok(false);
+        }
+        let mut file = &self.file;
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        Ok(last != *b"\n")
+    }
 }
 
 fn notice(lost: Span) -> Vec<u8> {
-    let Span { first: Mark { at, generation }, lines } = lost;
+    let Span { first: Mark { at, generation }, lines, .. } = lost;
     let text = format!("[aibk: {lines} lines are missing here: the disk was too slow, or full]");
     let line = Line { at, generation, stream: Stream::Stderr, text };
     let mut bytes = serde_json::to_vec(&line).unwrap_or_default();

@@ -1,16 +1,23 @@
 //! The output of one instance, over all its generations and over the daemon's own restarts.
 //!
 //! Child → FIFO → reader task → memory ring and followers → writer thread → rotated files. The
-//! reader never stops: what comes after it drops and counts where it is too slow.
+//! reader never stops: what comes after it drops and counts where it is too slow. Files that are
+//! not written any more are compressed by a thread that gives way to the others.
 
 mod fifo;
 mod files;
 mod follower;
+mod history;
 mod hub;
 mod log_file;
 mod reader;
+mod squeeze;
+mod wanted;
 mod writer;
 
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod history_tests;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
 mod tests;
@@ -25,6 +32,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Line, ProcessError, Stream};
 use crate::ident::{Generation, InstanceId};
+pub use files::{Keeping, Packing};
+pub use history::History;
+pub use wanted::Wanted;
+
 use fifo::Fifo;
 use files::LogFiles;
 use hub::Hub;
@@ -52,7 +63,8 @@ impl Shared {
 }
 
 impl Capture {
-    /// Opens (or finds again) the FIFOs of `name` and begins to read them. Until
+    /// Opens (or finds again) the FIFOs of `name` and begins to read them into files in `log_dir`,
+    /// kept as `keeping` says. Until
     /// [`begin`](Self::begin) lines belong to the generation of the last line in the file. Needs a
     /// runtime.
     ///
@@ -62,14 +74,15 @@ impl Capture {
         name: &InstanceId,
         runtime_dir: &Path,
         log_dir: &Path,
+        keeping: Keeping,
     ) -> Result<Self, ProcessError> {
         let dir = runtime_dir.join("fifo");
         let stdout = Fifo::make(&dir, &format!("{name}.out"))?;
         let stderr = Fifo::make(&dir, &format!("{name}.err"))?;
         let readers = [stdout.reader()?, stderr.reader()?];
         let files = LogFiles::new(log_dir, name);
-        let last = files.last(1, i64::MAX).last().map_or(Mark::START, Mark::from);
-        let slot = writer::Slot::open(&files)?;
+        let last = files.newest().as_ref().map_or(Mark::START, Mark::from);
+        let slot = writer::Slot::open(&files, keeping, last)?;
         let hub = Mutex::new(Hub::new(last, slot));
         let shared = Arc::new(Shared { fifos: [stdout, stderr], files, hub });
         let (settle, requests) = mpsc::unbounded_channel();
@@ -110,36 +123,51 @@ impl Capture {
     /// Those of the last `n` lines that are in memory, oldest first: waits for no disk.
     #[must_use]
     pub fn recent(&self, n: usize) -> Vec<Line> {
-        self.shared.hub().recent(n).0
+        self.shared.hub().recent(n, &Wanted::default()).0
     }
 
-    /// The last `n` lines, oldest first.
-    pub async fn tail(&self, n: usize) -> Vec<Line> {
-        let (recent, before) = self.shared.hub().recent(n);
-        self.with_older(n, recent, before).await
+    /// The last `n` wanted lines, oldest first; fewer where they are more than 16 MiB.
+    pub async fn tail(&self, n: usize, wanted: &Wanted) -> Vec<Line> {
+        let (recent, before) = self.shared.hub().recent(n, wanted);
+        self.with_older(n, wanted, recent, before).await
     }
 
-    /// The last `n` lines, and every line after them, none twice and none left out
-    /// (a reader that is too slow sees a line that says how many it missed).
-    pub async fn follow(&self, n: usize) -> (Vec<Line>, mpsc::Receiver<Line>) {
+    /// As [`tail`](Self::tail), and every line after them, wanted or not, none twice and none left
+    /// out (a reader that is too slow sees a line that says how many it missed).
+    pub async fn follow(&self, n: usize, wanted: &Wanted) -> (Vec<Line>, mpsc::Receiver<Line>) {
         let (recent, before, lines) = {
             // Under one lock, so that no line falls between the two.
             let mut hub = self.shared.hub();
-            let (recent, before) = hub.recent(n);
+            let (recent, before) = hub.recent(n, wanted);
             (recent, before, hub.follow())
         };
-        (self.with_older(n, recent, before).await, lines)
+        (self.with_older(n, wanted, recent, before).await, lines)
+    }
+
+    /// All wanted lines there are now, oldest first, to be taken on a thread that may wait for the
+    /// disk.
+    pub async fn history(&self, wanted: &Wanted) -> History {
+        self.flush().await;
+        // Those that did not get into a file are in memory.
+        let (recent, _) = self.shared.hub().recent(usize::MAX, wanted);
+        History::new(self.shared.files.all(wanted), recent)
     }
 
     /// Puts lines of the files, all older than `before`, in front of `recent` until there are `n`.
-    async fn with_older(&self, n: usize, recent: Vec<Line>, before: i64) -> Vec<Line> {
+    async fn with_older(
+        &self,
+        n: usize,
+        wanted: &Wanted,
+        recent: Vec<Line>,
+        before: i64,
+    ) -> Vec<Line> {
         let missing = n.saturating_sub(recent.len());
-        if missing == 0 {
+        if missing == 0 || wanted.begins_at(before) {
             return recent;
         }
         self.flush().await;
-        let files = self.shared.files.clone();
-        let older = tokio::task::spawn_blocking(move || files.last(missing, before));
+        let (files, wanted) = (self.shared.files.clone(), wanted.clone());
+        let older = tokio::task::spawn_blocking(move || files.last(missing, &wanted, before));
         let mut lines = older.await.unwrap_or_default();
         lines.extend(recent);
         lines

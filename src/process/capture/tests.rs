@@ -2,29 +2,33 @@ use std::{fs, io::Write, path::Path, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 
-use super::Capture;
+use super::{Capture, Keeping, Wanted};
 use crate::{
     ident::Generation,
     process::{Line, Stream},
 };
 
-fn open(dir: &Path) -> Capture {
-    Capture::open(&"api@8000".parse().unwrap(), dir, dir).unwrap()
+pub(super) fn open(dir: &Path) -> Capture {
+    with(dir, Keeping::default())
 }
 
-async fn within<T>(wait: impl Future<Output = T>) -> T {
+pub(super) fn with(dir: &Path, keeping: Keeping) -> Capture {
+    Capture::open(&"api@8000".parse().unwrap(), dir, dir, keeping).unwrap()
+}
+
+pub(super) async fn within<T>(wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), wait).await.expect("in time")
 }
 
-fn writers(capture: &Capture) -> [fs::File; 2] {
+pub(super) fn writers(capture: &Capture) -> [fs::File; 2] {
     capture.ends().unwrap().map(fs::File::from)
 }
 
-fn texts(lines: &[Line]) -> Vec<&str> {
+pub(super) fn texts(lines: &[Line]) -> Vec<&str> {
     lines.iter().map(|line| line.text.as_str()).collect()
 }
 
-fn grows(lines: &[Line]) -> bool {
+pub(super) fn grows(lines: &[Line]) -> bool {
     lines.is_sorted_by(|a, b| a.at < b.at)
 }
 
@@ -43,12 +47,12 @@ async fn lines_carry_stream_and_generation_and_the_last_needs_no_end() {
     capture.begin(Generation(2));
     err.write_all(b"three\n").unwrap();
     within(capture.settle()).await;
-    let lines = capture.tail(10).await;
+    let lines = capture.tail(10, &Wanted::default()).await;
     assert_eq!(texts(&lines), ["one", "two", "three"]);
     assert_eq!(lines.iter().map(|l| l.generation.0).collect::<Vec<_>>(), [1, 1, 2]);
     assert_eq!(lines[2].stream, Stream::Stderr);
     assert!(grows(&lines));
-    assert_eq!(texts(&capture.tail(1).await), ["three"]);
+    assert_eq!(texts(&capture.tail(1, &Wanted::default()).await), ["three"]);
 }
 
 #[tokio::test]
@@ -63,7 +67,7 @@ async fn the_next_daemon_goes_on_where_the_file_ends() {
     let [mut out, _err] = writers(&capture);
     out.write_all(b"new\n").unwrap();
     within(capture.settle()).await;
-    let lines = capture.tail(10).await;
+    let lines = capture.tail(10, &Wanted::default()).await;
     assert_eq!(texts(&lines), ["old", "new"]);
     assert_eq!(lines[1].generation, Generation(4));
     assert!(grows(&lines));
@@ -80,11 +84,11 @@ async fn more_lines_than_memory_holds_come_from_the_files() {
         writeln!(out, "line {i}").unwrap();
     }
     within(capture.settle()).await;
-    let lines = within(capture.tail(1500)).await;
+    let lines = within(capture.tail(1500, &Wanted::default())).await;
     assert_eq!(lines.len(), 1500);
     assert_eq!((lines[0].text.as_str(), lines[1499].text.as_str()), ("line 500", "line 1999"));
     assert!(grows(&lines));
-    assert_eq!(within(capture.tail(5000)).await.len(), 2000);
+    assert_eq!(within(capture.tail(5000, &Wanted::default())).await.len(), 2000);
 }
 
 #[tokio::test]
@@ -99,9 +103,9 @@ async fn a_follower_sees_each_line_once() {
         out
     });
     // Begins in the middle of it.
-    let (_, mut first) = capture.follow(0).await;
+    let (_, mut first) = capture.follow(0, &Wanted::default()).await;
     within(first.recv()).await.unwrap();
-    let (mut lines, mut rest) = within(capture.follow(100_000)).await;
+    let (mut lines, mut rest) = within(capture.follow(100_000, &Wanted::default())).await;
     let mut seen: u64 = lines.iter().map(counted).sum();
     while seen < 5000 {
         lines.push(within(rest.recv()).await.unwrap());
@@ -125,7 +129,7 @@ async fn a_slow_follower_is_told_although_nothing_more_is_written() {
     let dir = TempDir::new().unwrap();
     let capture = open(dir.path());
     let [mut out, _err] = writers(&capture);
-    let (_, mut lines) = capture.follow(0).await;
+    let (_, mut lines) = capture.follow(0, &Wanted::default()).await;
     for i in 0..400 {
         writeln!(out, "{i}").unwrap();
     }
@@ -150,7 +154,7 @@ async fn a_full_disk_is_told_once_there_is_room_again() {
     fs::remove_file(&path).unwrap();
     out.write_all(b"three\n").unwrap();
     within(capture.settle()).await;
-    assert_eq!(texts(&capture.tail(10).await), ["one", "two", "three"]);
+    assert_eq!(texts(&capture.tail(10, &Wanted::default()).await), ["one", "two", "three"]);
     within(capture.flush()).await;
     let log = log(dir.path());
     let lines: Vec<Line> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -165,7 +169,8 @@ async fn what_is_no_fifo_is_not_used() {
     fs::create_dir(dir.path().join("fifo")).unwrap();
     fs::write(dir.path().join("fifo/api@8000.out"), "").unwrap();
     let name = "api@8000".parse().unwrap();
-    let error = Capture::open(&name, dir.path(), dir.path()).unwrap_err().to_string();
+    let error =
+        Capture::open(&name, dir.path(), dir.path(), Keeping::default()).unwrap_err().to_string();
     assert!(error.contains("it is no FIFO; remove it"), "{error}");
 }
 
@@ -187,13 +192,14 @@ async fn a_flood_blocks_nobody_and_stays_within_bounds() {
     within(capture.settle()).await;
     within(capture.flush()).await;
     let shared = Arc::clone(&capture.shared);
-    assert!(shared.hub().recent(usize::MAX).0.len() <= 256);
+    assert!(shared.hub().recent(usize::MAX, &Wanted::default()).0.len() <= 256);
     // 50 MB of text do not fit into the files that are kept; the newest lines are in them.
     let files = fs::read_dir(dir.path()).unwrap().flatten();
     let logs: Vec<_> = files.filter(|f| f.file_type().unwrap().is_file()).collect();
-    assert_eq!(logs.len(), 5);
+    // One more may be on its way to be compressed.
+    assert!((5..=6).contains(&logs.len()), "{logs:?}");
     assert!(logs.iter().all(|f| f.metadata().unwrap().len() < 11 * 1024 * 1024));
-    let tail = within(capture.tail(1000)).await;
+    let tail = within(capture.tail(1000, &Wanted::default())).await;
     assert_eq!(tail.len(), 1000);
     assert!(grows(&tail));
     drop(out);

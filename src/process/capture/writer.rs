@@ -7,23 +7,29 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
 use super::{
     ProcessError,
-    files::LogFiles,
-    log_file::{LogFile, Span},
+    files::{Keeping, LogFiles},
+    log_file::{LogFile, Mark, Span},
 };
 
 /// What may wait for the disk, of all instances together, in bytes.
 const QUEUE_BYTES: usize = 2 * 1024 * 1024;
 
+/// How often it is looked for files that have become too old.
+const GROWING_OLD: Duration = Duration::from_secs(3600);
+
 /// The thread of this process, while any capture is open.
 static SHARED: Mutex<Weak<Writer>> = Mutex::new(Weak::new());
 
 enum Job {
+    /// From now on its files grow old.
+    Begin(Weak<Log>),
     Write {
         log: Arc<Log>,
         bytes: Vec<u8>,
@@ -52,15 +58,34 @@ impl Writer {
         // It ends once the last capture is closed and everything is written.
         std::thread::Builder::new()
             .name("aibk-logs".to_owned())
-            .spawn(move || queue.into_iter().for_each(|job| job.run(&queued)))?;
+            .spawn(move || work(&queue, &queued))?;
         *shared = Arc::downgrade(&writer);
         Ok(writer)
     }
 }
 
+fn work(queue: &mpsc::Receiver<Job>, queued: &AtomicUsize) {
+    let mut logs = Vec::new();
+    let mut due = Instant::now() + GROWING_OLD;
+    loop {
+        match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            Ok(job) => job.run(&mut logs, queued),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        if Instant::now() >= due {
+            due = Instant::now() + GROWING_OLD;
+            logs.retain(|log| log.strong_count() > 0);
+            let now = jiff::Timestamp::now().as_microsecond();
+            logs.iter().filter_map(Weak::upgrade).for_each(|log| log.file().grow_old(now));
+        }
+    }
+}
+
 impl Job {
-    fn run(self, queued: &AtomicUsize) {
+    fn run(self, logs: &mut Vec<Weak<Log>>, queued: &AtomicUsize) {
         match self {
+            Self::Begin(log) => logs.push(log),
             Self::Write { log, bytes, span } => {
                 log.file().write(&bytes, Some(span));
                 queued.fetch_sub(bytes.len(), Ordering::Relaxed);
@@ -86,12 +111,18 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn open(files: &LogFiles) -> Result<Self, ProcessError> {
-        let path = files.current();
-        let failed = ProcessError::file("write the log file", path);
-        let file = LogFile::open(path).map_err(failed)?;
+    /// Goes on after `last`.
+    pub(super) fn open(
+        files: &LogFiles,
+        keeping: Keeping,
+        last: Mark,
+    ) -> Result<Self, ProcessError> {
+        let failed = ProcessError::file("write the log file", files.current());
+        let last = (last != Mark::START).then_some(last.at);
+        let file = LogFile::open(files.clone(), keeping, last).map_err(failed)?;
         let log = Arc::new(Log { dropped: Mutex::default(), file: Mutex::new(file) });
         let writer = Writer::shared().map_err(ProcessError::kernel("start the log writer"))?;
+        let _ = writer.jobs.send(Job::Begin(Arc::downgrade(&log)));
         Ok(Self { writer, log })
     }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::kit::{Daemon, Home, LONG, is_alive, sh, until, within};
 use crate::{
     ident::Generation,
-    process::{Exit, Identity},
+    process::{Exit, Identity, Wanted},
 };
 
 /// Runs one life of a daemon, with an abrupt end.
@@ -37,7 +37,7 @@ fn the_next_daemon_takes_over_and_no_line_is_lost() {
     life(until("it wrote", || home.path().join("seen").exists()));
     life(async {
         let daemon = Daemon::new(&home);
-        let (old, mut lines) = daemon.capture.follow(10).await;
+        let (old, mut lines) = daemon.capture.follow(10, &Wanted::default()).await;
         assert_eq!(old.iter().map(|l| l.text.as_str()).collect::<Vec<_>>(), ["up"]);
         let mut new = [within(lines.recv()).await.unwrap(), within(lines.recv()).await.unwrap()];
         assert!(old[0].at < new[0].at && new[0].at < new[1].at);

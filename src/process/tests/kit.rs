@@ -6,7 +6,10 @@ use tempfile::TempDir;
 
 use crate::{
     ident::InstanceId,
-    process::{Capture, Launcher, Line, ProcessError, SpawnSpec, Tree, launcher::base_name},
+    process::{
+        Capture, Keeping, Launcher, Line, ProcessError, SpawnSpec, Tree, Wanted,
+        launcher::base_name,
+    },
     sys::{cgroup::Base, kernel::Kernel},
 };
 
@@ -93,7 +96,8 @@ impl Daemon {
     }
 
     fn with(home: &Home, launcher: Arc<Launcher>) -> Self {
-        let capture = Capture::open(&home.name, home.path(), &home.path().join("log")).unwrap();
+        let logs = home.path().join("log");
+        let capture = Capture::open(&home.name, home.path(), &logs, Keeping::default()).unwrap();
         Self { launcher, capture, name: home.name.clone() }
     }
 
@@ -107,7 +111,7 @@ impl Daemon {
 
     /// Starts it and waits for its first line.
     pub(super) async fn spawn_up(&self, spec: &SpawnSpec) -> (Tree, String) {
-        let (_, mut lines) = self.capture.follow(0).await;
+        let (_, mut lines) = self.capture.follow(0, &Wanted::default()).await;
         let tree = self.spawn(spec).await;
         let line = within(lines.recv()).await.unwrap();
         (tree, line.text)
@@ -115,7 +119,7 @@ impl Daemon {
 
     /// Runs it to its end and returns what it wrote.
     pub(super) async fn output(&self, spec: &SpawnSpec) -> Vec<String> {
-        let (_, mut lines) = self.capture.follow(0).await;
+        let (_, mut lines) = self.capture.follow(0, &Wanted::default()).await;
         let tree = self.spawn(spec).await;
         within(tree.exited()).await;
         within(self.capture.settle()).await;
