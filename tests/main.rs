@@ -14,6 +14,7 @@
 
 mod changed_settings;
 mod cli;
+mod containment;
 mod control_socket;
 mod crash;
 mod daemon;

@@ -101,6 +101,27 @@ pub struct InstanceStatus {
     pub restarts: u32,
     /// What the last probe said, or how it ended last.
     pub detail: Option<String>,
+    /// What holds of its `limits` and its `sandbox`, while it runs.
+    #[serde(default)]
+    pub confined: Confined,
+}
+
+/// What holds of what an instance was asked to do without.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Confined {
+    /// What is enforced: `limits.nofile 65535`.
+    pub enforced: Vec<String>,
+    /// What the kernel refused, where the service is started all the same.
+    pub refused: Vec<Refusal>,
+}
+
+/// Something that the kernel refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refusal {
+    /// What was asked for.
+    pub asked: String,
+    /// Why it is not given, and what to do about it.
+    pub reason: String,
 }
 
 /// First or second slot.

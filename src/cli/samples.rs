@@ -2,8 +2,8 @@
 #![allow(clippy::indexing_slicing, reason = "only tests are compiled with it")]
 
 use crate::api::types::{
-    Colour, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout, RolloutState,
-    ServiceStatus, Status, Step, Traffic,
+    Colour, Confined, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout,
+    RolloutState, ServiceStatus, Status, Step, Traffic,
 };
 
 fn instance(name: &str, colour: Option<Colour>, traffic: Option<Traffic>) -> InstanceStatus {
@@ -18,6 +18,7 @@ fn instance(name: &str, colour: Option<Colour>, traffic: Option<Traffic>) -> Ins
         uptime_s: Some(273_600.0),
         restarts: 0,
         detail: Some("3 probes in a row answered 200".into()),
+        confined: Confined { enforced: vec!["limits.nofile 65535".into()], refused: vec![] },
     }
 }
 

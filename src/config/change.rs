@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Asgi, Config, Control, Kind, Service};
-use crate::ident::ServiceName;
+use crate::{ident::ServiceName, sys::confine::Confinement};
 
 /// What a difference needs to take hold; each includes what stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +108,7 @@ fn keys(old: &Service, new: &Service) -> Vec<Key> {
         directory,
         user,
         group,
+        confinement,
         env,
         env_file,
         depends,
@@ -139,7 +140,19 @@ fn keys(old: &Service, new: &Service) -> Vec<Key> {
         ("upstream", *upstream != new.upstream, Needs::Publish),
     ];
     keys.extend(differing(all));
+    keys.extend(of_confinement(confinement, &new.confinement));
     keys
+}
+
+fn of_confinement(old: &Confinement, new: &Confinement) -> impl Iterator<Item = Key> {
+    let Confinement { umask, nice, limits, sandbox, on_refusal } = old;
+    differing([
+        ("umask", *umask != new.umask, Needs::Start),
+        ("nice", *nice != new.nice, Needs::Start),
+        ("limits", *limits != new.limits, Needs::Start),
+        ("sandbox", *sandbox != new.sandbox, Needs::Start),
+        ("on_refusal", *on_refusal != new.on_refusal, Needs::Nothing),
+    ])
 }
 
 fn of_kind(old: &Kind, new: &Kind, behind_nginx: bool) -> Vec<Key> {
@@ -167,7 +180,9 @@ fn of_kind(old: &Kind, new: &Kind, behind_nginx: bool) -> Vec<Key> {
     differing(all).collect()
 }
 
-fn differing<const N: usize>(all: [(&'static str, bool, Needs); N]) -> impl Iterator<Item = Key> {
+fn differing<const N: usize>(
+    all: [(&'static str, bool, Needs); N],
+) -> impl Iterator<Item = Key> + use<N> {
     let differing = all.into_iter().filter(|(_, differs, _)| *differs);
     differing.map(|(name, _, needs)| Key { name, needs })
 }
@@ -220,6 +235,11 @@ services:
             ("env: {A: b}", "env", Needs::Start),
             ("env_file: .env", "env_file", Needs::Start),
             ("user: web", "user", Needs::Start),
+            ("umask: 0077", "umask", Needs::Start),
+            ("nice: 5", "nice", Needs::Start),
+            ("limits: {core: 0}", "limits", Needs::Start),
+            ("sandbox: {private_tmp: true}", "sandbox", Needs::Start),
+            ("on_refusal: warn", "on_refusal", Needs::Nothing),
             ("host: 127.0.0.2", "host", Needs::Gap),
             ("host: 127.0.0.2, upstream: none", "host", Needs::Start),
             ("ready: {interval: 1s}", "ready", Needs::Nothing),

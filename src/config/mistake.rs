@@ -54,7 +54,7 @@ fn closest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<
     let given = given.to_lowercase();
     known
         .into_iter()
-        .map(|name| (strsim::osa_distance(&given, name), name))
+        .map(|name| (strsim::osa_distance(&given, &name.to_lowercase()), name))
         .filter(|(changes, name)| *changes <= (name.chars().count() / 3).max(1))
         .min_by_key(|(changes, _)| *changes)
         .map(|(_, name)| name)

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{Depends, Logs, Restart, Secret};
-use crate::ident::{Port, ServiceName, Slot};
+use crate::{
+    ident::{Port, ServiceName, Slot},
+    sys::confine::Confinement,
+};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +101,8 @@ pub struct Service {
     pub user: Option<String>,
     /// Its group; `None` is the user's own.
     pub group: Option<String>,
+    /// What its processes may use and do.
+    pub confinement: Confinement,
     /// Variables given in the configuration itself; they win over the env file's.
     pub env: BTreeMap<String, Secret>,
     /// A dotenv file, read afresh at each start.

@@ -13,12 +13,12 @@ use crate::ident::{Port, ServiceName};
 /// No wait of ours is meant to be longer: 31 days.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
 
-fn expected(what: &str, node: &Node) -> Wrong {
+pub(super) fn expected(what: &str, node: &Node) -> Wrong {
     Wrong::new(format!("expected {what}, found {}", node.kind()))
 }
 
 /// `given` for a message: short, and without characters that would disturb a terminal.
-fn shown(given: &str) -> String {
+pub(super) fn shown(given: &str) -> String {
     given.chars().take(64).flat_map(char::escape_debug).collect()
 }
 

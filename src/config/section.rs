@@ -144,6 +144,12 @@ impl<'f> Section<'f> {
         self.get(key, scalar::path).map(|path| absolute(self.file.base, &path))
     }
 
+    /// A list of paths with their places, made absolute from the file's directory.
+    pub(super) fn paths_at(&mut self, key: &'static str) -> Option<Vec<(Position, PathBuf)>> {
+        let base = self.file.base;
+        self.list(key, |node| scalar::path(node).map(|path| absolute(base, &path)))
+    }
+
     /// The items of a list with their places, without the wrong ones; `None` when absent.
     pub(super) fn list<T>(
         &mut self,

@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::*;
-use crate::ident::{Port, ServiceName};
+use crate::{
+    ident::{Port, ServiceName},
+    sys::confine::{Confinement, MemoryLimit, NewPrivileges, OnRefusal, ReadOnly, Tmp},
+};
 
 fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -68,6 +71,40 @@ fn the_deployment_example_loads() {
     assert_eq!(asgi.event_loop.as_deref(), Some("uvloop"));
     assert_eq!(asgi.http.as_deref(), Some("httptools"));
     assert_eq!(service(&config, "admin").slots, Slots::One(port(8002)));
+    let limits: Vec<_> = api.confinement.limits.rlimits.iter().map(ToString::to_string).collect();
+    assert_eq!(limits, ["nofile 65535", "nproc 4096"]);
+    assert_eq!(api.confinement.sandbox.new_privileges, NewPrivileges::Refused);
+}
+
+#[test]
+fn limits_and_the_sandbox_are_read() {
+    let read = |keys: &str| {
+        let text = format!("services: {{w: {{command: [x], directory: /w, {keys}}}}}\n");
+        service(&parse(&text).unwrap(), "w").confinement.clone()
+    };
+    assert_eq!(read("user: root"), Confinement::default());
+    let w = read(
+        "umask: 0027, nice: -5, on_refusal: warn, limits: {core: 0, nofile: 1024:unlimited, \
+         memlock: 64KiB, cpu_time: 2h, memory: 1GiB, memory_high: 768MiB, sample: 2s, cpus: 1.5, \
+         cpu_weight: 50, pids: 64}, sandbox: {capabilities: [CAP_CHOWN, NET_BIND_SERVICE], \
+         private_tmp: true, read_only: all, writable: [data]}",
+    );
+    assert_eq!((w.umask, w.nice, w.on_refusal), (0o027, Some(-5), OnRefusal::Warn));
+    let limits = &w.limits;
+    let rlimits: Vec<_> = limits.rlimits.iter().map(ToString::to_string).collect();
+    assert_eq!(rlimits, ["core 0", "cpu_time 7200", "memlock 65536", "nofile 1024:unlimited"]);
+    let memory = MemoryLimit { bytes: 1 << 30, sample: Duration::from_secs(2) };
+    assert_eq!((limits.memory, limits.memory_high), (Some(memory), Some(768 << 20)));
+    assert_eq!((limits.cpu_thousandths, limits.cpu_weight), (Some(1500), Some(50)));
+    assert_eq!(limits.pids, Some(64));
+    assert_eq!(w.sandbox.capabilities.unwrap().to_string(), "CHOWN NET_BIND_SERVICE");
+    assert_eq!((w.sandbox.tmp, &w.sandbox.read_only), (Tmp::Private, &ReadOnly::All));
+    assert_eq!(w.sandbox.writable, [Path::new("/etc/aibk/data")]);
+
+    let refused = |keys: &str| read(keys).sandbox.new_privileges == NewPrivileges::Refused;
+    assert!(refused("user: web") && refused("sandbox: {private_tmp: true}"));
+    assert!(!refused("user: web, sandbox: {no_new_privs: false}"));
+    assert_eq!(read("umask: '0o77'").umask, 0o077);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::{
     },
     ident::{InstanceId, ServiceName, Slot},
     nginx::{Nginx, PROOF_PATH},
+    sys::confine::Confinement,
 };
 
 /// nginx as a service: one slot, ready when its proof socket answers.
@@ -23,6 +24,7 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
         directory: config.prefix.clone().unwrap_or_else(|| "/".into()),
         user: None,
         group: None,
+        confinement: Confinement::default(),
         env: BTreeMap::new(),
         env_file: None,
         depends: config::Depends::default(),

@@ -10,7 +10,7 @@ use crate::{
     ident::{Port, Slot},
     instance::{Phase, View},
     nginx::{Members, Role},
-    process::Line,
+    process::{Confined, Line, Refusal},
     rollout::record::{Course, Outcome, Rollout, Taken},
 };
 
@@ -73,6 +73,18 @@ pub(super) fn instance(
         uptime_s: up.map(|who| who.uptime().as_secs_f64()),
         restarts: view.restarts,
         detail: detail(view),
+        confined: confined(&view.confined),
+    }
+}
+
+fn confined(confined: &Confined) -> types::Confined {
+    let refusal = |Refusal { asked, reason }: &Refusal| types::Refusal {
+        asked: asked.clone(),
+        reason: reason.clone(),
+    };
+    types::Confined {
+        enforced: confined.enforced.clone(),
+        refused: confined.refused.iter().map(refusal).collect(),
     }
 }
 

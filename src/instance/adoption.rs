@@ -7,12 +7,10 @@ use tokio::time::{Instant, sleep};
 use super::{
     driver::{Driver, Predecessor},
     ending::END_DEADLINE,
+    kept::Kept,
     life::Event,
 };
-use crate::{
-    process::{Identity, Tree},
-    store::SlotRow,
-};
+use crate::{process::Tree, store::SlotRow};
 
 /// How long a daemon that has just begun waits for a kernel that cannot tell (no descriptors left).
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,10 +23,10 @@ impl Driver {
     /// nothing is ended: it may be serving.
     pub(super) async fn find_predecessor(&mut self, patience: Duration) -> Option<Event> {
         let row = self.row.clone()?;
-        let identity: Option<Identity> =
-            row.identity.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        let found = match identity {
-            Some(who) => {
+        let kept = row.identity.as_deref().and_then(Kept::read);
+        self.confined = kept.as_ref().map(|kept| kept.confined.clone()).unwrap_or_default();
+        let found = match kept {
+            Some(Kept { who, .. }) => {
                 let (launcher, id) = (&self.ground.launcher, &self.id);
                 patiently(patience, || launcher.adopt(id, &who)).await
             }

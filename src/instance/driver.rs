@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::Service,
     ident::InstanceId,
-    process::{Capture, Exit, Tree},
+    process::{Capture, Confined, Exit, Tree},
     release::Release,
     store::SlotRow,
 };
@@ -41,6 +41,8 @@ pub(super) struct Driver {
     pub(super) life: Life,
     pub(super) tree: Option<Tree>,
     pub(super) death: Option<Death>,
+    /// What holds of the confinement of the tree that runs.
+    pub(super) confined: Confined,
     pub(super) probing: Probing,
     pub(super) saving: Saving,
     pub(super) predecessor: Predecessor,
@@ -86,6 +88,7 @@ impl Driver {
             life: Life::default(),
             tree: None,
             death: None,
+            confined: Confined::default(),
             probing,
             saving: Saving::default(),
             predecessor: Predecessor::Settled,
@@ -282,6 +285,7 @@ impl Driver {
             restarts: self.life.restarts,
             complaint: self.probing.complaint(),
             death: self.death.clone(),
+            confined: self.tree.as_ref().map(|_| self.confined.clone()).unwrap_or_default(),
         });
     }
 }

@@ -47,7 +47,10 @@ async fn what_ran_before_is_never_written_down_as_the_new_release() {
 /// Waits until the store has the row of `view`.
 async fn saved(bed: &Bed, view: &View) {
     let end = std::time::Instant::now() + LONG;
-    while bed.row().await.identity != serde_json::to_string(&view.identity).ok() {
+    let written = async || -> Option<Identity> {
+        bed.row().await.identity.and_then(|text| serde_json::from_str(&text).ok())
+    };
+    while written().await != view.identity {
         assert!(std::time::Instant::now() < end, "it was never written");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::{
     InstanceError,
     driver::Driver,
+    kept::Kept,
     life::{self, Event, State},
     stale,
     view::{Cause, Death, Phase, View},
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     config::{self, Variables},
     ident::{Generation, InstanceId, RolloutId},
-    process::{Exit, Line, SpawnSpec},
+    process::{Confined, Exit, Line, SpawnSpec},
     release::{self, Account, Release},
     store::{self, SlotRow},
     sync_point,
@@ -69,15 +70,23 @@ impl Driver {
             .spawn(&self.id, &spec, &self.capture)
             .await
             .map_err(|e| e.to_string())?;
-        let row =
-            SlotRow { generation, identity: serde_json::to_string(tree.identity()).ok(), ..row };
+        let row = SlotRow { generation, identity: Kept::of(&tree), ..row };
+        self.confined = tree.confined().clone();
         self.tree = Some(tree);
         self.runs = Some(row.clone());
         sync_point!("instance.spawned");
         self.row = Some(row.clone());
         self.saving.owe(row);
         let _ = timeout(RESULT_PATIENCE, self.saving.attempt(&self.ground.store)).await;
+        self.tell_refusals();
         Ok(generation)
+    }
+
+    /// What it was asked to do without, as `on_refusal: warn` allows.
+    fn tell_refusals(&self) {
+        for refusal in &self.confined.refused {
+            self.record("instance.refused", format!("{} runs without {refusal}", self.id));
+        }
     }
 
     /// What is started, by the configuration, the account and the env file as they are now.
@@ -216,7 +225,7 @@ impl Driver {
 }
 
 impl View {
-    pub(super) const fn unknown(id: InstanceId) -> Self {
+    pub(super) fn unknown(id: InstanceId) -> Self {
         Self {
             id,
             phase: Phase::Stopped,
@@ -229,6 +238,7 @@ impl View {
             restarts: 0,
             complaint: None,
             death: None,
+            confined: Confined::default(),
         }
     }
 }

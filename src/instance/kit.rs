@@ -15,7 +15,7 @@ use crate::{
     process::{Identity, Keeping, Launcher},
     release::Release,
     store::{SlotRow, Store},
-    sys::{cgroup::Base, fake::Faulty, proc},
+    sys::{cgroup::Base, confine::Confinement, fake::Faulty, proc},
 };
 
 /// No wait of a test is longer.
@@ -146,6 +146,7 @@ pub(super) fn service() -> Service {
         directory: "/".into(),
         user: None,
         group: None,
+        confinement: Confinement::default(),
         env: BTreeMap::new(),
         env_file: None,
         depends: crate::config::Depends::default(),

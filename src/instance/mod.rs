@@ -10,6 +10,7 @@ mod driver;
 mod driver_tests;
 mod effects;
 mod ending;
+mod kept;
 #[cfg(test)]
 mod kit;
 pub mod life;

@@ -3,7 +3,7 @@
 use crate::{
     ident::{Generation, InstanceId, RolloutId},
     instance::life::{Rest, State, Then},
-    process::{Exit, Identity, Line},
+    process::{Confined, Exit, Identity, Line},
     release::Release,
 };
 
@@ -32,6 +32,8 @@ pub struct View {
     pub complaint: Option<String>,
     /// How it ended last.
     pub death: Option<Death>,
+    /// What holds of its confinement, while it runs.
+    pub confined: Confined,
 }
 
 /// States as seen from outside.

@@ -5,12 +5,15 @@ use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 use rustix::process::{Pid, Signal, WaitOptions};
 use tokio::{io::AsyncReadExt, net::unix::pipe, time::timeout};
 
-use super::{ProcessError, SpawnSpec, Tree};
+use super::{
+    ProcessError, SpawnSpec, Tree,
+    confine::{self, Request},
+};
 use crate::{
     ident::InstanceId,
     sys::{
         pidfd,
-        spawn::{self, Stage},
+        spawn::{self, Stage, Trouble, Verdict},
     },
 };
 
@@ -26,15 +29,28 @@ pub(super) struct Unproven<'a> {
     pub(super) spec: &'a SpawnSpec,
     pub(super) program: PathBuf,
     pub(super) tree: Option<Tree>,
+    /// What it was asked to give up.
+    pub(super) request: Request,
 }
 
 impl Unproven<'_> {
     /// Waits for the child's verdict.
     pub(super) async fn prove(mut self, verdict: OwnedFd) -> Result<Tree, ProcessError> {
         let error = match timeout(EXEC_WITHIN, read_verdict(verdict)).await {
-            Ok(Ok(Verdict::Runs)) => return self.tree.take().ok_or(ProcessError::NoProgram),
+            Ok(Ok(Verdict::Runs(refused))) => {
+                for trouble in &refused {
+                    self.request.note(trouble);
+                }
+                let tree = self.tree.take().ok_or(ProcessError::NoProgram)?;
+                return Ok(tree.confined_by(std::mem::take(&mut self.request)));
+            }
             Ok(Ok(Verdict::NeverRan)) => ProcessError::NeverRan { instance: self.name.clone() },
-            Ok(Ok(Verdict::Failed(stage, source))) => self.stage_error(stage, source),
+            Ok(Ok(Verdict::Failed(trouble))) if confine::is_asked_for(trouble.stage) => {
+                self.request.note(&trouble);
+                let refusals = self.request.refused().to_vec();
+                ProcessError::Refused { instance: self.name.clone(), refusals }
+            }
+            Ok(Ok(Verdict::Failed(trouble))) => self.stage_error(trouble),
             Ok(Err(source)) => ProcessError::Kernel { action: "read a child's verdict", source },
             Err(_) => ProcessError::Hung { program: self.program.clone(), after: EXEC_WITHIN },
         };
@@ -47,7 +63,7 @@ impl Unproven<'_> {
         Err(error)
     }
 
-    fn stage_error(&self, stage: Stage, source: io::Error) -> ProcessError {
+    fn stage_error(&self, Trouble { stage, source, .. }: Trouble) -> ProcessError {
         let child =
             |stage, source| ProcessError::Child { instance: self.name.clone(), stage, source };
         match stage {
@@ -58,6 +74,7 @@ impl Unproven<'_> {
             Stage::User => ProcessError::Become { who: self.who(), source },
             Stage::Stdio => child("its standard descriptors", source),
             Stage::Session => child("a session of its own", source),
+            _ => child("its confinement", source),
         }
     }
 
@@ -76,24 +93,10 @@ impl Drop for Unproven<'_> {
     }
 }
 
-/// What became of a child.
-enum Verdict {
-    /// execve succeeded, and closed the pipe.
-    Runs,
-    /// It was killed before its first instruction.
-    NeverRan,
-    /// A stage failed.
-    Failed(Stage, io::Error),
-}
-
 async fn read_verdict(pipe: OwnedFd) -> io::Result<Verdict> {
-    let mut message = Vec::with_capacity(1 + spawn::VERDICT_BYTES);
+    let mut message = Vec::new();
     pipe::Receiver::from_owned_fd(pipe)?.read_to_end(&mut message).await?;
-    Ok(match spawn::failure(&message) {
-        Some((stage, error)) => Verdict::Failed(stage, error),
-        None if message.is_empty() => Verdict::NeverRan,
-        None => Verdict::Runs,
-    })
+    Ok(spawn::verdict(&message))
 }
 
 /// Ends a child of ours that could not even be watched, and reaps it on another thread. Its pid is

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::confine::Refusal;
 use crate::{ident::InstanceId, sys::proc};
 
 /// Why a process could not be started, watched or ended, or its output not be captured.
@@ -87,6 +88,17 @@ pub enum ProcessError {
         who: String,
         /// The system's reason.
         source: io::Error,
+    },
+    /// The kernel does not give what the configuration asks for.
+    #[error(
+        "the kernel refuses what {instance} asks for: {}; correct that, or set `on_refusal: warn` \
+         to start it without", list(.refusals)
+    )]
+    Refused {
+        /// Whose.
+        instance: InstanceId,
+        /// At least one.
+        refusals: Vec<Refusal>,
     },
     /// Anything else failed in the child.
     #[error("cannot prepare the new process of {instance} ({stage}): {}; try again", reason(.source))]
@@ -192,8 +204,12 @@ impl std::fmt::Display for Left {
     }
 }
 
+fn list(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// The system's words without std's "(os error N)".
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
@@ -226,6 +242,9 @@ fn exec_hint(error: &io::Error) -> &'static str {
         Some(libc::ENOEXEC) => "it is no program of this machine, and has no `#!` line",
         Some(libc::E2BIG) => "its arguments and environment are too long together",
         Some(libc::ETXTBSY) => "the file is open for writing",
+        Some(libc::EAGAIN) => {
+            "its user has as many processes as `limits.nproc` allows: end some, or raise it"
+        }
         _ => "run it by hand as the service's user to see more",
     }
 }

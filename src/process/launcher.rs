@@ -14,6 +14,7 @@ use std::{
 use super::{
     Capture, Identity, PortHolder, ProcessError, SpawnSpec,
     birth::{self, Unproven},
+    confine::{self, Request},
     error::Left,
     program, reaper,
     tree::{Parts, Tree, end_place},
@@ -130,7 +131,11 @@ impl Launcher {
         spec: &SpawnSpec,
         capture: &Capture,
     ) -> Result<Tree, ProcessError> {
-        let (program, plan) = self.plan(spec, capture).await?;
+        let (program, plan, request) = self.plan(spec, capture).await?;
+        if confine::forbids(&spec.confinement, &request) {
+            let refusals = request.refused().to_vec();
+            return Err(ProcessError::Refused { instance: name.clone(), refusals });
+        }
         let leaf = self.vacant(name)?;
         let inside = leaf.as_ref().filter(|_| self.born_inside.load(Relaxed));
         let started = reaper::track(|| {
@@ -146,14 +151,14 @@ impl Launcher {
         let pid = started.pid;
         let (tree, verdict) =
             self.born(name, started, leaf).inspect_err(|_| birth::abandon(pid))?;
-        Unproven { name, spec, program, tree: Some(tree) }.prove(verdict).await
+        Unproven { name, spec, program, tree: Some(tree), request }.prove(verdict).await
     }
 
     async fn plan(
         &self,
         spec: &SpawnSpec,
         capture: &Capture,
-    ) -> Result<(PathBuf, Plan), ProcessError> {
+    ) -> Result<(PathBuf, Plan, Request), ProcessError> {
         let credentials = match (spec.user.clone(), spec.group.clone()) {
             (None, None) => None,
             // The user database may be a server far away.
@@ -166,15 +171,19 @@ impl Launcher {
         let program = program::resolve(spec)?;
         let null = self.null.try_clone().map_err(ProcessError::kernel("open /dev/null"))?;
         let [stdout, stderr] = capture.ends()?;
+        let stdio = [null, stdout, stderr];
+        let mut request = Request::default();
+        let bounds = confine::bounds(&spec.confinement, &stdio, &mut request)?;
         let plan = Plan {
             program: program::c_path(&program)?,
             argv: program::c_argv(&spec.argv)?,
             env: Environment(program::c_env(&spec.env)?),
             directory: program::c_path(&spec.directory)?,
-            stdio: [null, stdout, stderr],
+            stdio,
             credentials,
+            bounds,
         };
-        Ok((program, plan))
+        Ok((program, plan, request))
     }
 
     /// The leaf of `name`, which must be empty (`P3`).

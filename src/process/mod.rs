@@ -2,6 +2,7 @@
 
 mod birth;
 mod capture;
+mod confine;
 mod error;
 mod identity;
 mod launcher;
@@ -20,6 +21,7 @@ use std::{ffi::OsString, fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use capture::{Capture, History, Keeping, Packing, Wanted};
+pub use confine::{Confined, Refusal};
 pub use error::ProcessError;
 pub use identity::Identity;
 pub use launcher::Launcher;
@@ -28,7 +30,7 @@ pub use tree::Tree;
 
 use crate::{
     ident::Port,
-    sys::{pidfd::Ended, sockets},
+    sys::{confine::Confinement, pidfd::Ended, sockets},
 };
 
 /// How a process ended.
@@ -90,6 +92,8 @@ pub struct SpawnSpec {
     pub user: Option<String>,
     /// Its group; `None`: the user's own.
     pub group: Option<String>,
+    /// What it may use and do.
+    pub confinement: Confinement,
 }
 
 /// Names of variables only: their values are secrets.
@@ -101,6 +105,7 @@ impl fmt::Debug for SpawnSpec {
             .field("directory", &self.directory)
             .field("user", &self.user)
             .field("group", &self.group)
+            .field("confinement", &self.confinement)
             .finish()
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn c_env(env: &[(OsString, OsString)]) -> Result<Vec<CString>, Proces
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::confine::Confinement;
 
     fn spec(program: &str, path: Option<&str>) -> SpawnSpec {
         SpawnSpec {
@@ -69,6 +70,7 @@ mod tests {
             directory: "/usr".into(),
             user: None,
             group: None,
+            confinement: Confinement::default(),
         }
     }
 

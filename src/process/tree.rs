@@ -13,7 +13,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Exit, Identity, ProcessError, error::Left, reaper};
+use super::{
+    Exit, Identity, ProcessError,
+    confine::{Confined, Request},
+    error::Left,
+    reaper,
+};
 use crate::{
     ident::InstanceId,
     sys::{kernel::Kernel, pidfd, place::Place},
@@ -28,6 +33,7 @@ pub struct Tree {
     exit: watch::Receiver<Option<Exit>>,
     place: Place,
     kernel: Arc<dyn Kernel>,
+    confined: Confined,
 }
 
 /// What a tree is made of.
@@ -58,7 +64,18 @@ impl Tree {
             reaper::forget(pid);
             tell.send_replace(Some(ended.into()));
         });
-        Ok(Self { name, identity, pidfd, exit, place, kernel })
+        let confined = Confined::default();
+        Ok(Self { name, identity, pidfd, exit, place, kernel, confined })
+    }
+
+    pub(super) fn confined_by(self, request: Request) -> Self {
+        Self { confined: request.into_confined(), ..self }
+    }
+
+    /// What of the confinement that was asked for holds; nothing is known of an adopted tree.
+    #[must_use]
+    pub const fn confined(&self) -> &Confined {
+        &self.confined
     }
 
     /// Who its main process is.

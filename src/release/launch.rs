@@ -46,6 +46,7 @@ pub fn launch(start: &Start<'_>) -> SpawnSpec {
         directory: release.directory.clone(),
         user: service.user.clone(),
         group: service.group.clone(),
+        confinement: service.confinement.clone(),
     }
 }
 

@@ -2,9 +2,11 @@
 
 pub mod blocking;
 pub mod cgroup;
+pub mod confine;
 #[cfg(test)]
 pub mod fake;
 pub mod kernel;
+pub mod landlock;
 pub mod pidfd;
 pub mod place;
 pub mod proc;

@@ -169,12 +169,14 @@ fn trouble(instance: &InstanceStatus, look: Look) -> Option<String> {
     let mut lines = match instance.state {
         Stopped | Finished | Starting | Ready | Stopping => vec![],
         Unready | Backoff | Failed => {
-            vec![instance.detail.as_deref().unwrap_or("no reason is known")]
+            vec![instance.detail.clone().unwrap_or_else(|| "no reason is known".to_owned())]
         }
     };
     if is_sent_in_vain(instance) {
-        lines.push("nginx still sends it requests");
+        lines.push("nginx still sends it requests".to_owned());
     }
+    let refused = instance.confined.refused.iter();
+    lines.extend(refused.map(|r| format!("runs without {}: {}", r.asked, r.reason)));
     let head = format!("{} {}", instance.name, state_name(instance.state));
     let body = hanging("  ", &lines.join("\n"), look.width);
     (!lines.is_empty()).then(|| format!("{}\n{body}", look.paint(look::BAD, &head)))
@@ -247,6 +249,18 @@ mod tests {
         status.services[1].instances[0].state = InstanceState::Stopped;
         insta::assert_snapshot!(fits(&page(&status, Look::PAGE)));
         insta::assert_snapshot!("sent_in_vain_coloured", visible(&page(&status, Look::COLOURED)));
+    }
+
+    #[test]
+    fn refused_limits() {
+        let mut status = samples::single_slot();
+        status.services[0].instances[0].confined.refused = vec![crate::api::types::Refusal {
+            asked: "limits.nofile 65535".into(),
+            reason: "Operation not permitted; it is above what aibkd itself may have: raise \
+                     Limit...= of its unit"
+                .into(),
+        }];
+        insta::assert_snapshot!(fits(&page(&status, Look::PAGE)));
     }
 
     #[test]

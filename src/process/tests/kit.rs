@@ -10,7 +10,7 @@ use crate::{
         Capture, Keeping, Launcher, Line, ProcessError, SpawnSpec, Tree, Wanted,
         launcher::base_name,
     },
-    sys::{cgroup::Base, kernel::Kernel},
+    sys::{cgroup::Base, confine::Confinement, kernel::Kernel},
 };
 
 /// No wait of a test is longer.
@@ -40,6 +40,7 @@ pub(super) fn spec(argv: &[&str]) -> SpawnSpec {
         directory: "/".into(),
         user: None,
         group: None,
+        confinement: Confinement::default(),
     }
 }
 

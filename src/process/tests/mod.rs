@@ -2,6 +2,7 @@
 
 mod adoption;
 mod busy;
+mod confining;
 mod endings;
 mod kit;
 mod starting;

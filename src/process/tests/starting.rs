@@ -4,7 +4,7 @@ use rustix::io::Errno;
 
 use super::kit::{Daemon, Home, sh, spec, until};
 use crate::{
-    process::birth::Unproven,
+    process::{birth::Unproven, confine::Request},
     sys::fake::{Call, Faulty},
 };
 
@@ -119,7 +119,8 @@ async fn a_start_that_nobody_waits_for_any_more_is_undone() {
     let spec = spec(&["sleep", "1000"]);
     let tree = daemon.spawn(&spec).await;
     let program = "/usr/bin/sleep".into();
-    drop(Unproven { name: &daemon.name, spec: &spec, program, tree: Some(tree) });
+    let request = Request::default();
+    drop(Unproven { name: &daemon.name, spec: &spec, program, tree: Some(tree), request });
     let leaf = home.base().unwrap().leaf("api@8000").unwrap();
     until("the leaf is empty", || !leaf.populated().unwrap()).await;
 }

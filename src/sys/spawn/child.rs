@@ -2,14 +2,23 @@
 #![allow(unsafe_code)]
 
 use std::{
+    convert::Infallible,
     ffi::c_char,
     os::fd::{AsFd, AsRawFd, RawFd},
 };
 
-use super::{ALIVE, Plan, Stage, signals};
+use super::{ALIVE, FAILED, Plan, REFUSED, Stage, bounds, mounts::Mounts, signals};
+use crate::sys::confine::{NewPrivileges, OnRefusal};
 
-/// File mode creation mask of every child: umask(2).
-const UMASK: libc::mode_t = 0o022;
+/// A stage, and which of the things that it does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step(pub(super) Stage, pub(super) u8);
+
+impl From<Stage> for Step {
+    fn from(stage: Stage) -> Self {
+        Self(stage, 0)
+    }
+}
 
 /// What the child works with: memory of the parent, which the child finds at the same place, whether
 /// it is a copy or not.
@@ -27,41 +36,103 @@ impl Child<'_> {
         // SAFETY: a system call on memory that lives on.
         unsafe { write(self.report, &[ALIVE]) };
         // SAFETY: the caller's promise is passed on.
-        let failed = unsafe { self.stages() };
-        // SAFETY: __errno_location is this thread's own, which nobody else uses: the parent's
-        // thread, whose it is as well when the memory is shared, waits. _exit is a system call.
+        let Err(failed) = unsafe { self.stages() };
+        // SAFETY: _exit is a system call.
         unsafe {
-            let errno = (*libc::__errno_location()).to_ne_bytes();
-            write(self.report, &[failed as u8, errno[0], errno[1], errno[2], errno[3]]);
+            self.tell(FAILED, failed);
             libc::_exit(127)
         }
     }
 
+    /// Writes `step` and errno to the parent.
+    unsafe fn tell(&self, outcome: u8, Step(stage, item): Step) {
+        // SAFETY: __errno_location is this thread's own, which nobody else uses: the parent's
+        // thread, whose it is as well when the memory is shared, waits.
+        unsafe {
+            let [a, b, c, d] = (*libc::__errno_location()).to_ne_bytes();
+            write(self.report, &[outcome, stage as u8, item, a, b, c, d]);
+        }
+    }
+
+    /// Whether to go on after `step`, which was asked for and `done` or refused.
+    unsafe fn asked(&self, step: Step, done: bool) -> Result<(), Step> {
+        match (done, self.plan.bounds.on_refusal) {
+            (true, _) => Ok(()),
+            (false, OnRefusal::Fail) => Err(step),
+            (false, OnRefusal::Warn) => {
+                // SAFETY: as the caller's.
+                unsafe { self.tell(REFUSED, step) };
+                Ok(())
+            }
+        }
+    }
+
     /// Returns only with the stage that failed; errno tells why.
-    unsafe fn stages(&self) -> Stage {
+    unsafe fn stages(&self) -> Result<Infallible, Step> {
         // SAFETY: raw calls on descriptors and strings that `plan` owns and that outlive them.
         unsafe {
-            if libc::setsid() < 0 {
-                return Stage::Session;
-            }
+            must(libc::setsid() >= 0, Stage::Session)?;
             signals::reset();
-            libc::umask(UMASK);
+            libc::umask(self.plan.bounds.umask.into());
             for (target, fd) in (0..).zip(&self.plan.stdio) {
-                if libc::dup3(fd.as_fd().as_raw_fd(), target, 0) < 0 {
-                    return Stage::Stdio;
-                }
+                must(libc::dup3(fd.as_fd().as_raw_fd(), target, 0) >= 0, Stage::Stdio)?;
             }
             // Refused before Linux 5.11; every descriptor of ours is close-on-exec anyway.
             libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
-            if !self.become_user() {
-                return Stage::User;
-            }
-            if libc::chdir(self.plan.directory.as_ptr()) < 0 {
-                return Stage::Directory;
-            }
+            self.give_up_as_daemon()?;
+            must(self.become_user(), Stage::User)?;
+            self.give_up_as_user()?;
+            must(libc::chdir(self.plan.directory.as_ptr()) >= 0, Stage::Directory)?;
             libc::execve(self.plan.program.as_ptr(), self.argv.as_ptr(), self.env.as_ptr());
-            Stage::Exec
+            Err(Stage::Exec.into())
         }
+    }
+
+    /// What takes the daemon's rights.
+    unsafe fn give_up_as_daemon(&self) -> Result<(), Step> {
+        let bounds = &self.plan.bounds;
+        // SAFETY: system calls on what `plan` owns.
+        unsafe {
+            if let Some(nice) = bounds.nice {
+                self.asked(Stage::Nice.into(), bounds::set_nice(nice))?;
+            }
+            for (i, limit) in (0..).zip(&bounds.rlimits) {
+                self.asked(Step(Stage::Limit, i), bounds::set_limit(limit))?;
+            }
+            if let Some(mounts) = &bounds.mounts {
+                let unshared = Mounts::unshare();
+                self.asked(Stage::Namespace.into(), unshared)?;
+                // What would be mounted without it would be mounted for the whole host.
+                if unshared {
+                    mounts.apply(|step, done| self.asked(step, done))?;
+                }
+            }
+            if let Some(kept) = bounds.bounding {
+                self.asked(Stage::Bounding.into(), bounds::drop_bounding(kept))?;
+            }
+            if bounds.capabilities.is_some_and(|kept| kept != 0) {
+                bounds::keep_permitted();
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left once it is its user. `no_new_privs` comes before Landlock, which asks for it.
+    unsafe fn give_up_as_user(&self) -> Result<(), Step> {
+        let bounds = &self.plan.bounds;
+        // SAFETY: system calls on what `plan` owns.
+        unsafe {
+            if let Some(kept) = bounds.capabilities {
+                self.asked(Stage::Capabilities.into(), bounds::set_capabilities(kept))?;
+            }
+            if bounds.new_privileges == NewPrivileges::Refused {
+                self.asked(Stage::NewPrivileges.into(), bounds::refuse_new_privileges())?;
+            }
+            if let Some(ruleset) = &bounds.landlock {
+                self.asked(Stage::Landlock.into(), bounds::obey(ruleset))?;
+            }
+        }
+        Ok(())
     }
 
     /// Raw calls, because glibc's wrappers would tell every thread, and here there is only one. The
@@ -75,6 +146,10 @@ impl Child<'_> {
                 && libc::syscall(libc::SYS_setresuid, who.uid, who.uid, who.uid) == 0
         }
     }
+}
+
+fn must(done: bool, stage: Stage) -> Result<(), Step> {
+    if done { Ok(()) } else { Err(stage.into()) }
 }
 
 /// write(2) without its wrapper, which is a cancellation point and so writes to the state of the

@@ -27,10 +27,12 @@ impl Memory {
     /// A child that becomes another user gets a copy. That user could stop it with SIGSTOP before
     /// its execve, and the daemon, which waits for that, with it; and set*uid(2) would make the
     /// memory that it shares undumpable (`PR_SET_DUMPABLE`), which is the daemon's. Whoever may
-    /// signal any other child may signal the daemon as well.
+    /// signal any other child may signal the daemon as well. What else needs a copy is told at
+    /// [`super::Bounds::share_memory`].
     fn of(child: &Child<'_>) -> Self {
         if cfg!(all(target_arch = "x86_64", target_pointer_width = "64"))
             && child.plan.credentials.is_none()
+            && child.plan.bounds.share_memory()
         {
             Self::Lent
         } else {

@@ -2,8 +2,10 @@
 //!
 //! Between the two it makes only system calls; everything they need is prepared in [`Plan`] before.
 
+mod bounds;
 mod child;
 mod clone;
+mod mounts;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use std::{
 
 use rustix::pipe::PipeFlags;
 
+pub use self::{bounds::Bounds, mounts::Mounts};
 use self::{child::Child, signals::BlockedSignals};
 
 /// Who the child becomes.
@@ -45,6 +48,8 @@ pub struct Plan {
     pub stdio: [OwnedFd; 3],
     /// Who it becomes; `None`: it stays who the daemon is.
     pub credentials: Option<Credentials>,
+    /// What it gives up.
+    pub bounds: Bounds,
 }
 
 /// An environment block whose `Debug` shows no value.
@@ -56,7 +61,7 @@ impl std::fmt::Debug for Environment {
     }
 }
 
-/// What the child was doing when it failed.
+/// What the child does before its execve, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stage {
@@ -64,8 +69,28 @@ pub enum Stage {
     Session = 1,
     /// dup3(2) of its standard descriptors.
     Stdio,
+    /// setpriority(2).
+    Nice,
+    /// prlimit(2), one for each of [`Bounds::rlimits`].
+    Limit,
+    /// unshare(2) of the mount namespace.
+    Namespace,
+    /// One of [`Mounts::writable`].
+    Writable,
+    /// One of [`Mounts::read_only`].
+    ReadOnly,
+    /// One of [`Mounts::empty`].
+    PrivateTmp,
+    /// `PR_CAPBSET_DROP`.
+    Bounding,
     /// setgroups(2), setresgid(2), setresuid(2).
     User,
+    /// capset(2), `PR_CAP_AMBIENT`.
+    Capabilities,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    NewPrivileges,
+    /// `landlock_restrict_self(2)`.
+    Landlock,
     /// chdir(2).
     Directory,
     /// execve(2).
@@ -73,10 +98,26 @@ pub enum Stage {
 }
 
 impl Stage {
+    const ALL: [Self; 15] = [
+        Self::Session,
+        Self::Stdio,
+        Self::Nice,
+        Self::Limit,
+        Self::Namespace,
+        Self::Writable,
+        Self::ReadOnly,
+        Self::PrivateTmp,
+        Self::Bounding,
+        Self::User,
+        Self::Capabilities,
+        Self::NewPrivileges,
+        Self::Landlock,
+        Self::Directory,
+        Self::Exec,
+    ];
+
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Session, Self::Stdio, Self::User, Self::Directory, Self::Exec]
-            .into_iter()
-            .find(|stage| *stage as u8 == byte)
+        Self::ALL.into_iter().find(|stage| *stage as u8 == byte)
     }
 }
 
@@ -87,25 +128,57 @@ pub struct Started {
     pub pid: i32,
     /// Its pidfd, close-on-exec.
     pub pidfd: OwnedFd,
-    /// A pipe that ends after [`ALIVE`] when execve succeeded, and before it when the child never
-    /// ran; else [`VERDICT_BYTES`] bytes follow.
+    /// A pipe that ends when execve succeeded or the child is gone: see [`verdict`].
     pub verdict: OwnedFd,
     /// It was born in the cgroup that was asked for.
     pub in_cgroup: bool,
 }
 
 /// The first byte of a child that runs.
-pub const ALIVE: u8 = 0;
+const ALIVE: u8 = 0;
+/// First byte of a message: this was refused, and the child goes on without.
+const REFUSED: u8 = 1;
+/// First byte of a message: this failed, and the child is gone.
+const FAILED: u8 = 2;
 
-/// Length of a failure message on the verdict pipe: the stage and the errno.
-pub const VERDICT_BYTES: usize = 5;
+/// Something that the child could not do.
+#[derive(Debug)]
+pub struct Trouble {
+    /// What it was doing.
+    pub stage: Stage,
+    /// Which one, where a stage has several.
+    pub item: usize,
+    /// The system's reason.
+    pub source: io::Error,
+}
 
-/// Reads a failure message; `None` when it is not a whole one.
+/// What became of a child.
+#[derive(Debug)]
+pub enum Verdict {
+    /// execve succeeded; these things were refused, as [`Bounds::on_refusal`] allows.
+    Runs(Vec<Trouble>),
+    /// It was killed before its first instruction.
+    NeverRan,
+    /// It is gone.
+    Failed(Trouble),
+}
+
+/// Reads the whole of what the verdict pipe said.
 #[must_use]
-pub fn failure(message: &[u8]) -> Option<(Stage, io::Error)> {
-    let (stage, errno) = message.strip_prefix(&[ALIVE])?.split_first()?;
-    let errno = c_int::from_ne_bytes(errno.try_into().ok()?);
-    Some((Stage::from_byte(*stage)?, io::Error::from_raw_os_error(errno)))
+pub fn verdict(message: &[u8]) -> Verdict {
+    let Some(messages) = message.strip_prefix(&[ALIVE]) else { return Verdict::NeverRan };
+    let mut refused = Vec::new();
+    for message in messages.as_chunks::<7>().0 {
+        let [outcome, stage, item, errno @ ..] = *message;
+        let Some(stage) = Stage::from_byte(stage) else { continue };
+        let source = io::Error::from_raw_os_error(c_int::from_ne_bytes(errno));
+        let trouble = Trouble { stage, item: item.into(), source };
+        if outcome == FAILED {
+            return Verdict::Failed(trouble);
+        }
+        refused.push(trouble);
+    }
+    Verdict::Runs(refused)
 }
 
 /// Starts `plan`, inside `cgroup` if the kernel lets us (Linux 5.7), else outside of it.

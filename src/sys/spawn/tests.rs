@@ -15,18 +15,22 @@ fn plan(program: &str) -> Plan {
         directory: c"/".into(),
         stdio: [null(), null(), null()],
         credentials: None,
+        bounds: Bounds::default(),
     }
 }
 
 /// Starts it and waits for its end.
-fn verdict(plan: &Plan) -> Option<(Stage, Option<i32>)> {
+fn outcome(plan: &Plan) -> Option<(Stage, Option<i32>)> {
     let started = start(plan, None).unwrap();
     let mut message = Vec::new();
     File::from(started.verdict).read_to_end(&mut message).unwrap();
     // A reaper of another test may have been faster.
     let _ = waitpid(Pid::from_raw(started.pid), WaitOptions::empty());
-    assert_eq!(message.first(), Some(&ALIVE));
-    failure(&message).map(|(stage, error)| (stage, error.raw_os_error()))
+    match verdict(&message) {
+        Verdict::Runs(refused) if refused.is_empty() => None,
+        Verdict::Failed(trouble) => Some((trouble.stage, trouble.source.raw_os_error())),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A frame with something to lose, at every depth.
@@ -35,7 +39,7 @@ fn nested(depth: u64, plan: &Plan) -> u64 {
     let before: [u64; 32] = black_box(std::array::from_fn(|i| depth * 1000 + i as u64));
     let text = black_box(format!("{depth} of it"));
     let below = if depth == 0 {
-        let result = verdict(plan);
+        let result = outcome(plan);
         assert_eq!(result, Some((Stage::Exec, Some(libc::ENOENT))));
         0
     } else {
@@ -58,8 +62,8 @@ fn memory_is_as_it_was_after_a_child_that_failed() {
 
     let mut nowhere = plan("/bin/true");
     nowhere.directory = c"/no/such/place".into();
-    assert_eq!(verdict(&nowhere), Some((Stage::Directory, Some(libc::ENOENT))));
-    assert_eq!(verdict(&plan("/bin/true")), None);
+    assert_eq!(outcome(&nowhere), Some((Stage::Directory, Some(libc::ENOENT))));
+    assert_eq!(outcome(&plan("/bin/true")), None);
 }
 
 #[test]
@@ -70,7 +74,25 @@ fn signals_are_let_in_again() {
     };
     let before = blocked();
     assert!(before.is_some());
-    verdict(&plan("/bin/true"));
-    verdict(&plan("/no/such/program"));
+    outcome(&plan("/bin/true"));
+    outcome(&plan("/no/such/program"));
     assert_eq!(blocked(), before);
+}
+
+#[test]
+fn refusals_are_read_with_what_follows() {
+    let said = |messages: &[[u8; 3]]| {
+        let errno = libc::EPERM.to_ne_bytes();
+        let with_errno = messages.iter().flat_map(|head| head.iter().chain(&errno));
+        verdict(&[ALIVE].iter().chain(with_errno).copied().collect::<Vec<_>>())
+    };
+    assert!(matches!(verdict(&[]), Verdict::NeverRan));
+    assert!(matches!(said(&[]), Verdict::Runs(none) if none.is_empty()));
+    let (nice, limit) = (Stage::Nice as u8, Stage::Limit as u8);
+    let Verdict::Runs(refused) = said(&[[REFUSED, nice, 0], [REFUSED, limit, 7]]) else { panic!() };
+    let seen: Vec<_> = refused.iter().map(|t| (t.stage, t.item, t.source.kind())).collect();
+    let denied = io::ErrorKind::PermissionDenied;
+    assert_eq!(seen, [(Stage::Nice, 0, denied), (Stage::Limit, 7, denied)]);
+    let failed = said(&[[REFUSED, nice, 0], [FAILED, limit, 1]]);
+    assert!(matches!(failed, Verdict::Failed(Trouble { stage: Stage::Limit, item: 1, .. })));
 }

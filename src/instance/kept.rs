@@ -1,0 +1,45 @@
+//! What a slot's row keeps of the tree that runs in it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::process::{Confined, Identity, Tree};
+
+/// What the next daemon needs to know of a tree, as JSON in [`crate::store::SlotRow::identity`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Its main process.
+    #[serde(flatten)]
+    pub(super) who: Identity,
+    /// What of its confinement held when it was started.
+    #[serde(default)]
+    pub(super) confined: Confined,
+}
+
+impl Kept {
+    pub(super) fn of(tree: &Tree) -> Option<String> {
+        let kept = Self { who: tree.identity().clone(), confined: tree.confined().clone() };
+        serde_json::to_string(&kept).ok()
+    }
+
+    pub(super) fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Refusal;
+
+    #[test]
+    fn rows_of_earlier_versions_are_read() {
+        let old = r#"{"boot_id":"b","pid":7,"start_ticks":9}"#;
+        let kept = Kept::read(old).unwrap();
+        assert_eq!((kept.who.pid, &kept.confined), (7, &Confined::default()));
+        let refused = vec![Refusal { asked: "nice -5".into(), reason: "no".into() }];
+        let confined = Confined { enforced: vec!["limits.nofile 9".into()], refused };
+        let new = serde_json::to_string(&Kept { confined: confined.clone(), ..kept }).unwrap();
+        assert_eq!(Kept::read(&new).unwrap().confined, confined);
+        assert!(Kept::read("{}").is_none());
+    }
+}
