@@ -26,6 +26,7 @@ mod logs;
 mod nginx;
 mod nginx_faults;
 mod policy;
+mod reload;
 mod rollout;
 mod supervision;
 mod support;

@@ -80,6 +80,7 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
         }
         Change::Cancel => answer::accepted(&ops.cancel(by, ask.rollout()?).await?),
         Change::ResetFailed => answer::json(&ops.reset_failed(by, ask.body()?).await?),
+        Change::Reload => answer::json(&ops.reload(by, ask.body()?).await?),
         Change::NginxTest => answer::json(&ops.nginx_test().await?),
     })
 }

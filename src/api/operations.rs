@@ -5,8 +5,8 @@ use std::{future::Future, pin::Pin};
 use tokio::sync::mpsc;
 
 use super::types::{
-    Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem, ResetFailed, Roll,
-    Rollout, Status, Version, Wait,
+    Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem, Reload, Reloaded,
+    ResetFailed, Roll, Rollout, Status, Version, Wait,
 };
 use crate::{
     ident::{InstanceId, RolloutId, ServiceName},
@@ -86,6 +86,8 @@ pub trait Operations: Send + Sync + 'static {
     fn logs(&self, of: Vec<InstanceId>, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>>;
     /// Events; the channel ends when there is no more to come.
     fn events(&self, how: Events) -> Pending<'_, Answer<mpsc::Receiver<Event>>>;
+    /// Reads the configuration again and applies what differs.
+    fn reload(&self, by: Caller, how: Reload) -> Pending<'_, Answer<Reloaded>>;
     /// The owned file and what nginx answers.
     fn nginx(&self) -> Pending<'_, Answer<NginxFile>>;
     /// `nginx -t`.

@@ -8,8 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::{
     operations::{Verb, Way},
     types::{
-        Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, ResetFailed, Roll, Rollout,
-        Status, Version, Wait,
+        Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Reload, Reloaded, ResetFailed,
+        Roll, Rollout, Status, Version, Wait,
     },
 };
 use crate::{config::Access, store::Event};
@@ -45,6 +45,7 @@ pub(super) enum Change {
     Cancel,
     ResetFailed,
     NginxTest,
+    Reload,
 }
 
 /// Gives the schema of a type.
@@ -105,6 +106,11 @@ impl Route {
         self
     }
 
+    const fn needing(mut self, level: Access) -> Self {
+        self.needs = level;
+        self
+    }
+
     const fn with_body(mut self, body: SchemaOf) -> Self {
         self.body = Some(body);
         self
@@ -112,7 +118,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 17] = [
+pub(super) static TABLE: [Route; 18] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -193,6 +199,14 @@ pub(super) static TABLE: [Route; 17] = [
         Answers::Json(of::<Forgiven>),
     )
     .with_body(of::<ResetFailed>),
+    operate(
+        "/v1/daemon/reload",
+        Change::Reload,
+        "Read the configuration again, and apply what differs; needs the level `deploy`",
+        Answers::Json(of::<Reloaded>),
+    )
+    .with_body(of::<Reload>)
+    .needing(Access::Deploy),
     operate("/v1/nginx/test", Change::NginxTest, "Run `nginx -t`", Answers::Json(of::<NginxTest>)),
 ];
 

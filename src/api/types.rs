@@ -173,7 +173,8 @@ pub enum Traffic {
 pub struct Rollout {
     /// Its id.
     pub id: u64,
-    /// What kind: `rolling`, `swap`, `start`, `stop`, `restart`, `retire`.
+    /// What kind: `rolling`, `swap`, `start`, `stop`, `restart`, `retire`, `boot`, `reconfigure`,
+    /// `remove`.
     pub kind: String,
     /// Whose.
     pub service: String,
@@ -348,6 +349,60 @@ pub struct NginxTest {
     pub ok: bool,
     /// nginx's own words.
     pub output: String,
+}
+
+/// Body of `POST /v1/daemon/reload`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// Say what would change, and change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Do it although requests may be lost (`T1`): for a service with one slot.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// The configuration was read again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reloaded {
+    /// Nothing was changed: it was only asked for.
+    pub dry_run: bool,
+    /// Services that are not the same, by name.
+    pub changes: Vec<ServiceChange>,
+    /// What was begun to bring them to where they should be.
+    pub rollouts: Vec<Rollout>,
+    /// What could not be begun, and why.
+    pub troubles: Vec<String>,
+}
+
+/// What differs in a service, and what is done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceChange {
+    /// Its name.
+    pub service: String,
+    /// Keys whose values differ; none of a service that came or went.
+    pub keys: Vec<String>,
+    /// What that needs.
+    pub action: ReloadAction,
+}
+
+/// What a change of a service needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReloadAction {
+    /// Nothing more: it holds at once.
+    Apply,
+    /// nginx's file is published.
+    Publish,
+    /// Its instances are replaced, start before stop where there are two slots.
+    Restart,
+    /// Nothing now, for nothing of it runs: it holds from its next start.
+    NextStart,
+    /// It is new, and starts.
+    Start,
+    /// It is gone: out of nginx, drained, stopped.
+    Stop,
 }
 
 /// Body of every answer that is not a success.

@@ -5,9 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use super::{
-    act::ActArgs, completions::CompletionsArgs, config::ConfigVerb, events::EventsArgs, exit,
-    logs::LogsArgs, man::ManArgs, nginx::NginxVerb, reset_failed::ResetFailedArgs, roll::RollArgs,
-    rollouts::RolloutsArgs, status::StatusArgs, time,
+    act::ActArgs, completions::CompletionsArgs, config::ConfigVerb,
+    daemon_reload::DaemonReloadArgs, events::EventsArgs, exit, logs::LogsArgs, man::ManArgs,
+    nginx::NginxVerb, reset_failed::ResetFailedArgs, roll::RollArgs, rollouts::RolloutsArgs,
+    status::StatusArgs, time,
 };
 
 /// Where the daemon listens unless told otherwise.
@@ -110,6 +111,8 @@ pub(super) enum Command {
     /// Look at configuration files; needs no daemon
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Let the daemon read its configuration again, and apply what differs
+    DaemonReload(DaemonReloadArgs),
     /// Show the versions of this command and of the daemon
     Version,
     /// Print a completion script; needs no daemon

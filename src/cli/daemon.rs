@@ -11,8 +11,8 @@ use crate::{
     api::{
         client::{Client, ClientError, Lines, target},
         types::{
-            Act, Events, Forgiven, Logs, NginxFile, NginxTest, ResetFailed, Roll, Rollout, Status,
-            Version, Wait,
+            Act, Events, Forgiven, Logs, NginxFile, NginxTest, Reload, Reloaded, ResetFailed, Roll,
+            Rollout, Status, Version, Wait,
         },
     },
     ident::{InstanceId, ServiceName},
@@ -101,6 +101,10 @@ impl Daemon {
     pub(super) async fn events(&self, n: usize, follow: bool) -> Answer<Lines> {
         let how = Events { after: 0, n: Some(n), follow };
         self.client.lines(&target("/v1/events", &how)?).await
+    }
+
+    pub(super) async fn reload(&self, how: &Reload) -> Answer<Reloaded> {
+        self.client.post("/v1/daemon/reload", how).await
     }
 
     pub(super) async fn nginx(&self) -> Answer<NginxFile> {

@@ -39,7 +39,7 @@ pub(super) enum Goal {
 }
 
 impl Goal {
-    const fn exit(self, state: RolloutState) -> Exit {
+    pub(super) const fn exit(self, state: RolloutState) -> Exit {
         match self {
             Self::Done => Exit::of_rollout(state),
             Self::Undone => Exit::of_cancelled(state),
@@ -96,7 +96,8 @@ async fn places_of(rollout: &Rollout, daemon: &Daemon) -> Vec<verdict::Place> {
     }
 }
 
-async fn follow(
+/// Follows `rollout` until it has ended, `limit` has passed, or Ctrl-C.
+pub(super) async fn follow(
     mut rollout: Rollout,
     limit: Option<Duration>,
     daemon: &Daemon,

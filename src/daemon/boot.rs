@@ -1,7 +1,6 @@
 //! How a daemon comes up: store, nginx, instances, engine; then every service as it is meant to be.
 
 use std::{
-    collections::BTreeMap,
     fs::{DirBuilder, Permissions},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::Path,
@@ -9,20 +8,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Daemon, DaemonError, journal::Journal, managed_nginx, rise::Waits};
+use super::{
+    Daemon, DaemonError,
+    journal::Journal,
+    managed_nginx,
+    muster::{Muster, site},
+    reload::Loaded,
+    rise::Waits,
+};
 use crate::{
-    config::{Config, Logs, NginxMode, Service},
-    ident::{InstanceId, ServiceName, Slot},
-    instance::{Ground, Instance, Outlet, Phase},
-    nginx::{Members, Nginx, NginxError, Proxied, Role, Site, Upstreams},
-    process::{Keeping, Launcher, Packing},
+    config::{Config, NginxMode},
+    ident::ServiceName,
+    instance::{Ground, Instance, Phase},
+    nginx::{Members, Nginx, NginxError, Role, Upstreams},
+    process::Launcher,
     release::Release,
     rollout::{
-        Crew, Engine, EngineError,
+        Crew, Engine, EngineError, Standing,
         draft::Request,
         record::{Kind, Loss, Outcome, Rollout},
     },
-    store::{self, SlotRow, Store},
+    store::{self, Store},
 };
 
 /// How long a managed nginx may take to answer before services are started without it.
@@ -53,29 +59,33 @@ pub(super) async fn assemble(
     }
     let managed_nginx = match (&config.nginx, &nginx) {
         (Some(settings), Some(nginx)) if settings.mode == NginxMode::Managed => {
-            Some(begin_nginx(settings, nginx, &config, &ground, &rows)?)
+            let rows = rows.as_slice();
+            Some(begin_nginx(
+                settings,
+                nginx,
+                Muster { config: &config, nginx: None, ground: &ground, rows },
+            )?)
         }
         _ => None,
     };
-    let mut crews = BTreeMap::new();
-    for service in config.services.values() {
-        let crew = muster(service, &config, nginx.as_ref(), &ground, &rows)?;
-        crews.insert(service.name.clone(), Arc::new(crew));
-    }
-    let engine = Engine::new(store.clone(), crews);
+    let muster = Muster { config: &config, nginx: nginx.as_ref(), ground: &ground, rows: &rows };
+    let engine = Engine::new(store.clone(), muster.all()?);
     let config_path = path.display().to_string();
     let (resumed, waits) = (OnceLock::new(), Waits::default());
+    let config = Loaded::new(config);
     let daemon = Daemon {
         config,
         config_path,
         began,
         boot,
         store,
+        ground,
         engine,
         nginx,
         managed_nginx,
         resumed,
         waits,
+        me: OnceLock::new(),
     };
     Ok((daemon, journal))
 }
@@ -92,6 +102,7 @@ impl Daemon {
         for e in self.engine.resume().await? {
             self.record("rollout.unreadable", e.to_string());
         }
+        self.forget_upstreams().await;
         // From now on others may begin rollouts, too.
         self.resumed.get_or_init(|| ());
         Arc::clone(&self).rise().await;
@@ -136,15 +147,34 @@ impl Daemon {
         ended.ok().map(|rollout| rollout.clone())
     }
 
-    async fn begin_boot(&self, name: &ServiceName) -> Result<Option<Rollout>, EngineError> {
+    /// What is not configured any more is seen out instead.
+    pub(super) async fn begin_boot(
+        &self,
+        name: &ServiceName,
+    ) -> Result<Option<Rollout>, EngineError> {
         let crew = self.engine.crew(name)?;
-        let request = match Release::resolve(&crew.service) {
-            Ok(current) => {
-                Request { kind: Kind::Boot, slot: None, named: None, current, loss: Loss::Never }
-            }
-            Err(e) => return Err(EngineError::NoRelease(e.to_string())),
+        let (kind, current) = match crew.standing {
+            Standing::Leaving => (Kind::Remove, Ok(Release::unversioned(Path::new("/")))),
+            Standing::Configured => (Kind::Boot, Release::resolve(&crew.service)),
         };
-        self.engine.begin_if_needed(name, request, "aibkd".to_owned()).await
+        let current = current.map_err(|e| EngineError::NoRelease(e.to_string()))?;
+        let request = Request { kind, slot: None, named: None, current, loss: Loss::Never };
+        let begun = self.engine.begin_if_needed(name, request, "aibkd".to_owned()).await?;
+        if begun.is_none() {
+            self.engine.dismiss(name);
+        }
+        Ok(begun)
+    }
+
+    /// nginx must not know what is about to be seen out.
+    async fn forget_upstreams(&self) {
+        let leaving = |crew: &Arc<Crew>| crew.standing == Standing::Leaving;
+        if let Some(nginx) =
+            self.nginx.as_ref().filter(|_| self.engine.crews().values().any(leaving))
+            && let Err(e) = nginx.resite(site(&self.config.now()), &Upstreams::new()).await
+        {
+            self.record("nginx.failed", e.to_string());
+        }
     }
 
     pub(super) fn record_of(&self, service: &ServiceName, kind: &str, message: String) {
@@ -191,15 +221,6 @@ fn open_to_group(config: &Config) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// How nginx reaches each service that is behind it.
-fn site(config: &Config) -> Site {
-    let behind = config.services.values().filter_map(|service| {
-        let options = service.upstream.clone()?;
-        Some((service.name.clone(), Proxied { options, host: service.host() }))
-    });
-    behind.collect()
-}
-
 /// nginx's configuration names our upstreams, so the file must be there before nginx is, by the
 /// settings of now; the members it names already stay. Services run without nginx too, so trouble with it is only told: a publish
 /// fails then, and says so.
@@ -233,13 +254,11 @@ async fn first_file(nginx: &Nginx, config: &Config) -> Result<Option<NginxError>
 fn begin_nginx(
     settings: &crate::config::Nginx,
     nginx: &Nginx,
-    config: &Config,
-    ground: &Ground,
-    rows: &[SlotRow],
+    muster: Muster<'_>,
 ) -> Result<Instance, DaemonError> {
     let name = ServiceName::managed_nginx();
     let service = Arc::new(managed_nginx::service(name.clone(), nginx, settings));
-    begin(managed_nginx::id(name), &service, config, ground, rows)
+    muster.begin(managed_nginx::id(name), &service)
 }
 
 async fn start_nginx(nginx: &Instance) -> Result<(), DaemonError> {
@@ -250,42 +269,4 @@ async fn start_nginx(nginx: &Instance) -> Result<(), DaemonError> {
     }
     nginx.until(NGINX_PATIENCE, |view| view.phase == Phase::Ready).await?;
     Ok(())
-}
-
-fn muster(
-    service: &Service,
-    config: &Config,
-    nginx: Option<&Arc<Nginx>>,
-    ground: &Ground,
-    rows: &[SlotRow],
-) -> Result<Crew, DaemonError> {
-    let service = Arc::new(service.clone());
-    let mut instances: BTreeMap<Slot, Instance> = BTreeMap::new();
-    for slot in service.slots.all() {
-        let id = InstanceId::new(service.name.clone(), slot);
-        instances.insert(slot, begin(id, &service, config, ground, rows)?);
-    }
-    let nginx = nginx.filter(|_| service.upstream.is_some()).cloned();
-    Ok(Crew { service, instances, nginx })
-}
-
-fn begin(
-    id: InstanceId,
-    service: &Arc<Service>,
-    config: &Config,
-    ground: &Ground,
-    rows: &[SlotRow],
-) -> Result<Instance, DaemonError> {
-    let row = rows.iter().find(|row| row.instance == id).cloned();
-    let outlet = Outlet {
-        runtime_dir: &config.runtime_dir,
-        log_dir: &config.log_dir,
-        keeping: keeping(&config.logs),
-    };
-    Ok(Instance::begin(id, Arc::clone(service), row, ground.clone(), outlet)?)
-}
-
-fn keeping(logs: &Logs) -> Keeping {
-    let packing = if logs.compress { Packing::Gzip } else { Packing::Plain };
-    Keeping { size: logs.size, files: logs.keep, age: logs.age, packing }
 }

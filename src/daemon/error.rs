@@ -41,6 +41,9 @@ pub enum DaemonError {
         /// Why.
         source: std::io::Error,
     },
+    /// A defect: it always can be.
+    #[error("{0} is not configured any more and cannot be looked after")]
+    Forgotten(crate::ident::ServiceName),
     /// Signal handlers.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),

@@ -6,10 +6,12 @@ mod journal;
 mod logs;
 mod manage;
 mod managed_nginx;
+mod muster;
 mod named;
 mod operations;
 mod order;
 mod problems;
+mod reload;
 mod rise;
 mod shutdown;
 mod status;
@@ -19,7 +21,7 @@ mod views;
 
 use std::{
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::Instant,
 };
 
@@ -30,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{Limits, Server, operations::Operations},
     config::Config,
-    instance::Instance,
+    instance::{Ground, Instance},
     nginx::Nginx,
     rollout::Engine,
     store::Store,
@@ -39,12 +41,13 @@ use crate::{
 /// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    config: Config,
+    config: reload::Loaded,
     config_path: String,
     began: Instant,
     /// The host's boot.
     boot: String,
     store: Store,
+    ground: Ground,
     engine: Engine,
     nginx: Option<Arc<Nginx>>,
     /// The instance that nginx itself is, where aibk runs it.
@@ -53,6 +56,8 @@ pub struct Daemon {
     resumed: OnceLock<()>,
     /// Why services are not started yet.
     waits: rise::Waits,
+    /// Itself, for what goes on by itself.
+    me: OnceLock<Weak<Daemon>>,
 }
 
 /// Runs a daemon by the configuration at `path`, until it is told to stop.
@@ -63,12 +68,14 @@ pub async fn run(path: &Path) -> Result<(), DaemonError> {
     let config = Config::load(path)?;
     let (daemon, journal) = boot::assemble(config, path).await?;
     let daemon = Arc::new(daemon);
+    daemon.me.get_or_init(|| Arc::downgrade(&daemon));
     let signals = shutdown::Signals::listen()?;
     let operations: Arc<dyn Operations> = daemon.clone();
-    let server = Server::bind(&daemon.config.control, operations, Limits::default())?;
+    let server = Server::bind(&daemon.config.now().control, operations, Limits::default())?;
     let closing = CancellationToken::new();
     let serving = tokio::spawn(server.run(closing.clone()));
     let mut systemd = systemd::Link::begin(&daemon);
+    tokio::spawn(reload::on_hangup(Arc::clone(&daemon), shutdown::hangup()?));
     let booted = tokio::spawn(Arc::clone(&daemon).bring_up());
     let ended = match signals.wait_for(booted, &systemd).await {
         Ok(asked) => {

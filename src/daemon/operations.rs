@@ -9,8 +9,8 @@ use crate::{
     api::{
         operations::{Answer, Caller, Operations, Pending, Verb, Way},
         types::{
-            Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, PROTOCOL, ResetFailed,
-            Roll, Rollout, Status, Version, Wait,
+            Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, PROTOCOL, Reload, Reloaded,
+            ResetFailed, Roll, Rollout, Status, Version, Wait,
         },
     },
     ident::{InstanceId, RolloutId, ServiceName},
@@ -146,6 +146,10 @@ impl Operations for Daemon {
             tokio::spawn(streams::events(past, how.after, more, send));
             Ok(receive)
         })
+    }
+
+    fn reload(&self, by: Caller, how: Reload) -> Pending<'_, Answer<Reloaded>> {
+        Box::pin(async move { self.reload(&how, &name(&by)).await })
     }
 
     fn nginx(&self) -> Pending<'_, Answer<NginxFile>> {

@@ -52,6 +52,36 @@ pub(super) fn bad_pattern(why: &str) -> Problem {
     Problem { code: ProblemCode::BadRequest, message: why.to_owned(), hint: Some(hint.to_owned()) }
 }
 
+/// Of a reload: `service` could not be changed, so nothing was.
+pub(super) fn of_reload(service: &ServiceName, error: &EngineError) -> Problem {
+    let problem = of_engine(error);
+    let hint = match error {
+        EngineError::Refused(_) => Some(format!(
+            "give {service} a second slot, or accept lost requests with \
+             `aibkctl daemon-reload --force`"
+        )),
+        _ => problem.hint,
+    };
+    let message = format!("{service}: {}; nothing was changed", problem.message);
+    Problem { message, hint, ..problem }
+}
+
+pub(super) fn gap(service: &ServiceName) -> Problem {
+    let hint = "`aibkctl daemon-reload --force` accepts that; a service of another name, and then \
+                the removal of this one, loses nothing";
+    let message = format!(
+        "{service} would listen elsewhere, where nginx cannot reach the old beside the new: \
+         requests would be lost; nothing was changed"
+    );
+    refused(&message, Some(hint.to_owned()))
+}
+
+pub(super) fn fixed(keys: &[&str]) -> Problem {
+    let message = format!("a running aibkd cannot change {}; nothing was changed", keys.join(", "));
+    let hint = "restart aibkd for it (`systemctl restart aibkd`)";
+    refused(&message, Some(hint.to_owned()))
+}
+
 pub(super) fn coming_up() -> Problem {
     let hint = "try again in a moment; `aibkctl status` shows how far it is";
     refused("aibkd is still coming up", Some(hint.to_owned()))

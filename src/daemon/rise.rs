@@ -103,6 +103,15 @@ impl Daemon {
         }
     }
 
+    /// Boots `name` once what it requires is ready.
+    pub(super) fn hold_back(&self, name: &ServiceName, hold: &Hold) {
+        self.record_of(name, "service.held", format!("{name} is held: {hold}"));
+        self.waits.lock().insert(name.clone(), hold.to_string());
+        if let Some(daemon) = self.me.get().and_then(std::sync::Weak::upgrade) {
+            tokio::spawn(daemon.release(name.clone()));
+        }
+    }
+
     /// Boots a held service once everything that it requires is ready.
     async fn release(self: Arc<Self>, name: ServiceName) {
         let Ok(crew) = self.engine.crew(&name) else { return };

@@ -27,6 +27,11 @@ pub(super) struct Signals {
     int: Signal,
 }
 
+/// SIGHUP, which would end a daemon that does not listen for it.
+pub(super) fn hangup() -> Result<Signal, DaemonError> {
+    signal(SignalKind::hangup()).map_err(DaemonError::Signals)
+}
+
 impl Signals {
     pub(super) fn listen() -> Result<Self, DaemonError> {
         let listen = |kind| signal(kind).map_err(DaemonError::Signals);

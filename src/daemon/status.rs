@@ -36,7 +36,8 @@ impl Daemon {
 
     /// The owned file, and what nginx answers.
     pub(super) async fn nginx_file(&self) -> Option<NginxFile> {
-        let settings = self.config.nginx.as_ref()?;
+        let config = self.config.now();
+        let settings = config.nginx.as_ref()?;
         let status = self.nginx_status(self.ask_nginx().await?);
         let text = tokio::fs::read_to_string(&settings.file).await.ok();
         Some(NginxFile { path: settings.file.display().to_string(), text, status })

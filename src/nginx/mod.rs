@@ -13,12 +13,17 @@ mod proof;
 mod publish;
 mod reload;
 mod render;
+mod resite;
 mod serving;
 mod upstream;
 mod version;
 mod write;
 
-use std::{ffi::OsString, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::sync::{Mutex, OnceCell};
 
@@ -59,7 +64,8 @@ impl Draining {
 #[derive(Debug)]
 pub struct Nginx {
     config: config::Nginx,
-    site: Site,
+    /// Replaced as a whole, by [`Nginx::resite`].
+    site: RwLock<Arc<Site>>,
     /// Held by whoever changes the file: the newest edition given out by this daemon.
     last: Mutex<Edition>,
     version: OnceCell<Version>,
@@ -70,7 +76,7 @@ impl Nginx {
     #[must_use]
     pub fn new(config: config::Nginx, site: Site) -> Arc<Self> {
         let (last, version) = (Mutex::default(), OnceCell::new());
-        Arc::new(Self { config, site, last, version })
+        Arc::new(Self { config, site: RwLock::new(Arc::new(site)), last, version })
     }
 
     /// Checks that this nginx knows everything that the services' upstreams ask for, and that the
@@ -81,7 +87,7 @@ impl Nginx {
     pub async fn check(&self) -> Result<Version, NginxError> {
         SocketPath::new(&self.config.proof_socket)?;
         let has = *self.version.get_or_try_init(|| binary::version(&self.config.binary)).await?;
-        match self.site.values().find_map(|proxied| has.lacks(&proxied.options)) {
+        match self.site().values().find_map(|proxied| has.lacks(&proxied.options)) {
             Some(what) => Err(NginxError::TooOld { has, what }),
             None => Ok(has),
         }
@@ -148,7 +154,7 @@ impl Nginx {
     /// The file as it would be written for `edited`, where it can be.
     fn expected(&self, edited: &Edited) -> Option<String> {
         let socket = SocketPath::new(&self.config.proof_socket).ok()?;
-        render::render(edited, &self.site, socket).ok()
+        render::render(edited, &self.site(), socket).ok()
     }
 
     /// Writes the file for the next start of nginx with `upstreams` in it, unless it already says
@@ -179,7 +185,22 @@ impl Nginx {
         service: &ServiceName,
         members: &Members,
     ) -> Result<Edition, NginxError> {
-        publish::publish(self, service, members).await
+        publish::publish(self, &[(service.clone(), members.clone())].into()).await
+    }
+
+    /// From now on it is in front of the services of `site`: what it serves is published by their
+    /// settings, `added` with them, and what `site` does not name leaves the file. Where no nginx
+    /// runs, the file is written for its next start.
+    ///
+    /// # Errors
+    /// As [`Nginx::publish`] and [`Nginx::write`]; everything is as before then, but for
+    /// [`NginxError::NotUndone`].
+    pub async fn resite(&self, site: Site, added: &Upstreams) -> Result<(), NginxError> {
+        resite::resite(self, site, added).await
+    }
+
+    fn site(&self) -> Arc<Site> {
+        Arc::clone(&self.site.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// `nginx -t`: its own words.

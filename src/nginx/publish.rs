@@ -1,7 +1,7 @@
 //! Publishing: replace the file, test it, reload, prove; on any failure, back.
 
 use super::{
-    Edited, Edition, Members, Nginx, NginxError, binary,
+    Edited, Edition, Nginx, NginxError, Upstreams, binary,
     blocking::blocking,
     master::Master,
     owned_file::{self, OnDisk},
@@ -10,21 +10,16 @@ use super::{
     reload::{Reload, Verdict},
     render::SocketPath,
 };
-use crate::{ident::ServiceName, sync_point};
+use crate::sync_point;
 
-/// See [`Nginx::publish`].
-pub(super) async fn publish(
-    nginx: &Nginx,
-    service: &ServiceName,
-    members: &Members,
-) -> Result<Edition, NginxError> {
+/// Publishes the file with `change` in it; see [`Nginx::publish`].
+pub(super) async fn publish(nginx: &Nginx, change: &Upstreams) -> Result<Edition, NginxError> {
     let mut last = nginx.last.lock().await;
     let master = nginx.master().await?;
     let (now, version) = tokio::join!(look(nginx), nginx.check());
     let (now, _) = (now?, version?);
-    let change = [(service.clone(), members.clone())].into();
     let socket = SocketPath::new(&nginx.config.proof_socket)?;
-    let next = match plan(&now, *last, &nginx.site, socket, &change)? {
+    let next = match plan(&now, *last, &nginx.site(), socket, change)? {
         Plan::Keep(next) if now.served.as_ref().ok() == Some(&next.edited) => {
             return Ok(next.edited.edition);
         }

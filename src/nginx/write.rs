@@ -34,7 +34,7 @@ pub(super) async fn write(nginx: &Nginx, change: &Upstreams) -> Result<Written, 
         Err(error) => return Err(error),
     }
     let socket = SocketPath::new(&nginx.config.proof_socket)?;
-    let next = match plan(&now, *last, &nginx.site, socket, change)? {
+    let next = match plan(&now, *last, &nginx.site(), socket, change)? {
         Plan::Keep(next) => return Ok(Written { edition: next.edited.edition, warning: None }),
         Plan::Replace(next) => next,
     };

@@ -282,6 +282,12 @@ impl Launcher {
         self.tree(name, who.clone(), pidfd, place).map(Some)
     }
 
+    /// Whether `who` is there, as far as the kernel tells; in doubt it is.
+    #[must_use]
+    pub fn lives(&self, who: &Identity) -> bool {
+        who.is_alive(&self.boot_id).unwrap_or(true)
+    }
+
     /// Ends whatever is left in the tree of `name` although its main process is unknown or gone.
     ///
     /// # Errors

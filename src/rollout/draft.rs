@@ -91,6 +91,8 @@ pub fn draft(request: &Request, service: &Service, world: &World) -> Result<Draf
         Kind::Stop | Kind::Retire => (None, scene.stop()?),
         Kind::Restart => (None, scene.restart()?),
         Kind::Boot => (None, scene.boot()),
+        Kind::Reconfigure => scene.reconfigure()?,
+        Kind::Remove => (None, vec![Stage { wants: scene.former(), watch: false }]),
     };
     Ok(Draft {
         release,
@@ -101,14 +103,14 @@ pub fn draft(request: &Request, service: &Service, world: &World) -> Result<Draf
     })
 }
 
-struct Scene<'a> {
-    request: &'a Request,
-    service: &'a Service,
-    world: &'a World,
+pub(super) struct Scene<'a> {
+    pub(super) request: &'a Request,
+    pub(super) service: &'a Service,
+    pub(super) world: &'a World,
     /// The slot that serves, or would.
-    live: Slot,
+    pub(super) live: Slot,
     /// The other one.
-    spare: Option<Slot>,
+    pub(super) spare: Option<Slot>,
 }
 
 impl<'a> Scene<'a> {
@@ -124,16 +126,12 @@ impl<'a> Scene<'a> {
         Self { request, service, world, live, spare }
     }
 
-    fn rolling(&self) -> Result<(Option<Release>, Vec<Stage>), Refusal> {
+    pub(super) fn rolling(&self) -> Result<(Option<Release>, Vec<Stage>), Refusal> {
         let release = self.request.named.as_ref().unwrap_or(&self.request.current);
         let fresh = |slot| (slot, run(release, Start::Fresh, Some(Role::Serving)));
         let stages = match (self.spare, &self.world.members) {
             (Some(spare), _) => {
-                let last = match self.service.rollout.standby {
-                    Standby::Stopped => Want::Stopped,
-                    Standby::Hot => run(release, Start::Any, Some(Role::Backup)),
-                    Standby::Shared => run(release, Start::Any, Some(Role::Serving)),
-                };
+                let last = self.standby(release);
                 vec![
                     Stage { wants: vec![fresh(spare)], watch: true },
                     Stage { wants: vec![fresh(spare), fresh(self.live)], watch: true },
@@ -147,6 +145,15 @@ impl<'a> Scene<'a> {
             (None, Some(_)) => return Err(Refusal::OneSlot(self.service.name.clone())),
         };
         Ok((Some(release.clone()), stages))
+    }
+
+    /// What the second slot does between rollouts.
+    pub(super) fn standby(&self, release: &Release) -> Want {
+        match self.service.rollout.standby {
+            Standby::Stopped => Want::Stopped,
+            Standby::Hot => run(release, Start::Any, Some(Role::Backup)),
+            Standby::Shared => run(release, Start::Any, Some(Role::Serving)),
+        }
     }
 
     fn swap(&self) -> Result<(Option<Release>, Vec<Stage>), Refusal> {
@@ -260,7 +267,9 @@ impl<'a> Scene<'a> {
     /// What the store and the owned file say is meant to be; for a service that was never started,
     /// what its configuration says.
     fn boot(&self) -> Vec<Stage> {
-        let known = self.world.slots.values().any(|seen| seen.release.is_some());
+        let slots = self.service.slots.all();
+        let seen = |slot: &Slot| self.world.slots.get(slot);
+        let known = slots.iter().filter_map(seen).any(|seen| seen.release.is_some());
         let wanted = |slot: Slot| {
             if known {
                 self.world.slots.get(&slot).is_some_and(|seen| seen.wanted && !seen.rests())
@@ -268,13 +277,12 @@ impl<'a> Scene<'a> {
                 slot == self.live || self.service.rollout.standby != Standby::Stopped
             }
         };
-        let slots = self.service.slots.all();
         let live = slots
             .iter()
             .copied()
             .find(|slot| wanted(*slot) && *slot == self.live)
             .or_else(|| slots.iter().copied().find(|slot| wanted(*slot)));
-        let wants = slots
+        let mut wants: Vec<_> = slots
             .into_iter()
             .filter_map(|slot| {
                 let role = match self.service.rollout.standby {
@@ -292,6 +300,7 @@ impl<'a> Scene<'a> {
                 }
             })
             .collect();
+        wants.extend(self.former());
         vec![Stage { wants, watch: false }]
     }
 
@@ -318,7 +327,7 @@ impl<'a> Scene<'a> {
         Stage { wants, watch: false }
     }
 
-    fn served(&self) -> BTreeSet<Slot> {
+    pub(super) fn served(&self) -> BTreeSet<Slot> {
         self.world
             .slots
             .keys()
@@ -358,7 +367,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn run(release: &Release, start: Start, role: Option<Role>) -> Want {
+pub(super) fn run(release: &Release, start: Start, role: Option<Role>) -> Want {
     Want::Run { release: release.clone(), start, role }
 }
 

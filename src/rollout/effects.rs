@@ -32,6 +32,17 @@ pub struct Crew {
     pub instances: std::collections::BTreeMap<Slot, Instance>,
     /// nginx, where the service is behind it.
     pub nginx: Option<Arc<Nginx>>,
+    /// Whether it stays.
+    pub standing: Standing,
+}
+
+/// Whether a service is there to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is configured.
+    Configured,
+    /// It is not, any more: it goes as soon as nothing of it runs.
+    Leaving,
 }
 
 impl Crew {

@@ -18,7 +18,7 @@ use super::{
     words,
 };
 use crate::{
-    ident::{RolloutId, ServiceName},
+    ident::{InstanceId, RolloutId, ServiceName},
     store::{self, Store, StoreError},
 };
 
@@ -147,6 +147,16 @@ impl Engine {
             return Ok(None);
         }
         self.begin(service, request, by).await.map(Some)
+    }
+
+    /// Looks whether `request` could begin on `crew`, and begins nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::begin`].
+    pub async fn preview(&self, crew: &Crew, request: &Request) -> Result<(), EngineError> {
+        let world = crew.observe().await?;
+        let draft = draft::draft(request, &crew.service, &world)?;
+        preflight::check(&crew.service, &draft, &world).await
     }
 
     async fn write_down(
@@ -345,6 +355,7 @@ impl Engine {
             let drive = Drive { engine: engine.clone(), rollout, told, cancelled, frozen };
             let rollout = drive.run().await;
             engine.going().remove(&service);
+            engine.dismiss(&service);
             // Whoever sees its end finds the service free.
             announce.send_replace(rollout.clone());
             engine.retire_later(&rollout);
@@ -358,6 +369,25 @@ impl Engine {
     /// Makes `rollout` durable.
     pub(super) async fn keep(&self, rollout: &Rollout) -> Result<(), StoreError> {
         self.shared.store.put_rollout(rollout.row()).await
+    }
+
+    pub(super) fn change(&self, how: impl FnOnce(&mut Crews)) {
+        let mut held = self.shared.crews.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut crews = (**held).clone();
+        how(&mut crews);
+        *held = Arc::new(crews);
+    }
+
+    pub(super) fn forget(&self, gone: Vec<InstanceId>) {
+        let store = self.shared.store.clone();
+        tokio::spawn(async move {
+            for instance in gone {
+                // Its row is of a process that has ended; the next daemon sees that, too.
+                if let Err(e) = store.forget_slot(instance).await {
+                    tracing::warn!("{e}");
+                }
+            }
+        });
     }
 
     pub(super) fn record(&self, rollout: &Rollout, kind: &str, message: String) {
@@ -389,6 +419,6 @@ impl Hold<'_> {
 
     /// From now on these are the services.
     pub fn replace(&self, crews: Crews) {
-        *self.engine.shared.crews.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(crews);
+        self.engine.change(|held| *held = crews);
     }
 }

@@ -4,6 +4,7 @@
 //! next step, [`record`] is what is durable of it, `effects` are the steps' hands, and
 //! `engine` is the loop.
 
+mod dismiss;
 pub mod draft;
 mod drive;
 mod effects;
@@ -13,11 +14,12 @@ pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod preflight;
+mod reconfigure;
 pub mod record;
 mod retire;
 mod words;
 pub mod world;
 
-pub use effects::Crew;
+pub use effects::{Crew, Standing};
 pub use engine::{Crews, Engine, Hold};
 pub use error::EngineError;

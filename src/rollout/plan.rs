@@ -205,7 +205,8 @@ fn roles(stage: &Stage, served: &Members, world: &World) -> Members {
             Want::Run { role: None, .. } | Want::Stopped => members.remove(&port),
         };
     }
-    if members.is_empty() {
+    // One that nginx does not know at all need not be made known to it.
+    if members.is_empty() && !served.is_empty() {
         let last = stage.wants.iter().find_map(|(slot, _)| slot.port());
         members.extend(last.map(|port| (port, Role::Down)));
     }

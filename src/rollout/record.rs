@@ -38,6 +38,10 @@ pub enum Kind {
     Retire,
     /// The daemon begins: what is meant to run runs, and nginx knows it.
     Boot,
+    /// The service is defined otherwise: each slot gets a start of the same release by that.
+    Reconfigure,
+    /// The service is not configured any more: nothing of it runs.
+    Remove,
 }
 
 /// One durable operation on a service.

@@ -18,6 +18,8 @@ impl Kind {
             Self::Restart => "restart",
             Self::Retire => "retire",
             Self::Boot => "boot",
+            Self::Reconfigure => "reconfigure",
+            Self::Remove => "remove",
         }
     }
 }

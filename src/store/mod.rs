@@ -28,7 +28,7 @@ pub use self::{
     slots::SlotRow,
 };
 use self::{generations::Generations, lock::Lock, rollouts::Refused, thread::Thread};
-use crate::ident::{Generation, RolloutId, ServiceName};
+use crate::ident::{Generation, InstanceId, RolloutId, ServiceName};
 
 /// Events a subscriber may lag behind before it misses some (and is told so).
 const LAG: usize = 256;
@@ -101,6 +101,14 @@ impl Store {
     /// When the database cannot be written.
     pub async fn put_slot(&self, row: SlotRow) -> Result<(), StoreError> {
         self.inner.thread.call("write a slot", move |db| slots::put(db, &row)).await
+    }
+
+    /// Forgets a slot that is not configured any more; durable when it returns.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn forget_slot(&self, instance: InstanceId) -> Result<(), StoreError> {
+        self.inner.thread.call("forget a slot", move |db| slots::forget(db, &instance)).await
     }
 
     /// A generation that was never given out, by any daemon. Taken from a durable reservation

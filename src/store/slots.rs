@@ -59,6 +59,10 @@ pub(super) fn put(db: &Connection, row: &SlotRow) -> rusqlite::Result<()> {
     .map(drop)
 }
 
+pub(super) fn forget(db: &Connection, instance: &InstanceId) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM slots WHERE instance = ?1", [instance.to_string()]).map(drop)
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<SlotRow> {
     Ok(SlotRow {
         instance: parsed(row, 0)?,

@@ -186,6 +186,14 @@ impl Operations for Fake {
         Box::pin(async { Ok(file) })
     }
 
+    fn reload(&self, by: Caller, how: Reload) -> Pending<'_, Answer<Reloaded>> {
+        self.note(format!("reload {how:?} by {}", by.uid));
+        let changes = vec![];
+        Box::pin(async move {
+            Ok(Reloaded { dry_run: how.dry_run, changes, rollouts: vec![], troubles: vec![] })
+        })
+    }
+
     fn nginx_test(&self) -> Pending<'_, Answer<NginxTest>> {
         Box::pin(async { Ok(NginxTest { ok: true, output: String::new() }) })
     }

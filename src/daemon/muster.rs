@@ -1,0 +1,147 @@
+//! Who is there: every configured service with its instances, and what is left of those that are
+//! not configured any more.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::Path,
+    sync::Arc,
+};
+
+use super::DaemonError;
+use crate::{
+    config::{Config, Logs, NginxMode, Service},
+    ident::{InstanceId, ServiceName, Slot},
+    instance::{Ground, Instance, Outlet},
+    nginx::{Nginx, Proxied, Site},
+    process::{Identity, Keeping, Packing},
+    rollout::{Crew, Crews, Standing},
+    store::SlotRow,
+};
+
+/// Brings crews together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Muster<'a> {
+    pub(super) config: &'a Config,
+    pub(super) nginx: Option<&'a Arc<Nginx>>,
+    pub(super) ground: &'a Ground,
+    /// What the store knows of every slot.
+    pub(super) rows: &'a [SlotRow],
+}
+
+impl Muster<'_> {
+    /// Every service of a daemon that comes up.
+    pub(super) fn all(&self) -> Result<Crews, DaemonError> {
+        let mut crews = Crews::new();
+        for service in self.config.services.values() {
+            crews.insert(service.name.clone(), Arc::new(self.crew(service, None)?));
+        }
+        let managed = |nginx: &crate::config::Nginx| nginx.mode == NginxMode::Managed;
+        let nginx = self.config.nginx.as_ref().filter(|nginx| managed(nginx));
+        let nginx = nginx.map(|_| ServiceName::managed_nginx());
+        for row in self.left_over() {
+            let InstanceId { service: name, slot } = &row.instance;
+            if nginx.as_ref() == Some(name) {
+                continue;
+            }
+            let mut crew = match crews.get(name) {
+                Some(crew) => (**crew).clone(),
+                None => Crew {
+                    service: Arc::new(unknown(name)?),
+                    instances: BTreeMap::new(),
+                    nginx: self.nginx.cloned(),
+                    standing: Standing::Leaving,
+                },
+            };
+            if !crew.instances.contains_key(slot) {
+                let instance = self.begin(row.instance.clone(), &crew.service)?;
+                crew.instances.insert(*slot, instance);
+            }
+            crews.insert(name.clone(), Arc::new(crew));
+        }
+        Ok(crews)
+    }
+
+    /// The crew of `service`: the instances that `there` has, and those that are missing. What it
+    /// has in slots that are not configured stays with it until it is stopped.
+    pub(super) fn crew(
+        &self,
+        service: &Service,
+        there: Option<&Crew>,
+    ) -> Result<Crew, DaemonError> {
+        let service = Arc::new(service.clone());
+        let mut instances: BTreeMap<Slot, Instance> =
+            there.map(|crew| crew.instances.clone()).unwrap_or_default();
+        for slot in service.slots.all() {
+            if let Entry::Vacant(vacant) = instances.entry(slot) {
+                let id = InstanceId::new(service.name.clone(), slot);
+                vacant.insert(self.begin(id, &service)?);
+            }
+        }
+        let nginx = self.nginx.filter(|_| service.upstream.is_some()).cloned();
+        Ok(Crew { service, instances, nginx, standing: Standing::Configured })
+    }
+
+    /// Begins to drive one instance, by what the store knows of it.
+    pub(super) fn begin(
+        &self,
+        id: InstanceId,
+        service: &Arc<Service>,
+    ) -> Result<Instance, DaemonError> {
+        let row = self.rows.iter().find(|row| row.instance == id).cloned();
+        let outlet = Outlet {
+            runtime_dir: &self.config.runtime_dir,
+            log_dir: &self.config.log_dir,
+            keeping: keeping(&self.config.logs),
+        };
+        Ok(Instance::begin(id, Arc::clone(service), row, self.ground.clone(), outlet)?)
+    }
+
+    /// Slots that are not configured any more and in which a process lives.
+    fn left_over(&self) -> impl Iterator<Item = &SlotRow> {
+        let configured = |id: &InstanceId| {
+            let service = self.config.services.get(&id.service);
+            service.is_some_and(|service| service.slots.all().contains(&id.slot))
+        };
+        let lives = |row: &SlotRow| {
+            let who = row.identity.as_deref();
+            let who: Option<Identity> = who.and_then(|text| serde_json::from_str(text).ok());
+            who.is_some_and(|who| self.ground.launcher.lives(&who))
+        };
+        self.rows.iter().filter(move |row| !configured(&row.instance) && lives(row))
+    }
+}
+
+/// A definition for what nobody defines any more: it is only ever stopped.
+fn unknown(name: &ServiceName) -> Result<Service, DaemonError> {
+    let text = format!("services: {{\"{name}\": {{command: [none], directory: /}}}}");
+    let mut config = Config::parse(&text, Path::new("/"))?;
+    let named = |(known, _): &(ServiceName, Service)| known == name;
+    let found = std::mem::take(&mut config.services).into_iter().find(named);
+    found.map(|(_, service)| service).ok_or_else(|| DaemonError::Forgotten(name.clone()))
+}
+
+fn keeping(logs: &Logs) -> Keeping {
+    let packing = if logs.compress { Packing::Gzip } else { Packing::Plain };
+    Keeping { size: logs.size, files: logs.keep, age: logs.age, packing }
+}
+
+/// How nginx reaches each service that is behind it.
+pub(super) fn site(config: &Config) -> Site {
+    let behind = config.services.values().filter_map(|service| {
+        let options = service.upstream.clone()?;
+        Some((service.name.clone(), Proxied { options, host: service.host() }))
+    });
+    behind.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_defines_can_be_stopped() {
+        let service = unknown(&ServiceName::new("true").unwrap()).unwrap();
+        assert_eq!(service.name.as_str(), "true");
+        assert!(!service.stop.deadline.is_zero());
+    }
+}
