@@ -103,7 +103,8 @@ impl Slot {
     }
 }
 
-/// What runs in a slot: `api@8000`, or just `worker` where the service has no port.
+/// What runs in a slot: `api@8000`, or just `worker` where the service has no port; `api@8000.a1`
+/// where several process trees share the slot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceId {
@@ -111,13 +112,60 @@ pub struct InstanceId {
     pub service: ServiceName,
     /// The slot it lives in.
     pub slot: Slot,
+    /// Which of several process trees in the slot; `None`: the slot as a whole.
+    pub worker: Option<Worker>,
+}
+
+/// One of two sets of processes that can live in a slot side by side, while one takes over from the
+/// other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// The one that is used first.
+    A,
+    /// The other one.
+    B,
+}
+
+impl Side {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::A, Self::B];
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// One process tree of several in a slot: `a1`, the first of the first side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Worker {
+    /// Whose.
+    pub side: Side,
+    /// From 1.
+    pub number: u16,
 }
 
 impl InstanceId {
     /// The instance of `service` in `slot`.
     #[must_use]
     pub const fn new(service: ServiceName, slot: Slot) -> Self {
-        Self { service, slot }
+        Self { service, slot, worker: None }
+    }
+
+    /// A process tree of its own in this slot.
+    #[must_use]
+    pub fn with_worker(&self, worker: Worker) -> Self {
+        Self { worker: Some(worker), ..self.clone() }
+    }
+
+    /// The slot as a whole.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        Self { worker: None, ..self.clone() }
     }
 }
 
@@ -162,9 +210,25 @@ impl fmt::Display for Slot {
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.slot {
-            Slot::Port(port) => write!(f, "{}@{port}", self.service),
-            Slot::Sole => self.service.fmt(f),
+            Slot::Port(port) => write!(f, "{}@{port}", self.service)?,
+            Slot::Sole => self.service.fmt(f)?,
         }
+        self.worker.map_or(Ok(()), |worker| write!(f, ".{worker}"))
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::A => "a",
+            Self::B => "b",
+        })
+    }
+}
+
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.side, self.number)
     }
 }
 
@@ -213,10 +277,30 @@ impl FromStr for Slot {
 impl FromStr for InstanceId {
     type Err = InvalidName;
     fn from_str(name: &str) -> Result<Self, InvalidName> {
-        match name.split_once('@') {
-            Some((service, port)) => Ok(Self::new(service.parse()?, Slot::Port(port.parse()?))),
-            None => Ok(Self::new(name.parse()?, Slot::Sole)),
-        }
+        let (slot, worker) = match name.split_once('.') {
+            Some((slot, worker)) => (slot, Some(worker.parse()?)),
+            None => (name, None),
+        };
+        let whole = match slot.split_once('@') {
+            Some((service, port)) => Self::new(service.parse()?, Slot::Port(port.parse()?)),
+            None => Self::new(slot.parse()?, Slot::Sole),
+        };
+        Ok(Self { worker, ..whole })
+    }
+}
+
+impl FromStr for Worker {
+    type Err = InvalidName;
+    fn from_str(worker: &str) -> Result<Self, InvalidName> {
+        let side = Side::ALL
+            .into_iter()
+            .find_map(|side| Some((side, worker.strip_prefix(side.to_string().as_str())?)));
+        let read = |(side, number): (Side, &str)| {
+            let plain = number.starts_with(|c: char| c.is_ascii_digit() && c != '0');
+            Some(Self { side, number: number.parse().ok().filter(|_| plain)? })
+        };
+        side.and_then(read)
+            .ok_or_else(|| InvalidName::new("worker", worker, "write it as in `api@8000.a1`"))
     }
 }
 
@@ -253,10 +337,20 @@ mod tests {
 
     #[test]
     fn instances_read_back_as_written() {
-        for name in ["api@8000", "worker"] {
+        for name in ["api@8000", "worker", "api@8000.a1", "api@8000.b12"] {
             assert_eq!(name.parse::<InstanceId>().unwrap().to_string(), name);
         }
-        for bad in ["api@", "api@0", "api@65536", "@8000", "api@80@81"] {
+        for bad in [
+            "api@",
+            "api@0",
+            "api@65536",
+            "@8000",
+            "api@80@81",
+            "api@80.",
+            "api@80.1",
+            "api@80.a0",
+            "api@80.c1",
+        ] {
             assert!(bad.parse::<InstanceId>().is_err(), "{bad:?}");
         }
     }

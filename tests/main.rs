@@ -31,3 +31,4 @@ mod rollout;
 mod supervision;
 mod support;
 mod systemd;
+mod workers;

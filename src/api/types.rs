@@ -101,6 +101,9 @@ pub struct InstanceStatus {
     pub restarts: u32,
     /// What the last probe said, or how it ended last.
     pub detail: Option<String>,
+    /// The process trees that it is made of, where aibkd holds its socket.
+    #[serde(default)]
+    pub workers: Vec<WorkerStatus>,
     /// What holds of its `limits` and its `sandbox`, while it runs.
     #[serde(default)]
     pub confined: Confined,
@@ -122,6 +125,25 @@ pub struct Refusal {
     pub asked: String,
     /// Why it is not given, and what to do about it.
     pub reason: String,
+}
+
+/// One of the process trees that share the socket of a slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerStatus {
+    /// `a1`: the first of set `a`; the set that takes over in the same slot is `b`.
+    pub name: String,
+    /// The state of its life.
+    pub state: InstanceState,
+    /// Number of this start.
+    pub generation: Option<u64>,
+    /// Main process.
+    pub pid: Option<i32>,
+    /// Seconds since this start.
+    pub uptime_s: Option<f64>,
+    /// Restarts after deaths since it was last started on purpose.
+    pub restarts: u32,
+    /// What the last probe said, or how it ended last.
+    pub detail: Option<String>,
 }
 
 /// First or second slot.

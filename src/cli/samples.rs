@@ -3,7 +3,7 @@
 
 use crate::api::types::{
     Colour, Confined, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout,
-    RolloutState, ServiceStatus, Status, Step, Traffic,
+    RolloutState, ServiceStatus, Status, Step, Traffic, WorkerStatus,
 };
 
 fn instance(name: &str, colour: Option<Colour>, traffic: Option<Traffic>) -> InstanceStatus {
@@ -19,7 +19,31 @@ fn instance(name: &str, colour: Option<Colour>, traffic: Option<Traffic>) -> Ins
         restarts: 0,
         detail: Some("3 probes in a row answered 200".into()),
         confined: Confined { enforced: vec!["limits.nofile 65535".into()], refused: vec![] },
+        workers: vec![],
     }
+}
+
+/// An instance of two workers, one of which waits to be started again.
+pub(super) fn with_workers() -> InstanceStatus {
+    let one = WorkerStatus {
+        name: "a1".into(),
+        state: InstanceState::Ready,
+        generation: Some(14),
+        pid: Some(4711),
+        uptime_s: Some(273_600.0),
+        restarts: 0,
+        detail: None,
+    };
+    let other = WorkerStatus {
+        name: "a2".into(),
+        state: InstanceState::Backoff,
+        pid: None,
+        uptime_s: None,
+        restarts: 3,
+        detail: Some("ended with exit status 3\nits last lines:\n  no".into()),
+        ..one.clone()
+    };
+    InstanceStatus { workers: vec![one, other], ..instance("api@8000", None, None) }
 }
 
 fn service(name: &str, instances: Vec<InstanceStatus>) -> ServiceStatus {

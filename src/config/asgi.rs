@@ -2,17 +2,17 @@
 
 use std::{net::Ipv4Addr, path::PathBuf};
 
-use super::{Asgi, mistake::Wrong, scalar, section::Section};
+use super::{Asgi, mistake::Wrong, scalar, section::Section, workers::workers};
 
 /// Keys that have no meaning without `app`.
-pub(super) const KEYS: &[&str] = &["venv", "host", "workers", "loop", "http", "args"];
+pub(super) const KEYS: &[&str] = &["venv", "host", "socket", "workers", "loop", "http", "args"];
 
 /// Arguments that are ours to give, and what to write instead. A name that ends with `*` stands
 /// for all that begin so.
 const OURS: &[(&str, &str)] = &[
     ("--port", "use `slots`"),
     ("--host", "use `host`"),
-    ("--fd", "remove it: aibk decides what is listened on"),
+    ("--fd", "use `socket: held`"),
     ("--uds", "remove it: aibk decides what is listened on"),
     ("--workers", "use `workers`"),
     ("--loop", "use `loop`"),
@@ -31,12 +31,12 @@ pub(super) fn asgi(s: &mut Section<'_>) -> Option<Asgi> {
     let app = s.get("app", scalar::import);
     let venv = s.or("venv", PathBuf::from(".venv"), scalar::path);
     let host = s.or("host", Ipv4Addr::LOCALHOST.into(), scalar::address);
-    let workers = s.or("workers", 1, scalar::whole(1..=512));
+    let (socket, workers) = workers(s);
     let event_loop = s.get("loop", scalar::word_or_import(LOOPS));
     let http = s.get("http", scalar::word_or_import(HTTPS));
     let args = s.list("args", argument).unwrap_or_default();
     let args = args.into_iter().map(|(_, argument)| argument).collect();
-    Some(Asgi { app: app?, venv, host, workers, event_loop, http, args })
+    Some(Asgi { app: app?, venv, host, socket, workers, event_loop, http, args })
 }
 
 fn argument(node: &super::tree::Node) -> Result<String, Wrong> {

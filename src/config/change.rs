@@ -94,8 +94,15 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("control.group", *group != new.control.group),
         ("control.grants", *grants != new.control.grants),
         ("nginx", *nginx != new.nginx),
+        ("services.*.socket", holds_otherwise(old, new)),
     ];
     all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+/// Who drives a slot depends on it, and it cannot be told from a socket of its own in passing.
+fn holds_otherwise(old: &Config, new: &Config) -> bool {
+    let held = |config: &Config, name| config.services.get(name).map(|s| s.held().is_some());
+    old.services.keys().any(|name| held(new, name).is_some_and(|now| Some(now) != held(old, name)))
 }
 
 /// Whoever gives a service another field decides here what a change of it needs. What a driver, a
@@ -166,7 +173,7 @@ fn of_kind(old: &Kind, new: &Kind, behind_nginx: bool) -> Vec<Key> {
         }
         (Kind::Command(_), Kind::Asgi(_)) => return vec![Key { name: "app", needs: Needs::Gap }],
     };
-    let Asgi { app, venv, host, workers, event_loop, http, args } = old;
+    let Asgi { app, venv, host, socket: _, workers, event_loop, http, args } = old;
     let moved = if behind_nginx { Needs::Gap } else { Needs::Start };
     let all = [
         ("app", *app != new.app, Needs::Start),
@@ -268,5 +275,6 @@ services:
         assert_eq!(with("state_dir: /x").fixed, ["state_dir"]);
         assert_eq!(with("control: {grants: {web: read}}").fixed, ["control.grants"]);
         assert_eq!(edited("nginx: {}", "nginx: {prefix: /x}").fixed, ["nginx"]);
+        assert_eq!(edited("8001]", "8001], socket: held").fixed, ["services.*.socket"]);
     }
 }

@@ -23,6 +23,7 @@ mod section;
 mod service;
 mod tree;
 mod upstream;
+mod workers;
 
 pub use depends::Depends;
 pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env};
@@ -32,6 +33,7 @@ pub use mistake::{ConfigError, Mistake, Position};
 pub use model::*;
 pub use restart::{Restart, RestartPolicy};
 pub use secret::Secret;
+pub use workers::{By, Socket, Workers};
 
 #[cfg(test)]
 mod tests;

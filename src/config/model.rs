@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{Depends, Logs, Restart, Secret};
+use super::{By, Depends, Logs, Restart, Secret, Socket, Workers};
 use crate::{
     ident::{Port, ServiceName, Slot},
     sys::confine::Confinement,
@@ -144,8 +144,10 @@ pub struct Asgi {
     pub venv: PathBuf,
     /// The address it listens on.
     pub host: std::net::IpAddr,
-    /// `--workers`; 1 leaves the option out.
-    pub workers: u16,
+    /// Whose the listening socket is.
+    pub socket: Socket,
+    /// How many processes serve, and whose children they are.
+    pub workers: Workers,
     /// `--loop`, where given.
     pub event_loop: Option<String>,
     /// `--http`, where given.
@@ -177,6 +179,21 @@ impl Service {
         match &self.kind {
             Kind::Asgi(asgi) => asgi.host,
             Kind::Command(_) => std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        }
+    }
+}
+
+impl Service {
+    /// The workers that the daemon itself runs in each slot, on a socket that it holds; `None` where
+    /// an instance listens for itself.
+    #[must_use]
+    pub const fn held(&self) -> Option<u16> {
+        match &self.kind {
+            Kind::Asgi(Asgi { socket: Socket::Held, workers, .. }) => Some(match workers.by {
+                By::Aibkd => workers.count,
+                By::Uvicorn => 1,
+            }),
+            Kind::Asgi(_) | Kind::Command(_) => None,
         }
     }
 }

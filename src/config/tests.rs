@@ -67,7 +67,7 @@ fn the_deployment_example_loads() {
     assert_eq!(api.stop.deadline, Duration::from_secs(45));
     assert_eq!(api.upstream.as_ref().unwrap().name.as_str(), "api_backend");
     let Kind::Asgi(asgi) = &api.kind else { panic!("api is not asgi") };
-    assert_eq!((asgi.workers, asgi.app.as_str()), (2, "app.main:app"));
+    assert_eq!((asgi.workers.count, asgi.app.as_str()), (2, "app.main:app"));
     assert_eq!(asgi.event_loop.as_deref(), Some("uvloop"));
     assert_eq!(asgi.http.as_deref(), Some("httptools"));
     assert_eq!(service(&config, "admin").slots, Slots::One(port(8002)));
@@ -117,7 +117,7 @@ fn the_shortest_example_loads_with_all_defaults() {
     let api = service(&config, "api");
     let Kind::Asgi(asgi) = &api.kind else { panic!("api is not asgi") };
     assert_eq!(asgi.host, IpAddr::V4(Ipv4Addr::LOCALHOST));
-    assert_eq!((asgi.workers, asgi.venv.as_path()), (1, Path::new(".venv")));
+    assert_eq!((asgi.workers.count, asgi.venv.as_path()), (1, Path::new(".venv")));
     assert_eq!(api.ready.probe, Probe::Http { path: "/health".into() });
     assert_eq!(api.rollout.standby, Standby::Stopped);
     assert_eq!(api.stop.deadline, Duration::from_secs(45));
@@ -191,7 +191,7 @@ fn anchors_and_merges_serve_to_share_settings() {
     )
     .unwrap();
     let Kind::Asgi(admin) = &service(&config, "admin").kind else { panic!("not asgi") };
-    assert_eq!((admin.workers, service(&config, "admin").slots), (4, Slots::One(port(8002))));
+    assert_eq!((admin.workers.count, service(&config, "admin").slots), (4, Slots::One(port(8002))));
 }
 
 #[test]

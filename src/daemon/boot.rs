@@ -15,13 +15,14 @@ use super::{
     muster::{Muster, site},
     reload::Loaded,
     rise::Waits,
+    strays,
 };
 use crate::{
     config::{Config, NginxMode},
     ident::ServiceName,
     instance::{Ground, Instance, Phase},
     nginx::{Members, Nginx, NginxError, Role, Upstreams},
-    process::Launcher,
+    process::{Launcher, Shelf},
     release::Release,
     rollout::{
         Crew, Engine, EngineError, Standing,
@@ -52,7 +53,7 @@ pub(super) async fn assemble(
     let boot = launcher.boot_id().to_owned();
     store.begin_daemon(&boot).await?;
     let rows = store.slots().await?;
-    let ground = Ground { launcher, store: store.clone() };
+    let ground = Ground { launcher, store: store.clone(), shelf: Shelf::default() };
     let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
     if let Some(nginx) = &nginx {
         write_first_file(nginx, &config, &store).await;
@@ -69,6 +70,7 @@ pub(super) async fn assemble(
         _ => None,
     };
     let muster = Muster { config: &config, nginx: nginx.as_ref(), ground: &ground, rows: &rows };
+    strays::put_away(muster).await?;
     let engine = Engine::new(store.clone(), muster.all()?);
     let config_path = path.display().to_string();
     let (resumed, waits) = (OnceLock::new(), Waits::default());

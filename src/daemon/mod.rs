@@ -15,6 +15,7 @@ mod reload;
 mod rise;
 mod shutdown;
 mod status;
+mod strays;
 mod streams;
 mod systemd;
 mod views;

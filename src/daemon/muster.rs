@@ -39,7 +39,7 @@ impl Muster<'_> {
         let nginx = self.config.nginx.as_ref().filter(|nginx| managed(nginx));
         let nginx = nginx.map(|_| ServiceName::managed_nginx());
         for row in self.left_over() {
-            let InstanceId { service: name, slot } = &row.instance;
+            let InstanceId { service: name, slot, worker: _ } = &row.instance;
             if nginx.as_ref() == Some(name) {
                 continue;
             }
@@ -53,7 +53,7 @@ impl Muster<'_> {
                 },
             };
             if !crew.instances.contains_key(slot) {
-                let instance = self.begin(row.instance.clone(), &crew.service)?;
+                let instance = self.begin(row.instance.whole(), &crew.service)?;
                 crew.instances.insert(*slot, instance);
             }
             crews.insert(name.clone(), Arc::new(crew));
@@ -87,13 +87,26 @@ impl Muster<'_> {
         id: InstanceId,
         service: &Arc<Service>,
     ) -> Result<Instance, DaemonError> {
+        let (service, ground, outlet) = (Arc::clone(service), self.ground.clone(), self.outlet());
+        let of_slot = |row: &&SlotRow| row.instance.whole() == id && row.instance.worker.is_some();
+        let workers: Vec<SlotRow> = self.rows.iter().filter(of_slot).cloned().collect();
+        // What is left of one that is not configured any more is as many as it is.
+        let left = || workers.iter().filter_map(|row| Some(row.instance.worker?.number)).max();
+        let left = if self.config.services.contains_key(&id.service) { None } else { left() };
+        if let Some(count) = service.held().or(left) {
+            return Ok(Instance::begin_held(id, (service, count), &workers, ground, outlet)?);
+        }
         let row = self.rows.iter().find(|row| row.instance == id).cloned();
-        let outlet = Outlet {
+        Ok(Instance::begin(id, service, row, ground, outlet)?)
+    }
+
+    /// Where the output of the instances goes.
+    pub(super) fn outlet(&self) -> Outlet<'_> {
+        Outlet {
             runtime_dir: &self.config.runtime_dir,
             log_dir: &self.config.log_dir,
             keeping: keeping(&self.config.logs),
-        };
-        Ok(Instance::begin(id, Arc::clone(service), row, self.ground.clone(), outlet)?)
+        }
     }
 
     /// Slots that are not configured any more and in which a process lives.

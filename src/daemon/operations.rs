@@ -200,6 +200,7 @@ impl Daemon {
     pub(super) fn instance(&self, id: &InstanceId) -> Answer<Instance> {
         let crew = self.engine.crew(&id.service).ok();
         let known = crew.as_ref().and_then(|crew| crew.instances.get(&id.slot));
+        let known = known.filter(|known| known.id() == id);
         let nginx = self.managed_nginx.as_ref().filter(|nginx| nginx.id() == id);
         known.or(nginx).cloned().ok_or_else(|| problems::no_instance(id, crew.as_deref()))
     }

@@ -73,6 +73,7 @@ pub(super) fn instance(
         uptime_s: up.map(|who| who.uptime().as_secs_f64()),
         restarts: view.restarts,
         detail: detail(view),
+        workers: workers(view),
         confined: confined(&view.confined),
     }
 }
@@ -86,6 +87,21 @@ fn confined(confined: &Confined) -> types::Confined {
         enforced: confined.enforced.clone(),
         refused: confined.refused.iter().map(refusal).collect(),
     }
+}
+
+/// Those of the set beside come last.
+fn workers(view: &View) -> Vec<types::WorkerStatus> {
+    let beside = view.beside.iter().flat_map(|beside| &beside.workers);
+    let worker = |view: &View| types::WorkerStatus {
+        name: view.id.worker.map(|worker| worker.to_string()).unwrap_or_default(),
+        state: phase(view.phase),
+        generation: view.generation.map(|generation| generation.0),
+        pid: view.identity.as_ref().map(|who| who.pid),
+        uptime_s: view.identity.as_ref().map(|who| who.uptime().as_secs_f64()),
+        restarts: view.restarts,
+        detail: detail(view),
+    };
+    view.workers.iter().chain(beside).map(worker).collect()
 }
 
 fn detail(view: &View) -> Option<String> {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::Service,
     ident::InstanceId,
-    process::{Capture, Confined, Exit, Tree},
+    process::{self, Capture, Confined, Door, Exit, Tree},
     release::Release,
     store::SlotRow,
 };
@@ -34,6 +34,8 @@ pub(super) struct Driver {
     pub(super) service: Arc<Service>,
     pub(super) ground: Ground,
     pub(super) capture: Capture,
+    /// Where it accepts, on a socket of the daemon's.
+    pub(super) door: Option<Door>,
     /// What is durable of the slot; `None` before its first start.
     pub(super) row: Option<SlotRow>,
     /// What the running generation is of.
@@ -75,14 +77,16 @@ impl Driver {
         row: Option<SlotRow>,
         ground: Ground,
         capture: Capture,
+        door: Option<Door>,
     ) -> Self {
-        let probing = Probing::new(&service, id.slot);
+        let probing = Probing::new(&service, id.slot, door.clone());
         let mut driver = Self {
             view: watch::channel(View::unknown(id.clone())).0,
             id,
             service,
             ground,
             capture,
+            door,
             runs: None,
             row,
             life: Life::default(),
@@ -194,18 +198,33 @@ impl Driver {
             Order::Halt => self.handle(Event::Stop).await,
             Order::Adapt(service) => self.adapt(service),
             Order::Forgive => self.forgive().await?,
+            Order::Count(answer) => {
+                let _ = answer.send(self.connections());
+            }
+            Order::Beside { .. } | Order::Face | Order::Dismiss => {
+                return Err(InstanceError::OneSided(self.id.clone()));
+            }
         }
         Ok(())
     }
 
     fn adapt(&mut self, service: Arc<Service>) {
         self.service = service;
-        self.probing = Probing::new(&self.service, self.id.slot);
+        self.probing = Probing::new(&self.service, self.id.slot, self.door.clone());
         let state = self.life.state;
         // An unready one is asked at once, as an adopted one is: the new probe may be content.
         let before = if matches!(state, State::Unready(_)) { State::Stopped } else { state };
         self.probing.state_changed(before, state);
         self.publish();
+    }
+
+    /// Established connections that its processes have.
+    fn connections(&self) -> usize {
+        let (Some(tree), Some(port)) = (&self.tree, self.id.slot.port()) else { return 0 };
+        process::established_of(&tree.pids(), port).unwrap_or_else(|e| {
+            tracing::warn!(instance = %self.id, "{e}");
+            0
+        })
     }
 
     /// What must be durable while `intent` waits for its spawn: what runs, as long as it does, so
@@ -286,6 +305,8 @@ impl Driver {
             complaint: self.probing.complaint(),
             death: self.death.clone(),
             confined: self.tree.as_ref().map(|_| self.confined.clone()).unwrap_or_default(),
+            workers: vec![],
+            beside: None,
         });
     }
 }

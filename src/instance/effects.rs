@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{self, Variables},
     ident::{Generation, InstanceId, RolloutId},
-    process::{Confined, Exit, Line, SpawnSpec},
+    process::{Confined, Exit, Line, Listener, SpawnSpec},
     release::{self, Account, Release},
     store::{self, SlotRow},
     sync_point,
@@ -51,17 +51,10 @@ impl Driver {
 
     async fn try_spawn(&mut self) -> Result<Generation, String> {
         let row = self.row.clone().ok_or("no release is known for this slot")?;
-        if let Some(port) = self.id.slot.port()
-            && let Some(holder) = self.port_holder(port).await?
-        {
-            return Err(format!(
-                "port {port} is held by {holder}; stop that, or give {} another slot",
-                self.id.service
-            ));
-        }
+        let listener = self.listener().await?;
         let generation = self.ground.store.next_generation().await.map_err(|e| e.to_string())?;
         let release = Release { id: row.release.clone(), directory: (&row.directory).into() };
-        let spec = self.specify(&release, generation, row.rollout).await?;
+        let spec = self.specify(&release, generation, row.rollout, listener.as_ref()).await?;
         stale::clear(&self.service.clears).await;
         self.capture.begin(generation);
         let tree = self
@@ -89,20 +82,38 @@ impl Driver {
         }
     }
 
+    /// What it will listen on, where that is held for it; else nobody else may have its port.
+    async fn listener(&mut self) -> Result<Option<Listener>, String> {
+        if let Some(door) = &self.door {
+            return door.open().map(Some).map_err(|e| e.to_string());
+        }
+        let Some(port) = self.id.slot.port() else { return Ok(None) };
+        match self.port_holder(port).await? {
+            None => Ok(None),
+            Some(holder) => Err(format!(
+                "port {port} is held by {holder}; stop that, or give {} another slot",
+                self.id.service
+            )),
+        }
+    }
+
     /// What is started, by the configuration, the account and the env file as they are now.
     async fn specify(
         &mut self,
         release: &Release,
         generation: Generation,
         rollout: Option<RolloutId>,
+        listener: Option<&Listener>,
     ) -> Result<SpawnSpec, String> {
         let (account, env_file) = self.look_up().await?;
         Ok(release::launch(&release::Start {
             service: &self.service,
             release,
             slot: self.id.slot,
+            worker: self.id.worker,
             generation,
             rollout,
+            listener,
             account: &account,
             env_file: &env_file,
         }))
@@ -239,6 +250,8 @@ impl View {
             complaint: None,
             death: None,
             confined: Confined::default(),
+            workers: vec![],
+            beside: None,
         }
     }
 }

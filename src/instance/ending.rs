@@ -67,7 +67,9 @@ impl Driver {
         // Only now: what could not be ended is tried again.
         self.tree = None;
         self.capture.settle().await;
-        match (then, self.id.slot.port()) {
+        // A port that is held for it, and perhaps for others, stays so whoever ends.
+        let port = self.id.slot.port().filter(|_| self.id.worker.is_none());
+        match (then, port) {
             (Then::Stop, Some(port)) => self.port_is_free(port).await,
             // Before a start the holder of the port is looked up anyway.
             _ => Ok(()),

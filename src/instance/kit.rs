@@ -12,7 +12,7 @@ use crate::{
         Slots, Standby, Stop, StopSignal,
     },
     ident::{InstanceId, ReleaseId, ServiceName, Slot},
-    process::{Identity, Keeping, Launcher},
+    process::{Identity, Keeping, Launcher, Shelf},
     release::Release,
     store::{SlotRow, Store},
     sys::{cgroup::Base, confine::Confinement, fake::Faulty, proc},
@@ -91,8 +91,11 @@ impl Bed {
 
     /// A daemon begins.
     pub(super) fn begin(&self, row: Option<SlotRow>) -> Instance {
-        let ground =
-            Ground { launcher: Arc::clone(&self.launcher), store: self.disk.store.clone() };
+        let ground = Ground {
+            launcher: Arc::clone(&self.launcher),
+            store: self.disk.store.clone(),
+            shelf: Shelf::default(),
+        };
         let dir = self.disk.dir.path();
         let outlet = Outlet { runtime_dir: dir, log_dir: dir, keeping: Keeping::default() };
         Instance::begin(id(), Arc::new(service()), row, ground, outlet).unwrap()

@@ -13,6 +13,7 @@ mod ending;
 mod kept;
 #[cfg(test)]
 mod kit;
+mod knock;
 pub mod life;
 #[cfg(test)]
 mod life_tests;
@@ -22,6 +23,7 @@ mod resting;
 mod saving;
 mod stale;
 mod state;
+mod team;
 mod view;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -35,7 +37,7 @@ pub use view::{Cause, Death, Phase, View};
 use crate::{
     config::Service,
     ident::{InstanceId, RolloutId},
-    process::{Capture, Keeping, Launcher, ProcessError},
+    process::{Capture, Door, Gate, Keeping, Launcher, ProcessError, Shelf},
     release::Release,
     store::{SlotRow, Store, StoreError},
 };
@@ -59,6 +61,17 @@ pub enum InstanceError {
         /// What the process room said.
         source: ProcessError,
     },
+    /// Its new connections cannot be directed.
+    #[error("cannot direct the connections to {id}: {source}")]
+    Socket {
+        /// Which instance.
+        id: InstanceId,
+        /// What the process room said.
+        source: ProcessError,
+    },
+    /// It listens for itself, so that nothing can be started beside it.
+    #[error("{0} has its own socket, so nothing can stand beside it; write `socket: held`")]
+    OneSided(InstanceId),
     /// The task that drives it is gone, because the daemon is ending.
     #[error("{0} takes no more orders: the daemon is ending")]
     Ending(InstanceId),
@@ -88,6 +101,17 @@ pub struct Ground {
     pub launcher: Arc<Launcher>,
     /// Keeps its slot and its events.
     pub store: Store,
+    /// Keeps listening sockets for the next daemon.
+    pub shelf: Shelf,
+}
+
+/// Which processes will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fresh {
+    /// Only those that were started for this rollout.
+    Only,
+    /// Any of the right release.
+    Any,
 }
 
 /// Where the output of an instance goes.
@@ -114,6 +138,14 @@ pub(crate) enum Order {
     Adapt(Arc<Service>),
     /// Forget its deaths; stop it if it was given up.
     Forgive,
+    /// Start another set of processes beside what runs, which gets no connection yet.
+    Beside { release: Release, rollout: Option<RolloutId>, fresh: Fresh },
+    /// New connections go to the set that stands beside; the other one stands beside it then.
+    Face,
+    /// Stop what stands beside.
+    Dismiss,
+    /// Count the connections of what stands beside; of a worker, its own.
+    Count(oneshot::Sender<usize>),
 }
 
 pub(crate) type Command = (Order, oneshot::Sender<Result<(), InstanceError>>);
@@ -142,11 +174,46 @@ impl Instance {
     ) -> Result<Self, InstanceError> {
         let capture = Capture::open(&id, outlet.runtime_dir, outlet.log_dir, outlet.keeping)
             .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
+        Ok(Self::drive(id, service, row, ground, (capture, None)))
+    }
+
+    /// As [`Instance::begin`], for a slot whose socket the daemon holds, with `count` process trees
+    /// that accept on it, by all the `rows` of the slot.
+    ///
+    /// # Errors
+    /// [`InstanceError::Capture`] when its FIFOs or log cannot be opened.
+    pub fn begin_held(
+        id: InstanceId,
+        (service, count): (Arc<Service>, u16),
+        rows: &[SlotRow],
+        ground: Ground,
+        outlet: Outlet<'_>,
+    ) -> Result<Self, InstanceError> {
+        let capture = Capture::open(&id, outlet.runtime_dir, outlet.log_dir, outlet.keeping)
+            .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
+        let port = id.slot.port().map_or(0, crate::ident::Port::get);
+        let address = std::net::SocketAddr::new(service.host(), port);
+        let gate = Gate::new(id.clone(), address, ground.shelf.clone());
+        let own = (capture.clone(), outlet.runtime_dir.to_owned());
+        let team = team::Team::new(id.clone(), service, (count, gate), rows, ground, own)?;
         let (commands, orders) = mpsc::channel(8);
-        let driver = driver::Driver::new(id.clone(), service, row, ground, capture.clone());
+        let view = team.subscribe();
+        tokio::spawn(team.run(orders));
+        Ok(Self { id, commands, view, capture })
+    }
+
+    fn drive(
+        id: InstanceId,
+        service: Arc<Service>,
+        row: Option<SlotRow>,
+        ground: Ground,
+        (capture, door): (Capture, Option<Door>),
+    ) -> Self {
+        let (commands, orders) = mpsc::channel(8);
+        let driver = driver::Driver::new(id.clone(), service, row, ground, capture.clone(), door);
         let view = driver.subscribe();
         tokio::spawn(driver.run(orders));
-        Ok(Self { id, commands, view, capture })
+        Self { id, commands, view, capture }
     }
 
     /// Its name.
@@ -219,6 +286,44 @@ impl Instance {
     /// When that could not be made durable, or the daemon is ending.
     pub async fn forgive(&self) -> Result<(), InstanceError> {
         self.order(Order::Forgive).await
+    }
+
+    /// Starts processes of `release` beside what runs in the same slot, which get no connection yet:
+    /// [`View::beside`]. Those that are there already are kept where they are right.
+    ///
+    /// # Errors
+    /// When the intent could not be made durable, or it has a socket of its own.
+    pub async fn beside(
+        &self,
+        release: Release,
+        rollout: Option<RolloutId>,
+        fresh: Fresh,
+    ) -> Result<(), InstanceError> {
+        self.order(Order::Beside { release, rollout, fresh }).await
+    }
+
+    /// New connections go to what stands beside; what they went to stands beside then, and keeps
+    /// the connections it has.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn face(&self) -> Result<(), InstanceError> {
+        self.order(Order::Face).await
+    }
+
+    /// Begins to stop what stands beside.
+    ///
+    /// # Errors
+    /// When the intent could not be made durable.
+    pub async fn dismiss(&self) -> Result<(), InstanceError> {
+        self.order(Order::Dismiss).await
+    }
+
+    /// The connections of what stands beside; of a worker, its own.
+    pub async fn connections(&self) -> usize {
+        let (answer, counted) = oneshot::channel();
+        let _ = self.order(Order::Count(answer)).await;
+        counted.await.unwrap_or(0)
     }
 
     /// Waits until `is` holds of it, at most `within`.

@@ -7,9 +7,12 @@ use hyper::{Request, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    net::UnixStream,
     time::timeout,
 };
+
+use super::knock;
+use crate::process::Door;
 
 /// Whom to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +27,16 @@ pub(super) enum Target {
 ///
 /// # Errors
 /// The connection, the answer's status, or `within` having passed.
-pub(super) async fn http(target: &Target, path: &str, within: Duration) -> Result<(), String> {
+pub(super) async fn http(
+    target: &Target,
+    path: &str,
+    within: Duration,
+    door: Option<&Door>,
+) -> Result<(), String> {
     let asked = async {
         match target {
             Target::Tcp(address) => {
-                let stream = TcpStream::connect(address).await.map_err(|e| reason(&e))?;
+                let stream = knock::connect(*address, door).await.map_err(|e| reason(&e))?;
                 ask(stream, path).await
             }
             Target::Unix(socket) => {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{Kind, Probe, Ready, Service},
     ident::Slot,
-    process,
+    process::{self, Door},
 };
 
 /// While it starts, it is asked this often: a refused connection costs next to nothing.
@@ -24,6 +24,7 @@ pub(super) struct Probing {
     ready: Ready,
     target: Option<Target>,
     slot: Slot,
+    door: Option<Door>,
     due: Option<Instant>,
     pace: Duration,
     asking: Option<Asking>,
@@ -31,7 +32,7 @@ pub(super) struct Probing {
 }
 
 impl Probing {
-    pub(super) fn new(service: &Service, slot: Slot) -> Self {
+    pub(super) fn new(service: &Service, slot: Slot, door: Option<Door>) -> Self {
         let host = match &service.kind {
             Kind::Asgi(asgi) => asgi.host,
             Kind::Command(_) => std::net::Ipv4Addr::LOCALHOST.into(),
@@ -47,6 +48,7 @@ impl Probing {
             ready: service.ready.clone(),
             target,
             slot,
+            door,
             due: None,
             pace: service.ready.interval,
             asking: None,
@@ -91,7 +93,10 @@ impl Probing {
         if self.asking.is_none() {
             sleep_until(due).await;
         }
-        let answer = self.asking.get_or_insert_with(|| ask(self.target.clone(), &self.ready)).await;
+        let answer = self
+            .asking
+            .get_or_insert_with(|| ask(self.target.clone(), &self.ready, self.door.clone()))
+            .await;
         self.asking = None;
         let answer = match (answer, state) {
             (Ok(()), State::Starting(_) | State::Unready(_)) => self.is_ours(&tree()),
@@ -110,6 +115,10 @@ impl Probing {
 
     /// An old process on the port can never vouch for a new generation.
     fn is_ours(&self, tree: &[i32]) -> Result<(), String> {
+        if let Some(door) = &self.door {
+            let serves = door.is_served_by(tree).then_some(());
+            return serves.ok_or_else(|| "it does not accept connections yet".to_owned());
+        }
         let Some(port) = self.slot.port() else { return Ok(()) };
         match process::listens(tree, port) {
             Ok(true) => Ok(()),
@@ -119,12 +128,12 @@ impl Probing {
     }
 }
 
-fn ask(target: Option<Target>, ready: &Ready) -> Asking {
+fn ask(target: Option<Target>, ready: &Ready, door: Option<Door>) -> Asking {
     let within = ready.timeout;
     match (target, &ready.probe) {
         (Some(target), Probe::Http { path } | Probe::Unix { path, .. }) => {
             let path = path.clone();
-            Box::pin(async move { probe::http(&target, &path, within).await })
+            Box::pin(async move { probe::http(&target, &path, within, door.as_ref()).await })
         }
         _ => Box::pin(std::future::ready(Ok(()))),
     }

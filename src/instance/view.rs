@@ -34,6 +34,10 @@ pub struct View {
     pub death: Option<Death>,
     /// What holds of its confinement, while it runs.
     pub confined: Confined,
+    /// The process trees that it is made of, where it is more than one life.
+    pub workers: Vec<View>,
+    /// What stands beside it in the same slot: about to take over from it, or finishing.
+    pub beside: Option<Box<View>>,
 }
 
 /// States as seen from outside.

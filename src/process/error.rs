@@ -2,11 +2,12 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::confine::Refusal;
+use super::{PortHolder, confine::Refusal};
 use crate::{ident::InstanceId, sys::proc};
 
 /// Why a process could not be started, watched or ended, or its output not be captured.
@@ -121,6 +122,18 @@ pub enum ProcessError {
         /// How long we waited.
         after: Duration,
     },
+    /// A held socket could not be made.
+    #[error("cannot listen on {address} for {instance}: {}; {}", reason(.source), listen_hint(.holder.as_ref()))]
+    Listen {
+        /// Whose.
+        instance: InstanceId,
+        /// Where.
+        address: SocketAddr,
+        /// Who listens there.
+        holder: Option<PortHolder>,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// `P3`.
     #[error(
         "{instance} still has processes of an earlier start: {left}; stop it before it is started"
@@ -228,6 +241,15 @@ fn limit_hint(error: &io::Error) -> &'static str {
             "clone3 is refused here: aibk needs Linux 5.4 and a seccomp filter that allows it"
         }
         _ => "try again",
+    }
+}
+
+fn listen_hint(holder: Option<&PortHolder>) -> String {
+    match holder {
+        Some(holder) => {
+            format!("port is held by {holder}; stop that, or give the service another slot")
+        }
+        None => "check `host`, and whether the daemon may use this port".to_owned(),
     }
 }
 

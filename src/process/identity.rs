@@ -39,6 +39,11 @@ impl Identity {
         now.saturating_sub(began)
     }
 
+    /// Whether it is alive, as far as can be seen.
+    pub(super) fn is_running(&self) -> bool {
+        proc::boot_id().and_then(|boot_id| self.is_alive(&boot_id)).unwrap_or(false)
+    }
+
     /// Whether the process that has our pid now is us, and alive.
     pub(super) fn is_alive(&self, boot_id: &str) -> io::Result<bool> {
         if self.boot_id != boot_id {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Capture, Identity, PortHolder, ProcessError, SpawnSpec,
+    Capture, Identity, Listener, PortHolder, ProcessError, SpawnSpec,
     birth::{self, Unproven},
     confine::{self, Request},
     error::Left,
@@ -174,12 +174,14 @@ impl Launcher {
         let stdio = [null, stdout, stderr];
         let mut request = Request::default();
         let bounds = confine::bounds(&spec.confinement, &stdio, &mut request)?;
+        let listener = spec.listener.as_ref().map(Listener::descriptor).transpose()?;
         let plan = Plan {
             program: program::c_path(&program)?,
             argv: program::c_argv(&spec.argv)?,
             env: Environment(program::c_env(&spec.env)?),
             directory: program::c_path(&spec.directory)?,
             stdio,
+            listener,
             credentials,
             bounds,
         };

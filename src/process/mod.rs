@@ -4,11 +4,13 @@ mod birth;
 mod capture;
 mod confine;
 mod error;
+mod gate;
 mod identity;
 mod launcher;
 mod line;
 mod program;
 mod reaper;
+mod shelf;
 mod tree;
 mod user;
 
@@ -23,14 +25,16 @@ use serde::{Deserialize, Serialize};
 pub use capture::{Capture, History, Keeping, Packing, Wanted};
 pub use confine::{Confined, Refusal};
 pub use error::ProcessError;
+pub use gate::{Door, Gate, Listener};
 pub use identity::Identity;
 pub use launcher::Launcher;
 pub use line::{Line, Stream};
+pub use shelf::{Kept, Shelf};
 pub use tree::Tree;
 
 use crate::{
     ident::Port,
-    sys::{confine::Confinement, pidfd::Ended, sockets},
+    sys::{confine::Confinement, pidfd::Ended, sockets, spawn},
 };
 
 /// How a process ended.
@@ -79,6 +83,9 @@ impl Exit {
     }
 }
 
+/// The number under which a process finds its listening socket.
+pub const LISTENER: i32 = spawn::LISTENER;
+
 /// Everything a start needs. Nothing is inherited but what is named here.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SpawnSpec {
@@ -94,6 +101,8 @@ pub struct SpawnSpec {
     pub group: Option<String>,
     /// What it may use and do.
     pub confinement: Confinement,
+    /// A listening socket, under the number [`LISTENER`].
+    pub listener: Option<Listener>,
 }
 
 /// Names of variables only: their values are secrets.
@@ -106,6 +115,7 @@ impl fmt::Debug for SpawnSpec {
             .field("user", &self.user)
             .field("group", &self.group)
             .field("confinement", &self.confinement)
+            .field("listener", &self.listener)
             .finish()
     }
 }
@@ -140,6 +150,15 @@ impl fmt::Display for PortHolder {
 /// When the kernel cannot be asked.
 pub fn established(port: Port) -> Result<usize, ProcessError> {
     sockets::established(port.get())
+        .map_err(ProcessError::kernel("count the connections to a port"))
+}
+
+/// The number of established connections to `port` that a process of `tree` has.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn established_of(tree: &[i32], port: Port) -> Result<usize, ProcessError> {
+    sockets::established_of(tree, port.get())
         .map_err(ProcessError::kernel("count the connections to a port"))
 }
 

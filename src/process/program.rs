@@ -71,6 +71,7 @@ mod tests {
             user: None,
             group: None,
             confinement: Confinement::default(),
+            listener: None,
         }
     }
 

@@ -1,13 +1,13 @@
 //! From a service, a release and a slot to what is started: argument vector, environment and
 //! directory. Pure.
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path};
+use std::{collections::BTreeMap, ffi::OsString};
 
 use super::{Account, Release};
 use crate::{
-    config::{Asgi, Kind, Service, UVICORN_KEEP_ALIVE, Variables},
-    ident::{Generation, InstanceId, Port, RolloutId, Slot},
-    process::SpawnSpec,
+    config::{Asgi, By, Kind, Service, UVICORN_KEEP_ALIVE, Variables},
+    ident::{Generation, InstanceId, Port, RolloutId, Slot, Worker},
+    process::{LISTENER, Listener, SpawnSpec},
 };
 
 /// Where programs are looked for, behind the venv's own.
@@ -22,10 +22,14 @@ pub struct Start<'a> {
     pub release: &'a Release,
     /// Where it will live.
     pub slot: Slot,
+    /// Which of several process trees in the slot it is.
+    pub worker: Option<Worker>,
     /// Which start it is.
     pub generation: Generation,
     /// The rollout that asked for it.
     pub rollout: Option<RolloutId>,
+    /// The socket that it is given to listen on, where it does not make its own.
+    pub listener: Option<&'a Listener>,
     /// Who runs it: [`Account::look_up`] of the service's user.
     pub account: &'a Account,
     /// What its env file says now: [`crate::config::load_env_file`].
@@ -37,7 +41,7 @@ pub struct Start<'a> {
 pub fn launch(start: &Start<'_>) -> SpawnSpec {
     let Start { service, release, slot, .. } = *start;
     let argv = match &service.kind {
-        Kind::Asgi(asgi) => uvicorn(service, asgi, &release.directory, slot),
+        Kind::Asgi(asgi) => uvicorn(start, asgi),
         Kind::Command(argv) => command(argv, slot),
     };
     SpawnSpec {
@@ -47,22 +51,27 @@ pub fn launch(start: &Start<'_>) -> SpawnSpec {
         user: service.user.clone(),
         group: service.group.clone(),
         confinement: service.confinement.clone(),
+        listener: start.listener.cloned(),
     }
 }
 
 /// `python -m uvicorn` rather than `bin/uvicorn`: the first line of that script holds the path at
 /// which the venv was made, and a venv may have been moved since.
-fn uvicorn(service: &Service, asgi: &Asgi, directory: &Path, slot: Slot) -> Vec<OsString> {
-    let python = directory.join(&asgi.venv).join("bin/python");
+fn uvicorn(start: &Start<'_>, asgi: &Asgi) -> Vec<OsString> {
+    let python = start.release.directory.join(&asgi.venv).join("bin/python");
     let mut argv: Vec<OsString> = vec![python.into(), "-m".into(), "uvicorn".into()];
     argv.push(OsString::from(&asgi.app));
     let mut option = |name: &str, value: String| argv.extend([name.into(), value.into()]);
-    option("--host", asgi.host.to_string());
-    if let Some(port) = slot.port() {
-        option("--port", port.to_string());
+    if start.listener.is_some() {
+        option("--fd", LISTENER.to_string());
+    } else {
+        option("--host", asgi.host.to_string());
+        if let Some(port) = start.slot.port() {
+            option("--port", port.to_string());
+        }
     }
-    if asgi.workers > 1 {
-        option("--workers", asgi.workers.to_string());
+    if asgi.workers.count > 1 && asgi.workers.by == By::Uvicorn {
+        option("--workers", asgi.workers.count.to_string());
     }
     if let Some(event_loop) = &asgi.event_loop {
         option("--loop", event_loop.clone());
@@ -70,7 +79,7 @@ fn uvicorn(service: &Service, asgi: &Asgi, directory: &Path, slot: Slot) -> Vec<
     if let Some(http) = &asgi.http {
         option("--http", http.clone());
     }
-    option("--timeout-graceful-shutdown", service.drain.graceful().as_secs().to_string());
+    option("--timeout-graceful-shutdown", start.service.drain.graceful().as_secs().to_string());
     option("--timeout-keep-alive", UVICORN_KEEP_ALIVE.as_secs().to_string());
     argv.extend(asgi.args.iter().map(OsString::from));
     argv
@@ -124,6 +133,9 @@ fn identity(start: &Start<'_>) -> Vec<(OsString, OsString)> {
         ("AIBK_GENERATION".into(), start.generation.to_string().into()),
         ("AIBK_RELEASE".into(), (&start.release.id.0).into()),
     ];
+    if let Some(worker) = start.worker {
+        env.push(("AIBK_WORKER".into(), worker.to_string().into()));
+    }
     if let Some(rollout) = start.rollout {
         env.push(("AIBK_ROLLOUT".into(), rollout.to_string().into()));
     }
@@ -132,7 +144,7 @@ fn identity(start: &Start<'_>) -> Vec<(OsString, OsString)> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, path::Path};
 
     use super::*;
     use crate::{
@@ -166,6 +178,8 @@ services:
             service: config.services.get(&ServiceName::new(service).unwrap()).unwrap(),
             release: &Release { id: ReleaseId("r1".into()), directory: "/srv/r1".into() },
             slot: Slot::Port(Port::new(port).unwrap()),
+            worker: None,
+            listener: None,
             generation: Generation(7),
             rollout,
             account: &Account { name: "web".into(), home: "/home/web".into() },

@@ -60,7 +60,8 @@ pub(super) fn put(db: &Connection, row: &SlotRow) -> rusqlite::Result<()> {
 }
 
 pub(super) fn forget(db: &Connection, instance: &InstanceId) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM slots WHERE instance = ?1", [instance.to_string()]).map(drop)
+    let with_workers = "DELETE FROM slots WHERE instance = ?1 OR instance GLOB ?1 || '.*'";
+    db.execute(with_workers, [instance.to_string()]).map(drop)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<SlotRow> {

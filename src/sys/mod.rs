@@ -7,6 +7,7 @@ pub mod confine;
 pub mod fake;
 pub mod kernel;
 pub mod landlock;
+pub mod listener;
 pub mod pidfd;
 pub mod place;
 pub mod proc;

@@ -34,6 +34,38 @@ pub fn established(port: u16) -> io::Result<usize> {
     Ok(table()?.iter().filter(|entry| is_open(entry)).count())
 }
 
+/// The number of connections that wait to be accepted on the listening socket `inode` of `port`.
+///
+/// # Errors
+/// When /proc/net/tcp cannot be read.
+pub fn waiting(port: u16, inode: u64) -> io::Result<usize> {
+    let is_it = |entry: &&TcpNetEntry| {
+        entry.state == TcpState::Listen
+            && entry.local_address.port() == port
+            && entry.inode == inode
+    };
+    // Of a listener the kernel tells there how many wait.
+    let waiting = table()?.iter().find(is_it).map(|entry| entry.rx_queue);
+    Ok(usize::try_from(waiting.unwrap_or(0)).unwrap_or(usize::MAX))
+}
+
+/// The number of established connections to `port` that one of `pids` has.
+///
+/// # Errors
+/// When /proc/net/tcp cannot be read.
+pub fn established_of(pids: &[i32], port: u16) -> io::Result<usize> {
+    let is_open = |entry: &&TcpNetEntry| {
+        entry.state == TcpState::Established && entry.local_address.port() == port
+    };
+    let inodes: Vec<u64> = table()?.iter().filter(is_open).map(|entry| entry.inode).collect();
+    let open = names(&inodes);
+    Ok(open.iter().filter(|name| pids.iter().any(|pid| has(*pid, name))).count())
+}
+
+fn has(pid: i32, name: &String) -> bool {
+    holds(pid, std::slice::from_ref(name))
+}
+
 /// Whether a server could listen on `port`, on any address: tried with bind(2), which takes
 /// microseconds. `None` when it cannot be tried (a privileged port).
 #[must_use]

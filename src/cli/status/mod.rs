@@ -2,6 +2,7 @@
 
 mod page;
 mod watch;
+mod workers;
 
 use clap::Args;
 

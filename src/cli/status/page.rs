@@ -1,5 +1,6 @@
 //! The status page: pure.
 
+use super::workers::workers;
 use crate::{
     api::types::{
         Colour, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout, RolloutState,
@@ -48,7 +49,8 @@ pub(super) fn page(status: &Status, look: Look) -> String {
         status.services.iter().filter_map(|service| waiting(service, look)).collect();
     let troubles: String =
         instances.iter().filter_map(|instance| trouble(instance, look)).collect();
-    for part in [rollouts, waits, troubles].iter().filter(|part| !part.is_empty()) {
+    let workers: String = instances.iter().filter_map(|instance| workers(instance, look)).collect();
+    for part in [workers, rollouts, waits, troubles].iter().filter(|part| !part.is_empty()) {
         text.push('\n');
         text.push_str(part);
     }
@@ -133,7 +135,7 @@ fn rest_of_row(instance: &InstanceStatus) -> [Cell; 7] {
     ]
 }
 
-const fn state_name(state: InstanceState) -> &'static str {
+pub(super) const fn state_name(state: InstanceState) -> &'static str {
     match state {
         InstanceState::Stopped => "stopped",
         InstanceState::Starting => "starting",

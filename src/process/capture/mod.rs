@@ -25,10 +25,16 @@ mod tests;
 use std::{
     os::fd::OwnedFd,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    net::unix::pipe,
+    sync::{mpsc, oneshot},
+};
 
 use super::{Line, ProcessError, Stream};
 use crate::ident::{Generation, InstanceId};
@@ -52,13 +58,24 @@ pub struct Capture {
 struct Shared {
     fifos: [Fifo; 2],
     files: LogFiles,
-    hub: Mutex<Hub>,
+    hub: Arc<Mutex<Hub>>,
+    /// Whose lines come through these FIFOs now.
+    generation: AtomicU64,
 }
 
 impl Shared {
     fn hub(&self) -> MutexGuard<'_, Hub> {
         // Nothing that is done under the lock leaves it half done.
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// The hub, ready for lines that came through these FIFOs.
+    fn hub_for_lines(&self) -> MutexGuard<'_, Hub> {
+        let mut hub = self.hub();
+        hub.begin(Generation(self.generation.load(Relaxed)));
+        hub
     }
 }
 
@@ -83,11 +100,36 @@ impl Capture {
         let files = LogFiles::new(log_dir, name);
         let last = files.newest().as_ref().map_or(Mark::START, Mark::from);
         let slot = writer::Slot::open(&files, keeping, last)?;
-        let hub = Mutex::new(Hub::new(last, slot));
-        let shared = Arc::new(Shared { fifos: [stdout, stderr], files, hub });
+        let generation = AtomicU64::new(last.generation.0);
+        let hub = Arc::new(Mutex::new(Hub::new(last, slot)));
+        let fifos = [stdout, stderr];
+        Ok(Self::read(Shared { fifos, files, hub, generation }, readers))
+    }
+
+    /// FIFOs of its own for `name`, whose lines go where the lines of this one go. Needs a runtime.
+    ///
+    /// # Errors
+    /// When a FIFO cannot be opened.
+    pub fn branch(&self, name: &InstanceId, runtime_dir: &Path) -> Result<Self, ProcessError> {
+        let dir = runtime_dir.join("fifo");
+        let stdout = Fifo::make(&dir, &format!("{name}.out"))?;
+        let stderr = Fifo::make(&dir, &format!("{name}.err"))?;
+        let readers = [stdout.reader()?, stderr.reader()?];
+        let Shared { files, hub, generation, .. } = &*self.shared;
+        let shared = Shared {
+            fifos: [stdout, stderr],
+            files: files.clone(),
+            hub: Arc::clone(hub),
+            generation: AtomicU64::new(generation.load(Relaxed)),
+        };
+        Ok(Self::read(shared, readers))
+    }
+
+    fn read(shared: Shared, readers: [pipe::Receiver; 2]) -> Self {
+        let shared = Arc::new(shared);
         let (settle, requests) = mpsc::unbounded_channel();
         tokio::spawn(reader::run(Arc::clone(&shared), readers, requests));
-        Ok(Self { shared, settle })
+        Self { shared, settle }
     }
 
     /// Standard output and standard error for a child. Each is a new open file description, because
@@ -100,7 +142,7 @@ impl Capture {
 
     /// Lines from now on belong to `generation`.
     pub fn begin(&self, generation: Generation) {
-        self.shared.hub().begin(generation);
+        self.shared.generation.store(generation.0, Relaxed);
     }
 
     /// Reads all that the last generation left in the FIFOs; a last line without its end is taken

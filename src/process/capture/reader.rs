@@ -36,7 +36,7 @@ impl Source {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(0),
             Err(e) => return Err(e),
         };
-        let mut hub = shared.hub();
+        let mut hub = shared.hub_for_lines();
         let (stream, splitter) = (self.stream, &mut self.splitter);
         splitter.feed(buffer.get(..n).unwrap_or_default(), |text| hub.push(stream, text));
         hub.hand_over();
@@ -45,7 +45,7 @@ impl Source {
 
     fn finish(&mut self, shared: &Shared) {
         if let Some(text) = self.splitter.finish() {
-            let mut hub = shared.hub();
+            let mut hub = shared.hub_for_lines();
             hub.push(self.stream, text);
             hub.hand_over();
         }

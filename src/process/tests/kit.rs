@@ -41,6 +41,7 @@ pub(super) fn spec(argv: &[&str]) -> SpawnSpec {
         user: None,
         group: None,
         confinement: Confinement::default(),
+        listener: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, RawFd},
 };
 
-use super::{ALIVE, FAILED, Plan, REFUSED, Stage, bounds, mounts::Mounts, signals};
+use super::{ALIVE, FAILED, LISTENER, Plan, REFUSED, Stage, bounds, mounts::Mounts, signals};
 use crate::sys::confine::{NewPrivileges, OnRefusal};
 
 /// A stage, and which of the things that it does.
@@ -83,6 +83,7 @@ impl Child<'_> {
             must(self.become_user(), Stage::User)?;
             self.give_up_as_user()?;
             must(libc::chdir(self.plan.directory.as_ptr()) >= 0, Stage::Directory)?;
+            must(self.place_listener(), Stage::Stdio)?;
             libc::execve(self.plan.program.as_ptr(), self.argv.as_ptr(), self.env.as_ptr());
             Err(Stage::Exec.into())
         }
@@ -133,6 +134,22 @@ impl Child<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Under its number, without close-on-exec; last, for any other descriptor may have the number
+    /// until then. dup3(2) refuses to copy a descriptor to itself.
+    unsafe fn place_listener(&self) -> bool {
+        let Some(listener) = &self.plan.listener else { return true };
+        let fd = listener.as_fd().as_raw_fd();
+        // SAFETY: raw calls on a descriptor that `plan` owns. What they replace is this process's
+        // copy of it; the one that is needed later, for the report, has a greater number.
+        unsafe {
+            if fd == LISTENER {
+                libc::fcntl(fd, libc::F_SETFD, 0) == 0
+            } else {
+                libc::dup3(fd, LISTENER, 0) == LISTENER
+            }
+        }
     }
 
     /// Raw calls, because glibc's wrappers would tell every thread, and here there is only one. The

@@ -13,7 +13,7 @@ mod tests;
 use std::{
     ffi::{CString, c_char, c_int},
     io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
     ptr,
 };
 
@@ -46,11 +46,17 @@ pub struct Plan {
     pub directory: CString,
     /// Standard input, output and error.
     pub stdio: [OwnedFd; 3],
+    /// A listening socket, which it finds under the number [`LISTENER`].
+    pub listener: Option<OwnedFd>,
     /// Who it becomes; `None`: it stays who the daemon is.
     pub credentials: Option<Credentials>,
     /// What it gives up.
     pub bounds: Bounds,
 }
+
+/// Where a child finds the listening socket that it is given, the first number behind its standard
+/// descriptors: `SD_LISTEN_FDS_START` of `sd_listen_fds(3)`.
+pub const LISTENER: RawFd = 3;
 
 /// An environment block whose `Debug` shows no value.
 pub struct Environment(pub Vec<CString>);
@@ -67,7 +73,7 @@ impl std::fmt::Debug for Environment {
 pub enum Stage {
     /// setsid(2), signal dispositions, umask.
     Session = 1,
-    /// dup3(2) of its standard descriptors.
+    /// dup3(2) of its standard descriptors and its listener.
     Stdio,
     /// setpriority(2).
     Nice,
@@ -187,6 +193,8 @@ pub fn verdict(message: &[u8]) -> Verdict {
 /// clone3(2)'s and pipe2(2)'s: EAGAIN (process limit), ENOMEM, EMFILE, ENOSYS.
 pub fn start(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Started> {
     let (verdict, report) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    // Whatever the daemon has under the listener's number is replaced in the child.
+    let report = rustix::io::fcntl_dupfd_cloexec(report, LISTENER + 1)?;
     let argv = pointers(&plan.argv);
     let env = pointers(&plan.env.0);
     let child = Child { plan, argv: &argv, env: &env, report: report.as_raw_fd() };

@@ -14,6 +14,7 @@ fn plan(program: &str) -> Plan {
         env: Environment(vec![c"NAME=value".into()]),
         directory: c"/".into(),
         stdio: [null(), null(), null()],
+        listener: None,
         credentials: None,
         bounds: Bounds::default(),
     }

@@ -1,0 +1,430 @@
+//! The listening socket of a slot, held by the daemon, so that connections wait while nobody
+//! accepts.
+//!
+//! A slot has two sides. Usually one is open; while a new set of processes takes over from an old
+//! one in the same slot, both are, each with a socket of its own on the one address, and the
+//! [`Gate`] says to which of them new connections go. What was sent to a side stays with it.
+
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Identity, PortHolder, ProcessError, Shelf};
+use crate::{
+    ident::{InstanceId, Side},
+    sys::{
+        listener::{self, Route},
+        pidfd, sockets, spawn,
+    },
+};
+
+/// So many probes may be on their way at once.
+const PROBES: usize = 16;
+
+/// A listening socket, which processes are given. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    socket: Arc<OwnedFd>,
+    inode: u64,
+}
+
+impl PartialEq for Listener {
+    fn eq(&self, other: &Self) -> bool {
+        self.inode == other.inode
+    }
+}
+
+impl Eq for Listener {}
+
+impl Listener {
+    fn of(socket: OwnedFd) -> Result<Self, ProcessError> {
+        let inode = listener::inode(socket.as_fd());
+        let inode = inode.map_err(ProcessError::kernel("look at a listening socket"))?;
+        Ok(Self { socket: Arc::new(socket), inode })
+    }
+
+    /// A descriptor of its own, for a child or for whoever keeps it.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn descriptor(&self) -> Result<OwnedFd, ProcessError> {
+        self.socket.try_clone().map_err(ProcessError::kernel("copy a listening socket"))
+    }
+
+    /// Whether a process of `tree` accepts on it.
+    #[must_use]
+    pub fn is_accepted_by(&self, tree: &[i32]) -> bool {
+        listener::accepts(tree, self.inode)
+    }
+}
+
+/// Where the connections to one slot go. One per slot.
+#[derive(Debug)]
+pub struct Gate {
+    id: InstanceId,
+    shelf: Shelf,
+    doors: Mutex<Doors>,
+}
+
+#[derive(Debug)]
+struct Doors {
+    /// Where they listen that are opened from now on.
+    address: SocketAddr,
+    open: [Option<Listener>; 2],
+    /// Of two that are open, the one that was first.
+    first: Side,
+    /// Where new connections go.
+    facing: Side,
+    /// Source ports of probes, and whom they are for.
+    probes: VecDeque<(u16, Side)>,
+}
+
+impl Doors {
+    fn of(&self, side: Side) -> Option<&Listener> {
+        let [a, b] = &self.open;
+        match side {
+            Side::A => a.as_ref(),
+            Side::B => b.as_ref(),
+        }
+    }
+
+    fn slot(&mut self, side: Side) -> &mut Option<Listener> {
+        let [a, b] = &mut self.open;
+        match side {
+            Side::A => a,
+            Side::B => b,
+        }
+    }
+
+    const fn index(&self, side: Side) -> u32 {
+        matches!((self.first, side), (Side::A, Side::B) | (Side::B, Side::A)) as u32
+    }
+
+    fn route(&self) -> Route {
+        Route {
+            usual: self.index(self.facing),
+            but: self.probes.iter().map(|(port, side)| (*port, self.index(*side))).collect(),
+        }
+    }
+
+    /// Tells the kernel. Where one door is open, there is no choice.
+    fn direct(&self) -> Result<(), ProcessError> {
+        match &self.open {
+            [Some(either), Some(_)] => self.direct_by(either),
+            _ => Ok(()),
+        }
+    }
+
+    fn direct_by(&self, either: &Listener) -> Result<(), ProcessError> {
+        let directed = listener::route(either.socket.as_fd(), &self.route());
+        directed.map_err(ProcessError::kernel("direct the connections to a port"))
+    }
+}
+
+impl Gate {
+    /// The gate of the slot `id` at `address`. Nothing is open yet. What is kept in case the daemon
+    /// dies is put on `shelf`.
+    #[must_use]
+    pub fn new(id: InstanceId, address: SocketAddr, shelf: Shelf) -> Arc<Self> {
+        let doors = Doors {
+            address,
+            open: [None, None],
+            first: Side::A,
+            facing: Side::A,
+            probes: VecDeque::new(),
+        };
+        Arc::new(Self { id, shelf, doors: Mutex::new(doors) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.doors().address
+    }
+
+    /// What is opened from now on listens on `host`.
+    pub fn move_to(&self, host: IpAddr) {
+        self.doors().address.set_ip(host);
+    }
+
+    /// Opens `side`, unless it is open. Connections go on to the other one where that is open.
+    ///
+    /// # Errors
+    /// When somebody else has the port, who is named, or the kernel refuses.
+    pub fn open(&self, side: Side) -> Result<Listener, ProcessError> {
+        let mut doors = self.doors();
+        if let Some(open) = doors.of(side) {
+            return Ok(open.clone());
+        }
+        let address = doors.address;
+        let refused = |source| self.refused(address, source);
+        let new = Listener::of(listener::bind(address).map_err(refused)?)?;
+        let other = side.other();
+        doors.first = side;
+        if let Some(open) = doors.of(other).cloned() {
+            doors.first = other;
+            doors.facing = other;
+            // Before it listens: from then on it would get its share.
+            doors.direct_by(&open)?;
+        } else {
+            doors.facing = side;
+        }
+        listener::listen(new.socket.as_fd()).map_err(refused)?;
+        *doors.slot(side) = Some(new.clone());
+        drop(doors);
+        self.shelf.put(&self.name(side), &new);
+        Ok(new)
+    }
+
+    fn refused(&self, address: SocketAddr, source: std::io::Error) -> ProcessError {
+        let holder = sockets::listener(address.port()).ok().flatten();
+        let holder = holder.filter(|_| source.kind() == std::io::ErrorKind::AddrInUse);
+        ProcessError::Listen {
+            instance: self.id.clone(),
+            address,
+            holder: holder.map(PortHolder::from),
+            source,
+        }
+    }
+
+    /// Takes up what an earlier daemon held open for `side`: what it put on the shelf, or else what
+    /// the living process `who`, which got it, has. Of two sides the older one comes first.
+    ///
+    /// # Errors
+    /// When the process that has it does not give it.
+    pub fn recover(&self, side: Side, who: Option<&Identity>) -> Result<bool, ProcessError> {
+        let shelved = self.shelf.take(&self.name(side));
+        let found = match (shelved, who) {
+            (Some(found), _) => Some(found),
+            (None, Some(who)) => taken_from(who)?,
+            (None, None) => None,
+        };
+        let address = self.address();
+        let Some(found) = found.filter(|fd| listener::is_bound_to(fd.as_fd(), address)) else {
+            return Ok(false);
+        };
+        let found = Listener::of(found)?;
+        let mut doors = self.doors();
+        if doors.of(side.other()).is_none() {
+            doors.first = side;
+            doors.facing = side;
+        }
+        *doors.slot(side) = Some(found.clone());
+        drop(doors);
+        self.shelf.put(&self.name(side), &found);
+        Ok(true)
+    }
+
+    /// From now on new connections go to `side`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn face(&self, side: Side) -> Result<(), ProcessError> {
+        let mut doors = self.doors();
+        doors.facing = side;
+        doors.direct()
+    }
+
+    /// Connections from the local port `source` go to `side`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn let_in(&self, source: u16, side: Side) -> Result<(), ProcessError> {
+        let mut doors = self.doors();
+        doors.probes.retain(|(port, _)| *port != source);
+        doors.probes.push_back((source, side));
+        if doors.probes.len() > PROBES {
+            doors.probes.pop_front();
+        }
+        doors.direct()
+    }
+
+    /// Closes `side`. What waits there is reset.
+    pub fn close(&self, side: Side) {
+        let mut doors = self.doors();
+        let closed = doors.slot(side).take();
+        if doors.of(side.other()).is_some() {
+            doors.first = side.other();
+            doors.facing = side.other();
+        }
+        drop(doors);
+        if let Some(closed) = closed {
+            // A process that was not ended in time may have it still.
+            self.quiet(&closed);
+            self.shelf.remove(&self.name(side));
+        }
+    }
+
+    /// Refuses connections to `side` until one of its processes listens again.
+    pub fn hush(&self, side: Side) {
+        let open = self.doors().of(side).cloned();
+        if let Some(open) = open {
+            self.quiet(&open);
+        }
+    }
+
+    fn quiet(&self, socket: &Listener) {
+        if let Err(error) = listener::hush(socket.socket.as_fd()) {
+            tracing::warn!(instance = %self.id, %error, "cannot stop to listen");
+        }
+    }
+
+    /// Connections to `side` that nobody has accepted yet.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn waiting(&self, side: Side) -> Result<usize, ProcessError> {
+        let (port, inode) = {
+            let doors = self.doors();
+            (doors.address.port(), doors.of(side).map(|open| open.inode))
+        };
+        let Some(inode) = inode else { return Ok(0) };
+        sockets::waiting(port, inode).map_err(ProcessError::kernel("see who waits to be accepted"))
+    }
+
+    /// The socket of `side`, where that is open.
+    #[must_use]
+    pub fn listener(&self, side: Side) -> Option<Listener> {
+        self.doors().of(side).cloned()
+    }
+
+    fn name(&self, side: Side) -> String {
+        format!("{}.{side}", self.id)
+    }
+
+    fn doors(&self) -> MutexGuard<'_, Doors> {
+        // Nothing that is done under the lock leaves it half done.
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn taken_from(who: &Identity) -> Result<Option<OwnedFd>, ProcessError> {
+    let kernel = ProcessError::kernel("get the listening socket of a running process");
+    let found = pidfd::open(who.pid).and_then(|pidfd| {
+        // The pidfd comes first: what is read after it is about the process that it names.
+        let Some(pidfd) = pidfd.filter(|_| who.is_running()) else { return Ok(None) };
+        match listener::take(pidfd.as_fd(), spawn::LISTENER) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(e) if e.raw_os_error() == Some(libc::EBADF) => Ok(None),
+            Err(e) => Err(e),
+        }
+    });
+    found.map_err(kernel)
+}
+
+/// One side of a gate: what a process that accepts there needs to know.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Whose.
+    pub gate: Arc<Gate>,
+    /// Which.
+    pub side: Side,
+}
+
+impl Door {
+    /// Opens it, unless it is open.
+    ///
+    /// # Errors
+    /// As [`Gate::open`].
+    pub fn open(&self) -> Result<Listener, ProcessError> {
+        self.gate.open(self.side)
+    }
+
+    /// The connection from the local port `source` goes through it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn let_in(&self, source: u16) -> Result<(), ProcessError> {
+        self.gate.let_in(source, self.side)
+    }
+
+    /// Whether a process of `tree` accepts there.
+    #[must_use]
+    pub fn is_served_by(&self, tree: &[i32]) -> bool {
+        self.gate.listener(self.side).is_some_and(|open| open.is_accepted_by(tree))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use super::*;
+
+    fn gate() -> Arc<Gate> {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        Gate::new("api@8000".parse().unwrap(), free, Shelf::default())
+    }
+
+    fn accepted(listener: &Listener) -> usize {
+        let listener = TcpListener::from(listener.descriptor().unwrap());
+        listener.set_nonblocking(true).unwrap();
+        std::iter::from_fn(|| listener.accept().ok()).count()
+    }
+
+    #[test]
+    fn a_new_side_gets_only_probes_until_it_is_faced() {
+        let gate = gate();
+        let knock =
+            |n: usize| (0..n).for_each(|_| drop(TcpStream::connect(gate.address()).unwrap()));
+        let old = gate.open(Side::B).unwrap();
+        let new = gate.open(Side::A).unwrap();
+        assert_eq!(gate.open(Side::A).unwrap(), new);
+        knock(20);
+        assert_eq!(gate.waiting(Side::B).unwrap(), 20);
+        assert_eq!((accepted(&old), accepted(&new)), (20, 0));
+
+        let probe = rustix::net::socket(
+            rustix::net::AddressFamily::INET,
+            rustix::net::SocketType::STREAM,
+            None,
+        );
+        let probe = probe.unwrap();
+        rustix::net::bind(&probe, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let source = SocketAddr::try_from(rustix::net::getsockname(&probe).unwrap()).unwrap();
+        gate.let_in(source.port(), Side::A).unwrap();
+        rustix::net::connect(&probe, &gate.address()).unwrap();
+        assert_eq!((accepted(&old), accepted(&new)), (0, 1));
+
+        gate.face(Side::A).unwrap();
+        knock(20);
+        assert_eq!((accepted(&old), accepted(&new)), (0, 20));
+        gate.close(Side::B);
+        drop(old);
+        let newest = gate.open(Side::B).unwrap();
+        knock(20);
+        assert_eq!((accepted(&new), accepted(&newest)), (20, 0));
+        gate.close(Side::A);
+        drop(new);
+        knock(20);
+        assert_eq!(accepted(&newest), 20);
+    }
+
+    #[test]
+    fn whoever_has_the_port_is_named() {
+        let squatter = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = squatter.local_addr().unwrap();
+        let gate = Gate::new("api@8000".parse().unwrap(), address, Shelf::default());
+        let refused = gate.open(Side::A).unwrap_err().to_string();
+        assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+    }
+
+    #[test]
+    fn what_is_on_the_shelf_is_taken_up_and_a_stranger_is_not() {
+        let gate = gate();
+        let found = listener::bind(gate.address()).unwrap();
+        listener::listen(found.as_fd()).unwrap();
+        let elsewhere = listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let again = |side: Side, fd: &OwnedFd| {
+            let shelf = Shelf::holding(format!("api@8000.{side}"), fd.try_clone().unwrap());
+            Gate::new("api@8000".parse().unwrap(), gate.address(), shelf)
+        };
+        let next = again(Side::B, &found);
+        assert!(next.recover(Side::B, None).unwrap() && !next.recover(Side::A, None).unwrap());
+        assert_eq!(next.open(Side::B).unwrap(), Listener::of(found).unwrap());
+        assert!(!again(Side::A, &elsewhere).recover(Side::A, None).unwrap());
+    }
+}
