@@ -21,6 +21,7 @@ mod daemon;
 mod dependencies;
 mod failover;
 mod following;
+mod health;
 mod load;
 mod logs;
 mod nginx;

@@ -43,6 +43,7 @@ async fn read(
     Ok(match what {
         Read::Version => answer::json(&ops.version()),
         Read::Status => answer::json(&ops.status().await?),
+        Read::Explain => answer::json(&ops.explain(ask.name()?).await?),
         Read::Rollouts => answer::json(&ops.rollouts().await?),
         Read::Rollout => answer::json(&ops.rollout(ask.rollout()?).await?),
         Read::Wait => {

@@ -4,6 +4,7 @@ mod access;
 mod answer;
 pub mod client;
 mod dispatch;
+pub mod explain;
 mod listen;
 mod manage;
 mod openapi;

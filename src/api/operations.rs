@@ -4,9 +4,12 @@ use std::{future::Future, pin::Pin};
 
 use tokio::sync::mpsc;
 
-use super::types::{
-    Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem, Reload, Reloaded,
-    ResetFailed, Roll, Rollout, Status, Version, Wait,
+use super::{
+    explain::Explanation,
+    types::{
+        Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem, Reload, Reloaded,
+        ResetFailed, Roll, Rollout, Status, Version, Wait,
+    },
 };
 use crate::{
     ident::{InstanceId, RolloutId, ServiceName},
@@ -59,6 +62,8 @@ pub trait Operations: Send + Sync + 'static {
     fn version(&self) -> Version;
     /// The whole state, observed now.
     fn status(&self) -> Pending<'_, Answer<Status>>;
+    /// One instance, and why it is in its state.
+    fn explain(&self, of: InstanceId) -> Pending<'_, Answer<Explanation>>;
     /// Begins to start, stop or restart an instance.
     fn act(&self, by: Caller, verb: Verb, on: InstanceId, how: Act)
     -> Pending<'_, Answer<Rollout>>;

@@ -6,6 +6,7 @@ use matchit::Router;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
+    explain::Explanation,
     operations::{Verb, Way},
     types::{
         Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Reload, Reloaded, ResetFailed,
@@ -28,6 +29,7 @@ pub(super) enum Call {
 pub(super) enum Read {
     Version,
     Status,
+    Explain,
     Rollouts,
     Rollout,
     Wait,
@@ -118,9 +120,15 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 18] = [
+pub(super) static TABLE: [Route; 19] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
+    read(
+        "/v1/instances/{instance}/explain",
+        Read::Explain,
+        "One instance: why it is in its state, and its last answers to probes",
+        Answers::Json(of::<Explanation>),
+    ),
     read(
         "/v1/rollouts",
         Read::Rollouts,

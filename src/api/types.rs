@@ -166,8 +166,10 @@ pub enum InstanceState {
     Starting,
     /// Ready: probes succeed.
     Ready,
-    /// It was ready; probes fail now.
+    /// It has come up; probes fail now.
     Unready,
+    /// It gives no sign of life, and is about to be replaced.
+    Hung,
     /// It died; the next start waits.
     Backoff,
     /// On its way down.
@@ -195,8 +197,8 @@ pub enum Traffic {
 pub struct Rollout {
     /// Its id.
     pub id: u64,
-    /// What kind: `rolling`, `swap`, `start`, `stop`, `restart`, `retire`, `boot`, `reconfigure`,
-    /// `remove`.
+    /// What kind: `rolling`, `swap`, `start`, `stop`, `restart`; of the daemon's own: `boot`,
+    /// `retire`, `reconfigure`, `remove`, `relieve`, `restore`, `replace`.
     pub kind: String,
     /// Whose.
     pub service: String,

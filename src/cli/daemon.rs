@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::{
     api::{
         client::{Client, ClientError, Lines, target},
+        explain::Explanation,
         types::{
             Act, Events, Forgiven, Logs, NginxFile, NginxTest, Reload, Reloaded, ResetFailed, Roll,
             Rollout, Status, Version, Wait,
@@ -50,6 +51,10 @@ impl Daemon {
 
     pub(super) async fn status(&self) -> Answer<Status> {
         self.client.get("/v1/status").await
+    }
+
+    pub(super) async fn explain(&self, of: &InstanceId) -> Answer<Explanation> {
+        self.client.get(&format!("/v1/instances/{of}/explain")).await
     }
 
     pub(super) async fn act(&self, verb: Verb, on: &InstanceId, how: &Act) -> Answer<Rollout> {

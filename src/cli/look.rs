@@ -88,7 +88,10 @@ pub(super) const fn of_state(state: InstanceState) -> Style {
     match state {
         InstanceState::Ready => GOOD,
         InstanceState::Starting | InstanceState::Stopping => PENDING,
-        InstanceState::Unready | InstanceState::Backoff | InstanceState::Failed => BAD,
+        InstanceState::Unready
+        | InstanceState::Hung
+        | InstanceState::Backoff
+        | InstanceState::Failed => BAD,
         InstanceState::Stopped | InstanceState::Finished => FAINT,
     }
 }

@@ -9,6 +9,7 @@ pub mod change;
 mod claims;
 mod depends;
 mod env_file;
+mod health;
 mod host;
 mod limits;
 mod logs;
@@ -27,6 +28,7 @@ mod workers;
 
 pub use depends::Depends;
 pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env};
+pub use health::{Check, Header, How, Http, Ready, Sign, Statuses, Thresholds};
 pub use host::{Finding, Severity, check_host, check_service, find_program};
 pub use logs::Logs;
 pub use mistake::{ConfigError, Mistake, Position};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{By, Depends, Logs, Restart, Secret, Socket, Workers};
+use super::{By, Check, Depends, Logs, Ready, Restart, Secret, Socket, Workers};
 use crate::{
     ident::{Port, ServiceName, Slot},
     sys::confine::Confinement,
@@ -109,8 +109,12 @@ pub struct Service {
     pub env_file: Option<PathBuf>,
     /// What it waits for.
     pub depends: Depends,
+    /// When it has come up; `None`: when it is ready.
+    pub startup: Option<Check>,
     /// When it may have traffic.
     pub ready: Ready,
+    /// When it hangs; `None`: nobody asks.
+    pub live: Option<Check>,
     /// How it is ended.
     pub stop: Stop,
     /// What happens when it ends by itself.
@@ -208,45 +212,6 @@ impl Slots {
             Self::Two { blue, green } => vec![Slot::Port(blue), Slot::Port(green)],
         }
     }
-}
-
-/// When an instance may have traffic.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ready {
-    /// How to ask.
-    pub probe: Probe,
-    /// Time between two questions once it is ready.
-    pub interval: Duration,
-    /// How long one answer may take.
-    pub timeout: Duration,
-    /// Successes in a row that make it ready.
-    pub successes: u32,
-    /// Failures in a row that make it unready again.
-    pub failures: u32,
-    /// It must be ready this long after its start.
-    pub deadline: Duration,
-}
-
-/// How to ask an instance whether it is ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// GET this path on a fresh connection; any 2xx is yes.
-    Http {
-        /// Path and query.
-        path: String,
-    },
-    /// The same over a unix socket.
-    Unix {
-        /// The socket.
-        socket: PathBuf,
-        /// Path and query.
-        path: String,
-    },
-    /// Staying alive this long is enough.
-    Alive {
-        /// How long.
-        after: Duration,
-    },
 }
 
 /// How an instance is ended.

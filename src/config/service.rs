@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Drain, Kind, Nginx, NginxMode, OnDeadline, Probe, Ready, RolloutPolicy, Secret, Service, Slots,
-    Standby, Stop, StopSignal, asgi,
+    Drain, Kind, Nginx, NginxMode, OnDeadline, RolloutPolicy, Secret, Service, Slots, Standby,
+    Stop, StopSignal, asgi,
     claims::Claims,
     depends::Wishes,
+    health::{self, Around},
     mistake::Wrong,
     restart, sandbox,
     scalar::{self, some_time},
@@ -46,7 +47,8 @@ impl Reader<'_> {
         let directory = s.require("directory", scalar::path);
         let directory = directory.and_then(|_| s.path_at("directory"));
         let env_file = s.get("env_file", scalar::path);
-        let ready = s.section("ready", |s| ready(s, is_asgi, has_port));
+        let around = Around { is_asgi, has_port };
+        let ready = s.section("ready", |s| health::ready(s, around));
         let (drain, drain_is_sound) = s.section("drain", |s| (drain(s), s.sound()));
         let least_stop = (is_asgi && drain_is_sound).then(|| drain.graceful());
         let service = Service {
@@ -66,6 +68,8 @@ impl Reader<'_> {
             kind: kind.unwrap_or_else(|| Kind::Command(Vec::new())),
             directory: directory.unwrap_or_default(),
             slots: slots(&ports),
+            startup: health::startup(s, around, &ready),
+            live: health::live(s, around, &ready),
             ready,
             drain,
         };
@@ -128,17 +132,7 @@ fn which(s: &mut Section<'_>) -> bool {
 
 fn command(s: &mut Section<'_>, has_port: bool) -> Option<Kind> {
     s.refuse(asgi::KEYS, "only a service with `app` has this");
-    let argv = s.list("command", scalar::text)?;
-    if argv.is_empty() && s.sound() {
-        s.complain("command", Wrong::new("is empty").instead("write [program, argument]"));
-    }
-    for (at, argument) in &argv {
-        if argument.contains("{port}") && !has_port {
-            let wrong = Wrong::new("`{port}` has no port to stand for");
-            s.complain_at(*at, "command", wrong.instead("give the service `slots`"));
-        }
-    }
-    Some(Kind::Command(argv.into_iter().map(|(_, argument)| argument).collect()))
+    health::argv(s, has_port).map(Kind::Command)
 }
 
 fn env(s: &mut Section<'_>) -> BTreeMap<String, Secret> {
@@ -171,42 +165,6 @@ fn no_text(node: &Node) -> Wrong {
 fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-fn ready(s: &mut Section<'_>, is_asgi: bool, has_port: bool) -> Ready {
-    let path = s.get("path", scalar::request_path);
-    let after = s.get("alive", scalar::duration);
-    if s.has("path") && !has_port && !is_asgi {
-        let wrong = Wrong::new("there is no port to ask");
-        s.complain("path", wrong.instead("give the service `slots`, or use `alive: 1s`"));
-    }
-    let asks = is_asgi && !s.has("alive") || s.has("path");
-    if !asks {
-        s.refuse(&["interval", "timeout", "successes", "failures"], "`alive` asks nothing");
-    } else if s.has("alive") {
-        let wrong = Wrong::new("`path` and `alive` exclude each other");
-        s.complain("alive", wrong.instead("keep one"));
-    }
-    Ready {
-        probe: if asks {
-            Probe::Http { path: path.unwrap_or_else(|| "/health".to_owned()) }
-        } else {
-            Probe::Alive { after: after.unwrap_or(seconds(1)) }
-        },
-        interval: s.or("interval", seconds(5), some_time),
-        timeout: s.or("timeout", seconds(2), some_time),
-        successes: s.or("successes", 2, scalar::whole(1..=100)),
-        failures: s.or("failures", 3, scalar::whole(1..=100)),
-        deadline: deadline_after(s, after),
-    }
-}
-
-fn deadline_after(s: &mut Section<'_>, alive: Option<Duration>) -> Duration {
-    let deadline = s.or("deadline", seconds(30).max(alive.unwrap_or_default() * 2), some_time);
-    if alive.is_some_and(|alive| alive > deadline) && s.sound() {
-        s.complain("deadline", Wrong::new("is shorter than `alive`").instead("make it longer"));
-    }
-    deadline
 }
 
 fn drain(s: &mut Section<'_>) -> Drain {

@@ -118,7 +118,14 @@ fn the_shortest_example_loads_with_all_defaults() {
     let Kind::Asgi(asgi) = &api.kind else { panic!("api is not asgi") };
     assert_eq!(asgi.host, IpAddr::V4(Ipv4Addr::LOCALHOST));
     assert_eq!((asgi.workers.count, asgi.venv.as_path()), (1, Path::new(".venv")));
-    assert_eq!(api.ready.probe, Probe::Http { path: "/health".into() });
+    let Sign::Asked(ready) = &api.ready.sign else { panic!("api is not asked") };
+    assert_eq!(ready.how.to_string(), "GET /health: 200-299");
+    assert_eq!(ready.thresholds, Thresholds { successes: 2, failures: 3 });
+    assert_eq!(api.startup, None);
+    let live = api.live.as_ref().unwrap();
+    assert_eq!(live.how.to_string(), "GET /health: any status");
+    assert_eq!((live.interval.as_secs(), live.timeout.as_secs()), (10, 5));
+    assert_eq!(live.thresholds, Thresholds { successes: 1, failures: 3 });
     assert_eq!(api.rollout.standby, Standby::Stopped);
     assert_eq!(api.stop.deadline, Duration::from_secs(45));
     let upstream = api.upstream.as_ref().unwrap();
@@ -143,7 +150,36 @@ fn relative_paths_begin_at_the_file() {
     assert_eq!(worker.directory, Path::new("/etc/aibk/code"));
     assert_eq!(worker.env_file.as_deref().unwrap(), Path::new("/etc/aibk/code/../w.env"));
     assert_eq!((worker.slots, &worker.upstream), (Slots::Sole, &None));
-    assert_eq!(worker.ready.probe, Probe::Alive { after: Duration::from_secs(1) });
+    assert_eq!(worker.ready.sign, Sign::Alive { after: Duration::from_secs(1) });
+    assert_eq!((&worker.startup, &worker.live), (&None, &None));
+}
+
+#[test]
+fn every_way_to_ask_is_read() {
+    let config = parse(
+        "services:\n  api:\n    app: a:b\n    directory: /srv\n    slots: [8000]\n    \
+         startup: {interval: 1s, failures: 20}\n    \
+         ready: {path: /ready, expect: [200-204, 301], header: 'X-Ready: yes', body: ok}\n    \
+         live: none\n  db:\n    command: [db]\n    directory: /srv\n    slots: [5432]\n    \
+         ready: {command: [pg_isready, -p, '{port}']}\n    live: {tcp: true, failures: 5}\n",
+    )
+    .unwrap();
+    let told = |check: &Option<Check>| check.as_ref().map(|check| check.how.to_string());
+    let asked = |ready: &Ready| match &ready.sign {
+        Sign::Asked(check) => check.how.to_string(),
+        Sign::Alive { .. } => panic!("is not asked"),
+    };
+    let api = service(&config, "api");
+    let ready = "GET /ready: 200-204, 301, x-ready: yes, \"ok\" in its body";
+    assert_eq!(asked(&api.ready), ready);
+    assert_eq!(told(&api.startup).as_deref(), Some(ready), "the same question");
+    assert_eq!(api.startup.as_ref().unwrap().thresholds.failures, 20);
+    assert_eq!(api.live, None);
+    let db = service(&config, "db");
+    assert_eq!(asked(&db.ready), "command pg_isready -p {port}");
+    assert_eq!(told(&db.live).as_deref(), Some("a connection"));
+    let text = "services: {w: {app: 'a:b', directory: /w, slots: [1], ready: {alive: 1s}}}";
+    assert_eq!(service(&parse(text).unwrap(), "w").live, None, "there is no question to repeat");
 }
 
 #[test]

@@ -105,6 +105,7 @@ impl Daemon {
             self.record("rollout.unreadable", e.to_string());
         }
         self.forget_upstreams().await;
+        self.engine.look_after();
         // From now on others may begin rollouts, too.
         self.resumed.get_or_init(|| ());
         Arc::clone(&self).rise().await;

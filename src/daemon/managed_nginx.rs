@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     config::{
-        self, Drain, Kind, OnDeadline, Probe, Ready, Restart, RestartPolicy, RolloutPolicy,
-        Service, Slots, Standby, Stop, StopSignal,
+        self, Check, Drain, How, Http, Kind, OnDeadline, Ready, Restart, RestartPolicy,
+        RolloutPolicy, Service, Sign, Slots, Standby, Statuses, Stop, StopSignal, Thresholds,
     },
     ident::{InstanceId, ServiceName, Slot},
     nginx::{Nginx, PROOF_PATH},
@@ -14,7 +14,18 @@ use crate::{
 
 /// nginx as a service: one slot, ready when its proof socket answers.
 pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) -> Service {
-    let probe = Probe::Unix { socket: config.proof_socket.clone(), path: PROOF_PATH.to_owned() };
+    let ask = |status, failures| Check {
+        how: How::Http(Http {
+            socket: Some(config.proof_socket.clone()),
+            path: PROOF_PATH.to_owned(),
+            status,
+            header: None,
+            body: None,
+        }),
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(5),
+        thresholds: Thresholds { successes: 1, failures },
+    };
     // Paths come from the configuration, which is UTF-8.
     let argv = nginx.command().iter().map(|word| word.to_string_lossy().into_owned()).collect();
     Service {
@@ -28,14 +39,13 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
         env: BTreeMap::new(),
         env_file: None,
         depends: config::Depends::default(),
+        startup: None,
         ready: Ready {
-            probe,
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(2),
-            successes: 1,
-            failures: 3,
+            sign: Sign::Asked(ask(Statuses::success(), 3)),
             deadline: Duration::from_secs(20),
         },
+        // Ending it cuts whatever it serves, so it gets longer than others.
+        live: Some(ask(Statuses::any(), 6)),
         // SIGTERM would make nginx cut what it serves; SIGQUIT lets it finish (nginx(8)).
         stop: Stop { signal: StopSignal::Quit, deadline: Duration::from_secs(30) },
         restart: Restart {

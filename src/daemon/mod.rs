@@ -2,6 +2,7 @@
 
 mod boot;
 mod error;
+mod explain;
 mod journal;
 mod logs;
 mod manage;

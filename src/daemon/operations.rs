@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::{Daemon, logs, problems, streams, views};
 use crate::{
     api::{
+        explain::Explanation,
         operations::{Answer, Caller, Operations, Pending, Verb, Way},
         types::{
             Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, PROTOCOL, Reload, Reloaded,
@@ -37,6 +38,10 @@ impl Operations for Daemon {
 
     fn status(&self) -> Pending<'_, Answer<Status>> {
         Box::pin(async { Ok(self.look().await) })
+    }
+
+    fn explain(&self, of: InstanceId) -> Pending<'_, Answer<Explanation>> {
+        Box::pin(async move { self.account_for(&of).await })
     }
 
     fn act(

@@ -1,8 +1,16 @@
 //! `status`: everything, observed now.
 
-use super::{Daemon, views};
+use std::{sync::Arc, time::Instant};
+
+use super::{Daemon, explain, managed_nginx, problems, views};
 use crate::{
-    api::types::{DaemonStatus, NginxFile, NginxStatus, ServiceStatus, Status},
+    api::{
+        explain::Explanation,
+        operations::Answer,
+        types::{DaemonStatus, NginxFile, NginxStatus, ServiceStatus, Status},
+    },
+    config::Service,
+    ident::InstanceId,
     nginx::{Edited, Observed},
     rollout::Crew,
 };
@@ -31,6 +39,34 @@ impl Daemon {
             },
             nginx: observed.map(|observed| self.nginx_status(observed)),
             services,
+        }
+    }
+
+    /// One instance, and why it is as it is.
+    pub(super) async fn account_for(&self, id: &InstanceId) -> Answer<Explanation> {
+        let instance = self.instance(id)?;
+        let (view, chart, now) = (instance.view(), instance.chart(), Instant::now());
+        let service = self.service_of(id)?;
+        let observed = match service.upstream {
+            Some(_) => self.ask_nginx().await.and_then(Result::ok),
+            None => None,
+        };
+        let members = observed.as_ref().and_then(|o| o.served.upstreams.get(&service.name));
+        Ok(Explanation {
+            instance: views::instance(&view, service.slots, members),
+            since_s: now.saturating_duration_since(view.since).as_secs_f64(),
+            why: explain::why(&view, &service, &chart, now),
+            checks: explain::checks(&service, &chart, now),
+        })
+    }
+
+    fn service_of(&self, id: &InstanceId) -> Answer<Arc<Service>> {
+        match (self.engine.crew(&id.service), &self.nginx, &self.config.now().nginx) {
+            (Ok(crew), ..) => Ok(Arc::clone(&crew.service)),
+            (Err(_), Some(nginx), Some(settings)) => {
+                Ok(Arc::new(managed_nginx::service(id.service.clone(), nginx, settings)))
+            }
+            (Err(_), ..) => Err(problems::no_instance(id, None)),
         }
     }
 

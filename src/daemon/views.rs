@@ -110,7 +110,7 @@ fn detail(view: &View) -> Option<String> {
             view.complaint.clone().or_else(|| view.death.as_ref().map(|d| d.cause.to_string()))
         }
         Phase::Failed => view.death.as_ref().map(ToString::to_string),
-        Phase::Backoff | Phase::Finished => {
+        Phase::Backoff | Phase::Hung | Phase::Finished => {
             view.death.as_ref().map(|death| death.cause.to_string())
         }
         Phase::Stopped | Phase::Ready | Phase::Stopping | Phase::Ending => None,
@@ -123,6 +123,7 @@ const fn phase(phase: Phase) -> types::InstanceState {
         Phase::Starting => types::InstanceState::Starting,
         Phase::Ready => types::InstanceState::Ready,
         Phase::Unready => types::InstanceState::Unready,
+        Phase::Hung => types::InstanceState::Hung,
         Phase::Backoff => types::InstanceState::Backoff,
         Phase::Stopping | Phase::Ending => types::InstanceState::Stopping,
         Phase::Failed => types::InstanceState::Failed,

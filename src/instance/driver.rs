@@ -14,19 +14,24 @@ use tokio::{
 
 use super::{
     Command, Ground, InstanceError, Order, adoption,
-    life::{self, Action, Event, Life, Policy, Rest, State, Timer},
+    chart::Chart,
+    life::{self, Action, Event, Life, Policy, Question, Remedy, Rest, State, Timer},
+    probe::Whom,
     probing::Probing,
     resting::Resting,
     saving::Saving,
-    view::{Death, View},
+    view::{Death, Phase, View},
 };
 use crate::{
-    config::Service,
+    config::{Service, Slots},
     ident::InstanceId,
     process::{self, Capture, Confined, Door, Exit, Tree},
     release::Release,
     store::SlotRow,
 };
+
+/// What the start of a successor may take beyond its start deadline.
+const SUCCESSION: Duration = Duration::from_secs(30);
 
 /// Everything one instance is made of.
 pub(super) struct Driver {
@@ -50,6 +55,7 @@ pub(super) struct Driver {
     pub(super) predecessor: Predecessor,
     timers: BTreeMap<Timer, Instant>,
     born: Instant,
+    since: std::time::Instant,
     view: watch::Sender<View>,
 }
 
@@ -98,6 +104,7 @@ impl Driver {
             predecessor: Predecessor::Settled,
             timers: BTreeMap::new(),
             born: Instant::now(),
+            since: std::time::Instant::now(),
         };
         // What runs is found out by the task; until then whoever is meant to run is "starting".
         if let Some(row) = driver.row.as_ref().filter(|row| row.wanted) {
@@ -115,6 +122,10 @@ impl Driver {
 
     pub(super) fn subscribe(&self) -> watch::Receiver<View> {
         self.view.subscribe()
+    }
+
+    pub(super) fn chart(&self) -> watch::Receiver<Arc<Chart>> {
+        self.probing.chart()
     }
 
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
@@ -155,12 +166,15 @@ impl Driver {
         // The death of one that could not be ended is no news.
         let tree = self.tree.as_ref().filter(|_| life::running(state).is_some());
         let probing = &mut self.probing;
+        let (id, service, ground) = (&self.id, &self.service, &self.ground);
+        let door = self.door.as_ref();
+        let whom = self.runs.as_ref().map(|runs| Whom { id, service, ground, door, runs });
         tokio::select! {
             biased;
             exit = async { match tree { Some(tree) => tree.exited().await, None => std::future::pending().await } } => Woken::Died(exit),
             command = orders.recv() => Woken::Command(command),
             timer = async { match timer { Some((timer, at)) => { sleep_until(at).await; timer } None => std::future::pending().await } } => Woken::Timer(timer),
-            event = probing.next(state, || tree.map(Tree::pids).unwrap_or_default()) => Woken::Probed(event),
+            event = probing.next(state, whom, || tree.map(Tree::pids).unwrap_or_default()) => Woken::Probed(event),
             () = self.saving.attempt(&self.ground.store) => Woken::Saved,
         }
     }
@@ -195,6 +209,7 @@ impl Driver {
                 }
                 self.handle(Event::Stop).await;
             }
+            Order::Forsake => self.handle(Event::Forsaken).await,
             Order::Halt => self.handle(Event::Stop).await,
             Order::Adapt(service) => self.adapt(service),
             Order::Forgive => self.forgive().await?,
@@ -210,7 +225,7 @@ impl Driver {
 
     fn adapt(&mut self, service: Arc<Service>) {
         self.service = service;
-        self.probing = Probing::new(&self.service, self.id.slot, self.door.clone());
+        self.probing.adapt(&self.service);
         let state = self.life.state;
         // An unready one is asked at once, as an adopted one is: the new probe may be content.
         let before = if matches!(state, State::Unready(_)) { State::Stopped } else { state };
@@ -240,7 +255,10 @@ impl Driver {
     pub(super) async fn handle(&mut self, event: Event) {
         let service = Arc::clone(&self.service);
         let policy = Policy {
+            startup: service.startup.as_ref().map(|check| check.thresholds),
             ready: &service.ready,
+            live: service.live.as_ref().map(|check| check.thresholds),
+            hung: remedy(&service, &self.id),
             stop: &service.stop,
             restart: &service.restart,
             now: self.born.elapsed(),
@@ -253,11 +271,20 @@ impl Driver {
             self.life = life;
             let state = self.life.state;
             if before != state {
+                if matches!(
+                    event,
+                    Event::Failed(Question::Live, _) | Event::Passed(Question::Live, _)
+                ) {
+                    self.note_pulse(before);
+                }
                 self.probing.state_changed(before, state);
             }
             // What was found was told when it came about.
             if before != state && !matches!(event, Event::Found(_)) {
                 self.tell(before);
+                if Phase::from(before) != Phase::from(state) {
+                    self.since = std::time::Instant::now();
+                }
             }
             for action in actions {
                 events.extend(self.perform(action).await);
@@ -302,12 +329,25 @@ impl Driver {
             generation: shown.map(|row| row.generation),
             identity: self.tree.as_ref().map(|tree| tree.identity().clone()),
             restarts: self.life.restarts,
+            since: self.since,
+            next_start: self.timers.get(&Timer::Backoff).map(|at| at.into_std()),
             complaint: self.probing.complaint(),
             death: self.death.clone(),
             confined: self.tree.as_ref().map(|_| self.confined.clone()).unwrap_or_default(),
             workers: vec![],
             beside: None,
         });
+    }
+}
+
+/// A service of two slots behind nginx starts the other one first; how long that may take. A worker
+/// is missed by nobody while it starts again.
+fn remedy(service: &Service, id: &InstanceId) -> Remedy {
+    match (service.slots, &service.upstream, id.worker) {
+        (Slots::Two { .. }, Some(_), None) => {
+            Remedy::Successor(service.ready.deadline + SUCCESSION)
+        }
+        _ => Remedy::Restart,
     }
 }
 

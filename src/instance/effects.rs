@@ -1,6 +1,6 @@
 //! What a driver does to the world: spawns processes, writes the slot down, tells.
 
-use std::{sync::Arc, time::Duration};
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -9,21 +9,17 @@ use super::{
     driver::Driver,
     kept::Kept,
     life::{self, Event, State},
+    specify::specify,
     stale,
     view::{Cause, Death, Phase, View},
 };
 use crate::{
-    config::{self, Variables},
-    ident::{Generation, InstanceId, RolloutId},
-    process::{Confined, Exit, Line, Listener, SpawnSpec},
-    release::{self, Account, Release},
+    ident::{Generation, InstanceId},
+    process::{Confined, Exit, Line, Listener},
     store::{self, SlotRow},
     sync_point,
-    sys::blocking,
 };
 
-/// How long a user, a group or an env file may take to be read.
-const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a start waits for its result to be durable; it is written in any case.
 pub(super) const RESULT_PATIENCE: Duration = Duration::from_secs(2);
 /// How many last words are kept of a death.
@@ -53,8 +49,8 @@ impl Driver {
         let row = self.row.clone().ok_or("no release is known for this slot")?;
         let listener = self.listener().await?;
         let generation = self.ground.store.next_generation().await.map_err(|e| e.to_string())?;
-        let release = Release { id: row.release.clone(), directory: (&row.directory).into() };
-        let spec = self.specify(&release, generation, row.rollout, listener.as_ref()).await?;
+        let row = SlotRow { generation, ..row };
+        let spec = specify(&self.service, &self.id, &row, listener.as_ref()).await?;
         stale::clear(&self.service.clears).await;
         self.capture.begin(generation);
         let tree = self
@@ -63,7 +59,7 @@ impl Driver {
             .spawn(&self.id, &spec, &self.capture)
             .await
             .map_err(|e| e.to_string())?;
-        let row = SlotRow { generation, identity: Kept::of(&tree), ..row };
+        let row = SlotRow { identity: Kept::of(&tree), ..row };
         self.confined = tree.confined().clone();
         self.tree = Some(tree);
         self.runs = Some(row.clone());
@@ -97,53 +93,6 @@ impl Driver {
         }
     }
 
-    /// What is started, by the configuration, the account and the env file as they are now.
-    async fn specify(
-        &mut self,
-        release: &Release,
-        generation: Generation,
-        rollout: Option<RolloutId>,
-        listener: Option<&Listener>,
-    ) -> Result<SpawnSpec, String> {
-        let (account, env_file) = self.look_up().await?;
-        Ok(release::launch(&release::Start {
-            service: &self.service,
-            release,
-            slot: self.id.slot,
-            worker: self.id.worker,
-            generation,
-            rollout,
-            listener,
-            account: &account,
-            env_file: &env_file,
-        }))
-    }
-
-    /// Who runs it, and its env file. Both may wait for a network, so a thread does; none where
-    /// there is nothing to ask.
-    async fn look_up(&mut self) -> Result<(Account, Variables), String> {
-        let service = Arc::clone(&self.service);
-        if service.user.is_none()
-            && service.env_file.is_none()
-            && let Some(own) = Account::own()
-        {
-            return Ok((own, Variables::new()));
-        }
-        let read = move || {
-            let account = Account::look_up(service.user.as_deref()).map_err(|e| e.to_string())?;
-            let env_file = match &service.env_file {
-                Some(path) => config::load_env_file(path).map_err(|e| e.to_string())?,
-                None => Variables::new(),
-            };
-            Ok((account, env_file))
-        };
-        blocking::within(LOOK_UP_DEADLINE, read).await.map_err(|e| {
-            format!(
-                "its user or its env file cannot be read: {e}; check nsswitch.conf and the disk"
-            )
-        })?
-    }
-
     /// Keeps how the main process ended, and its last words.
     pub(super) async fn note_exit(&mut self, generation: Generation, exit: Exit) {
         self.capture.settle().await;
@@ -173,6 +122,26 @@ impl Driver {
         }
     }
 
+    /// Keeps that the generation `of` hangs, or has given a sign of life after all; the exit that
+    /// follows is a consequence.
+    pub(super) fn note_pulse(&mut self, before: State) {
+        let Some(of) = life::probed(before) else { return };
+        match (before, self.life.state) {
+            (State::Ready(_) | State::Unready(_), State::Hung(_) | State::Terminating(..)) => {
+                let last_probe = self.probing.silence().unwrap_or_default();
+                let cause = Cause::Hung { last_probe };
+                self.record("instance.hung", format!("{} {cause}", self.id));
+                let last_lines = self.last_lines(of);
+                self.death = Some(Death { generation: Some(of), cause, last_lines });
+            }
+            (State::Hung(_), State::Unready(_)) => {
+                self.record("instance.woke", format!("{} gives signs of life again", self.id));
+                self.death = None;
+            }
+            _ => {}
+        }
+    }
+
     /// From memory: a restart waits for no log.
     fn last_lines(&self, generation: Generation) -> Vec<Line> {
         let mut lines = self.capture.recent(LAST_LINES);
@@ -197,7 +166,8 @@ impl Driver {
     pub(super) fn tell(&self, before: State) {
         // A start is told once it has a generation, a clearing once it is done, and an adoption
         // changes nothing.
-        let untold = matches!(self.life.state, State::Spawning | State::Clearing(_));
+        let untold =
+            matches!(self.life.state, State::Spawning | State::Clearing(_) | State::Hung(_));
         if untold || life::is_adoption(before, self.life.state) {
             return;
         }
@@ -211,7 +181,10 @@ impl Driver {
             }
             _ => String::new(),
         };
+        let has_come_up =
+            matches!((before, self.life.state), (State::Starting(_), State::Unready(_)));
         let state = match is {
+            Phase::Unready if has_come_up => "has come up",
             Phase::Backoff => "waits before its next start",
             Phase::Failed => "has failed and is given up",
             Phase::Finished => "has finished",
@@ -247,6 +220,8 @@ impl View {
             generation: None,
             identity: None,
             restarts: 0,
+            since: Instant::now(),
+            next_start: None,
             complaint: None,
             death: None,
             confined: Confined::default(),

@@ -32,8 +32,11 @@ impl Driver {
             StopSignal::Term => Signal::TERM,
             StopSignal::Quit => Signal::QUIT,
         };
-        if let Some(Err(e)) = self.tree.as_ref().map(|tree| tree.signal(signal)) {
-            tracing::error!(instance = %self.id, "{e}");
+        // A process that is stopped (SIGSTOP) hears it only once it goes on.
+        for signal in [signal, Signal::CONT] {
+            if let Some(Err(e)) = self.tree.as_ref().map(|tree| tree.signal(signal)) {
+                tracing::error!(instance = %self.id, "{e}");
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{Ground, Instance, Outlet, View};
 use crate::{
     config::{
-        Drain, Kind, OnDeadline, Probe, Ready, Restart, RestartPolicy, RolloutPolicy, Service,
+        Drain, Kind, OnDeadline, Ready, Restart, RestartPolicy, RolloutPolicy, Service, Sign,
         Slots, Standby, Stop, StopSignal,
     },
     ident::{InstanceId, ReleaseId, ServiceName, Slot},
@@ -153,14 +153,9 @@ pub(super) fn service() -> Service {
         env: BTreeMap::new(),
         env_file: None,
         depends: crate::config::Depends::default(),
-        ready: Ready {
-            probe: Probe::Alive { after: Duration::ZERO },
-            interval: millis(20),
-            timeout: millis(500),
-            successes: 1,
-            failures: 3,
-            deadline: LONG,
-        },
+        startup: None,
+        ready: Ready { sign: Sign::Alive { after: Duration::ZERO }, deadline: LONG },
+        live: None,
         stop: Stop { signal: StopSignal::Term, deadline: millis(5000) },
         restart: Restart {
             policy: RestartPolicy::Always,

@@ -16,22 +16,32 @@
 //! Where its restart policy wants no more of it, `Ending` leads to `Finished` or `Failed` instead,
 //! and both are left by the same ways.
 //!
+//! One that hangs is ended like one that died, unless a successor can be started first: then it is
+//! `Hung` until it is stopped, or for as long as a successor may take, or until it gives a sign of
+//! life again.
+//!
 //! Nothing is spawned before `Ending` was left, and `Ending` is left only by the observation that
 //! the tree is empty and the port is free (`P2`, `P3`). A tree that could not be ended makes it
 //! `Failed`, so whoever leaves `Failed` looks again, in `Clearing`.
 
+mod judge;
+
 use std::time::Duration;
 
 use crate::{
-    config::{Ready, Restart, RestartPolicy, Stop},
+    config::{Ready, Restart, RestartPolicy, Stop, Thresholds},
     ident::Generation,
     instance::backoff::{Deaths, Verdict},
 };
 
-pub use super::state::{Manner, Rest, State, Then, is_adoption, probed, running, runs_nothing};
+pub use super::state::{
+    Manner, Question, Rest, State, Then, is_adoption, probed, running, runs_nothing,
+};
 
 /// An instance that was never ready has no traffic to finish: it is given this long at most.
 const NEVER_READY_GRACE: Duration = Duration::from_secs(5);
+/// One that hangs hardly hears that it is to end; what it can still finish, it finishes in this time.
+const HUNG_GRACE: Duration = Duration::from_secs(2);
 
 /// An instance's life so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +54,8 @@ pub struct Life {
     deaths: Deaths,
     /// Probes in a row that speak for leaving the present state.
     streak: u32,
+    /// Live probes in a row that speak for hanging, or, once it hangs, against it.
+    pulse: u32,
     /// What is known of a start that has not been seen ready.
     past: Past,
 }
@@ -64,6 +76,7 @@ impl Default for Life {
             restarts: 0,
             deaths: Deaths::default(),
             streak: 0,
+            pulse: 0,
             past: Past::NeverReady,
         }
     }
@@ -92,9 +105,11 @@ pub enum Event {
     /// The process could not be started.
     SpawnFailed,
     /// A probe succeeded.
-    ProbePassed(Generation),
+    Passed(Question, Generation),
     /// A probe failed.
-    ProbeFailed(Generation),
+    Failed(Question, Generation),
+    /// It hangs, and no successor will be started.
+    Forsaken,
     /// The main process ended, by itself or because it was asked to.
     Died(Generation, Manner),
     /// The tree is empty and the port is free.
@@ -120,6 +135,8 @@ pub enum Timer {
     Backoff,
     /// It has been up long enough for its past to be forgotten.
     Stable,
+    /// A successor of one that hangs must have been started by now.
+    Successor,
 }
 
 /// What the driver must do.
@@ -142,8 +159,14 @@ pub enum Action {
 /// What the operator's configuration says about lives.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy<'a> {
+    /// What makes it up; `None`: being ready.
+    pub startup: Option<Thresholds>,
     /// Thresholds and the start deadline.
     pub ready: &'a Ready,
+    /// What makes it hung, and what makes it well again.
+    pub live: Option<Thresholds>,
+    /// What happens to one that hangs.
+    pub hung: Remedy,
     /// The stop deadline.
     pub stop: &'a Stop,
     /// What follows its ends.
@@ -152,6 +175,15 @@ pub struct Policy<'a> {
     pub now: Duration,
     /// A number in `0.0..1.0`, drawn by the driver, that spreads back-off delays.
     pub jitter: f64,
+}
+
+/// What happens to an instance that hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// It is ended, and started again by the restart policy.
+    Restart,
+    /// So it is when nobody has started a successor in this time.
+    Successor(Duration),
 }
 
 /// The next life, and what to do for it. Events that do not fit the state, above all those of an
@@ -174,8 +206,13 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
             started(life, generation, policy)
         }
         Event::SpawnFailed if life.state == State::Spawning => recover(life, policy),
-        Event::ProbePassed(of) => passed(life, of, policy),
-        Event::ProbeFailed(of) => failed(life, of, policy),
+        Event::Passed(question, of) if probed(life.state) == Some(of) => {
+            judge::passed(life, question, policy)
+        }
+        Event::Failed(question, of) if probed(life.state) == Some(of) => {
+            judge::failed(life, question, policy)
+        }
+        Event::Forsaken => forsaken(life),
         Event::Died(of, manner) => died(life, of, manner, policy),
         Event::Ended(of) => ended(life, of, policy),
         Event::EndFailed(of) if matches!(life.state, State::Ending(now, _) if now == of) => {
@@ -192,6 +229,8 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
         | Event::Found(_)
         | Event::Spawned(_)
         | Event::SpawnFailed
+        | Event::Passed(..)
+        | Event::Failed(..)
         | Event::EndFailed(_)
         | Event::NotCleared => (life, vec![]),
     }
@@ -208,6 +247,7 @@ fn start(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
         State::Starting(g) | State::Ready(g) | State::Unready(g) => {
             terminate(life, g, Then::Start, policy.stop.deadline)
         }
+        State::Hung(g) => abandon(life, g, Then::Start),
         State::Terminating(g, _) => {
             (Life { state: State::Terminating(g, Then::Start), ..life }, vec![])
         }
@@ -225,6 +265,7 @@ fn stop(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
             terminate(life, g, Then::Stop, within)
         }
         State::Ready(g) | State::Unready(g) => terminate(life, g, Then::Stop, policy.stop.deadline),
+        State::Hung(g) => abandon(life, g, Then::Stop),
         State::Terminating(g, _) => {
             (Life { state: State::Terminating(g, Then::Stop), ..life }, vec![])
         }
@@ -270,6 +311,12 @@ fn cleared(life: Life) -> (Life, Vec<Action>) {
     }
 }
 
+/// It has not come up.
+fn give_start_up(life: Life, g: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>) {
+    let within = grace(&life, policy);
+    terminate(life, g, Then::Recover, within)
+}
+
 /// How long an instance that is starting is given to end.
 fn grace(life: &Life, policy: &Policy<'_>) -> Duration {
     match life.past {
@@ -290,52 +337,48 @@ fn terminate(life: Life, g: Generation, then: Then, within: Duration) -> (Life, 
     )
 }
 
+/// Ends one that hangs.
+fn abandon(life: Life, g: Generation, then: Then) -> (Life, Vec<Action>) {
+    (
+        Life { state: State::Terminating(g, then), ..life },
+        vec![
+            Action::Disarm(Timer::Stable),
+            Action::Disarm(Timer::Successor),
+            Action::Terminate,
+            Action::Arm(Timer::StopDeadline, HUNG_GRACE),
+        ],
+    )
+}
+
+fn forsaken(life: Life) -> (Life, Vec<Action>) {
+    match life.state {
+        State::Hung(g) => abandon(life, g, Then::Recover),
+        _ => (life, vec![]),
+    }
+}
+
 fn started(life: Life, generation: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     (
-        Life { state: State::Starting(generation), streak: 0, past: Past::NeverReady, ..life },
+        Life {
+            state: State::Starting(generation),
+            streak: 0,
+            pulse: 0,
+            past: Past::NeverReady,
+            ..life
+        },
         vec![Action::Arm(Timer::StartDeadline, policy.ready.deadline)],
     )
 }
 
 /// `P4`: one that got past its start deadline is not ended for being unready now.
 fn adopted(life: Life, of: Generation, left: Option<Duration>) -> (Life, Vec<Action>) {
-    let life = Life { streak: 0, past: Past::Unknown, ..life };
+    let life = Life { streak: 0, pulse: 0, past: Past::Unknown, ..life };
     match left {
         Some(left) => (
             Life { state: State::Starting(of), ..life },
             vec![Action::Arm(Timer::StartDeadline, left)],
         ),
         None => (Life { state: State::Unready(of), ..life }, vec![]),
-    }
-}
-
-fn passed(life: Life, of: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>) {
-    let enough = life.streak + 1 >= policy.ready.successes;
-    match life.state {
-        State::Starting(g) | State::Unready(g) if g == of && enough => (
-            Life { state: State::Ready(g), streak: 0, ..life },
-            vec![
-                Action::Disarm(Timer::StartDeadline),
-                Action::Arm(Timer::Stable, policy.restart.stable),
-            ],
-        ),
-        State::Starting(g) | State::Unready(g) if g == of => {
-            (Life { streak: life.streak + 1, ..life }, vec![])
-        }
-        State::Ready(g) if g == of => (Life { streak: 0, ..life }, vec![]),
-        _ => (life, vec![]),
-    }
-}
-
-fn failed(life: Life, of: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>) {
-    match life.state {
-        State::Ready(g) if g == of && life.streak + 1 >= policy.ready.failures => (
-            Life { state: State::Unready(g), streak: 0, ..life },
-            vec![Action::Disarm(Timer::Stable)],
-        ),
-        State::Ready(g) if g == of => (Life { streak: life.streak + 1, ..life }, vec![]),
-        State::Starting(g) | State::Unready(g) if g == of => (Life { streak: 0, ..life }, vec![]),
-        _ => (life, vec![]),
     }
 }
 
@@ -346,6 +389,7 @@ fn died(life: Life, of: Generation, manner: Manner, policy: &Policy<'_>) -> (Lif
     };
     let then = match life.state {
         State::Starting(g) | State::Ready(g) | State::Unready(g) if g == of => follows,
+        State::Hung(g) if g == of => Then::Recover,
         State::Terminating(g, then) if g == of => then,
         _ => return (life, vec![]),
     };
@@ -355,6 +399,7 @@ fn died(life: Life, of: Generation, manner: Manner, policy: &Policy<'_>) -> (Lif
             Action::Disarm(Timer::StartDeadline),
             Action::Disarm(Timer::StopDeadline),
             Action::Disarm(Timer::Stable),
+            Action::Disarm(Timer::Successor),
             Action::End,
         ],
     )
@@ -396,10 +441,8 @@ fn recover(mut life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
 
 fn elapsed(mut life: Life, timer: Timer, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match (timer, life.state) {
-        (Timer::StartDeadline, State::Starting(g)) => {
-            let within = grace(&life, policy);
-            terminate(life, g, Then::Recover, within)
-        }
+        (Timer::StartDeadline, State::Starting(g)) => give_start_up(life, g, policy),
+        (Timer::Successor, State::Hung(_)) => forsaken(life),
         (Timer::StopDeadline, State::Terminating(g, then)) => {
             (Life { state: State::Ending(g, then), ..life }, vec![Action::End])
         }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::life::{Action, Event, Life, Manner, Policy, Rest, State, Then, Timer, next};
+use super::life::{
+    Action, Event, Life, Manner, Policy, Question, Remedy, Rest, State, Then, Timer, next,
+};
 use crate::{
-    config::{Probe, Ready, Restart, RestartPolicy, Stop, StopSignal},
+    config::{Check, How, Ready, Restart, RestartPolicy, Sign, Stop, StopSignal, Thresholds},
     ident::Generation,
 };
 
@@ -15,14 +17,9 @@ const fn seconds(n: u64) -> Duration {
 }
 
 fn ready() -> Ready {
-    Ready {
-        probe: Probe::Alive { after: Duration::ZERO },
-        interval: seconds(1),
-        timeout: seconds(1),
-        successes: 2,
-        failures: 3,
-        deadline: seconds(10),
-    }
+    let thresholds = Thresholds { successes: 2, failures: 3 };
+    let (how, interval, timeout) = (How::Tcp, seconds(1), seconds(1));
+    Ready { sign: Sign::Asked(Check { how, interval, timeout, thresholds }), deadline: seconds(10) }
 }
 
 const STOP: Stop = Stop { signal: StopSignal::Term, deadline: seconds(20) };
@@ -42,7 +39,9 @@ fn restart() -> Restart {
 /// Feeds events, and checks at each step what must always hold.
 struct World {
     life: Life,
+    startup: Option<Thresholds>,
     ready: Ready,
+    hung: Remedy,
     restart: Restart,
     /// The tree that is alive, and how many there have been.
     tree: Option<Generation>,
@@ -68,7 +67,9 @@ impl World {
     fn new() -> Self {
         Self {
             life: Life::default(),
+            startup: None,
             ready: ready(),
+            hung: Remedy::Restart,
             restart: restart(),
             tree: None,
             spawned: 0,
@@ -87,7 +88,10 @@ impl World {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let policy = Policy {
+                startup: self.startup,
                 ready: &self.ready,
+                live: Some(Thresholds { successes: 2, failures: 2 }),
+                hung: self.hung,
                 stop: &STOP,
                 restart: &self.restart,
                 now: self.now,
@@ -105,7 +109,9 @@ impl World {
                         events.push(Event::Spawned(Generation(self.spawned)));
                     }
                     Action::End => events.push(self.end()),
-                    Action::Terminate => assert!(self.tree.is_some(), "nobody to ask"),
+                    Action::Terminate => {
+                        assert!(self.tree.is_some(), "nobody to ask");
+                    }
                     Action::Rest => {
                         assert!(matches!(self.life.state, State::Finished | State::Failed));
                         assert_eq!(self.tree, None, "it rests, and runs");
@@ -163,7 +169,15 @@ impl World {
     fn pass(&mut self, times: u32) -> &mut Self {
         let tree = self.tree.expect("something runs");
         (0..times).for_each(|_| {
-            self.feed(Event::ProbePassed(tree));
+            self.feed(Event::Passed(Question::Ready, tree));
+        });
+        self
+    }
+
+    fn miss(&mut self, times: u32) -> &mut Self {
+        let tree = self.tree.expect("something runs");
+        (0..times).for_each(|_| {
+            self.feed(Event::Failed(Question::Live, tree));
         });
         self
     }
@@ -171,7 +185,7 @@ impl World {
     fn fail(&mut self, times: u32) -> &mut Self {
         let tree = self.tree.expect("something runs");
         (0..times).for_each(|_| {
-            self.feed(Event::ProbeFailed(tree));
+            self.feed(Event::Failed(Question::Ready, tree));
         });
         self
     }
@@ -408,6 +422,24 @@ fn what_an_earlier_daemon_left_resting_is_left_so() {
 }
 
 #[test]
+fn one_that_hangs_is_roused_ended_and_started_again() {
+    for unready in [false, true] {
+        let mut world = World::new();
+        world.feed(Event::Start).pass(2).fail(if unready { 3 } else { 0 }).miss(1);
+        let beat = Event::Passed(Question::Live, Generation(1));
+        assert_eq!(world.answer(beat), [], "one sign of life is enough");
+        world.miss(1).actions.clear();
+        world.miss(1);
+        assert_eq!(world.life.state, State::Terminating(Generation(1), Then::Recover));
+        assert!(world.actions.contains(&Action::Terminate));
+        assert_eq!(world.actions.last(), Some(&Action::Arm(Timer::StopDeadline, seconds(2))));
+        world.feed(Event::Elapsed(Timer::StopDeadline));
+        assert_eq!(world.life.state, State::Starting(Generation(2)), "at once");
+        assert_eq!(world.life.restarts, 1);
+    }
+}
+
+#[test]
 fn what_vanished_is_a_failure() {
     for (policy, expected) in [
         (RestartPolicy::Always, State::Starting(Generation(1))),
@@ -420,6 +452,51 @@ fn what_vanished_is_a_failure() {
     }
 }
 
+#[test]
+fn one_that_hangs_waits_for_its_successor_but_not_for_ever() {
+    let hung = || {
+        let mut world = World { hung: Remedy::Successor(seconds(60)), ..World::new() };
+        world.feed(Event::Start).pass(2).miss(1);
+        let waits = world.answer(Event::Failed(Question::Live, Generation(1)));
+        assert_eq!(waits.last(), Some(&Action::Arm(Timer::Successor, seconds(60))));
+        assert_eq!(world.life.state, State::Hung(Generation(1)));
+        world
+    };
+    for event in [Event::Forsaken, Event::Elapsed(Timer::Successor)] {
+        let mut world = hung();
+        assert!(world.answer(event).contains(&Action::Terminate));
+        assert_eq!(world.life.state, State::Terminating(Generation(1), Then::Recover));
+    }
+    let mut replaced = hung();
+    assert!(replaced.answer(Event::Stop).contains(&Action::Disarm(Timer::Successor)));
+    assert_eq!(replaced.die().life.state, State::Stopped);
+    let mut awake = hung();
+    let beat = Event::Passed(Question::Live, Generation(1));
+    awake.feed(beat).miss(1).feed(beat);
+    assert_eq!(awake.life.state, State::Hung(Generation(1)), "not two in a row");
+    assert_eq!(awake.answer(beat), [Action::Disarm(Timer::Successor)]);
+    assert_eq!(awake.life.state, State::Unready(Generation(1)));
+}
+
+#[test]
+fn one_that_has_come_up_is_not_ended_for_being_unready() {
+    let mut world = World::new();
+    world.startup = Some(Thresholds { successes: 2, failures: 3 });
+    let up = Event::Passed(Question::Startup, Generation(1));
+    let down = Event::Failed(Question::Startup, Generation(1));
+    world.feed(Event::Start).feed(down).feed(down).feed(up).feed(down).feed(down).feed(up);
+    assert_eq!(world.life.state, State::Starting(Generation(1)));
+    assert_eq!(world.answer(up), [Action::Disarm(Timer::StartDeadline)]);
+    assert_eq!(world.life.state, State::Unready(Generation(1)));
+    world.fail(5).feed(Event::Elapsed(Timer::StartDeadline));
+    assert_eq!(world.life.state, State::Unready(Generation(1)));
+    assert_eq!(world.pass(2).life.state, State::Ready(Generation(1)));
+
+    let mut world = World { startup: world.startup, ..World::new() };
+    world.feed(Event::Start).feed(down).feed(down).feed(down);
+    assert_eq!(world.life.state, State::Terminating(Generation(1), Then::Recover));
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Happening {
     Start,
@@ -428,6 +505,9 @@ enum Happening {
     Die(Manner),
     Pass,
     Fail,
+    Beat(Question),
+    Miss,
+    Forsake,
     Stale(u64),
     Elapse(Timer),
     World(Endings),
@@ -438,7 +518,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         Just(Timer::StartDeadline),
         Just(Timer::StopDeadline),
         Just(Timer::Backoff),
-        Just(Timer::Stable)
+        Just(Timer::Stable),
+        Just(Timer::Successor)
     ];
     let endings =
         prop_oneof![Just(Endings::Work), Just(Endings::TreeStays), Just(Endings::PortIsHeld)];
@@ -449,6 +530,9 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => prop_oneof![Just(Manner::Clean), Just(Manner::Failure)].prop_map(Happening::Die),
         4 => Just(Happening::Pass),
         2 => Just(Happening::Fail),
+        1 => prop_oneof![Just(Question::Startup), Just(Question::Live)].prop_map(Happening::Beat),
+        3 => Just(Happening::Miss),
+        1 => Just(Happening::Forsake),
         1 => (0_u64..50).prop_map(Happening::Stale),
         3 => timers.prop_map(Happening::Elapse),
         1 => endings.prop_map(Happening::World),
@@ -465,8 +549,14 @@ proptest! {
             Just(RestartPolicy::OnFailure),
             Just(RestartPolicy::Never)
         ],
+        opens: bool,
+        succession: bool,
     ) {
         let mut world = World::with(policy);
+        world.startup = opens.then_some(Thresholds { successes: 1, failures: 3 });
+        if succession {
+            world.hung = Remedy::Successor(seconds(60));
+        }
         let mut started = 0;
         for happening in happenings {
             // What could not be ended is neither probed nor watched any more.
@@ -482,18 +572,19 @@ proptest! {
                 (Happening::Die(manner), Some(_)) => { world.end_as(manner); }
                 (Happening::Pass, Some(_)) => { world.pass(1); }
                 (Happening::Fail, Some(_)) => { world.fail(1); }
+                (Happening::Beat(question), Some(tree)) => {
+                    world.feed(Event::Passed(question, tree));
+                }
+                (Happening::Miss, Some(_)) => { world.miss(1); }
+                (Happening::Forsake, _) => { world.feed(Event::Forsaken); }
                 (Happening::Elapse(timer), _) => { world.feed(Event::Elapsed(timer)); }
                 (Happening::Stale(generation), _) if alive != Some(Generation(generation)) => {
                     let before = world.life.clone();
                     let of = Generation(generation);
-                    for event in [
-                        Event::Died(of, Manner::Clean),
-                        Event::ProbePassed(of),
-                        Event::ProbeFailed(of),
-                        Event::Ended(of),
-                    ] {
-                        world.feed(event);
+                    for question in Question::ALL {
+                        world.feed(Event::Passed(question, of)).feed(Event::Failed(question, of));
                     }
+                    world.feed(Event::Died(of, Manner::Clean)).feed(Event::Ended(of));
                     let ignored = before == world.life;
                     prop_assert!(ignored, "events of another generation are ignored");
                 }

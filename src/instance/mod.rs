@@ -5,6 +5,7 @@
 
 mod adoption;
 pub mod backoff;
+mod chart;
 mod driver;
 #[cfg(test)]
 mod driver_tests;
@@ -21,6 +22,8 @@ mod probe;
 mod probing;
 mod resting;
 mod saving;
+mod schedule;
+mod specify;
 mod stale;
 mod state;
 mod team;
@@ -30,7 +33,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use life::Rest;
+pub use chart::{Answer, Chart};
+pub use life::{Question, Rest};
 pub use resting::stopped_for_now;
 pub use view::{Cause, Death, Phase, View};
 
@@ -132,6 +136,8 @@ pub(crate) enum Order {
     Start { release: Release, rollout: Option<RolloutId> },
     /// Stop it; from now on it is not meant to run.
     Stop,
+    /// It hangs, and nobody takes its place: end it, and start it again by its restart policy.
+    Forsake,
     /// Stop it, but it stays meant to run: the daemon or the host is going down.
     Halt,
     /// Go on by this definition of its service.
@@ -156,6 +162,7 @@ pub struct Instance {
     id: InstanceId,
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
+    chart: watch::Receiver<Arc<Chart>>,
     capture: Capture,
 }
 
@@ -197,9 +204,9 @@ impl Instance {
         let own = (capture.clone(), outlet.runtime_dir.to_owned());
         let team = team::Team::new(id.clone(), service, (count, gate), rows, ground, own)?;
         let (commands, orders) = mpsc::channel(8);
-        let view = team.subscribe();
+        let (view, chart) = (team.subscribe(), team.chart());
         tokio::spawn(team.run(orders));
-        Ok(Self { id, commands, view, capture })
+        Ok(Self { id, commands, view, chart, capture })
     }
 
     fn drive(
@@ -211,9 +218,9 @@ impl Instance {
     ) -> Self {
         let (commands, orders) = mpsc::channel(8);
         let driver = driver::Driver::new(id.clone(), service, row, ground, capture.clone(), door);
-        let view = driver.subscribe();
+        let (view, chart) = (driver.subscribe(), driver.chart());
         tokio::spawn(driver.run(orders));
-        Self { id, commands, view, capture }
+        Self { id, commands, view, chart, capture }
     }
 
     /// Its name.
@@ -232,6 +239,12 @@ impl Instance {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<View> {
         self.view.clone()
+    }
+
+    /// Its last answers to probes.
+    #[must_use]
+    pub fn chart(&self) -> Arc<Chart> {
+        Arc::clone(&self.chart.borrow())
     }
 
     /// Its output.
@@ -260,6 +273,15 @@ impl Instance {
     /// When the intent could not be made durable, or the daemon is ending.
     pub async fn stop(&self) -> Result<(), InstanceError> {
         self.order(Order::Stop).await
+    }
+
+    /// One that hangs is ended, and started again by its restart policy, for nobody takes its place.
+    /// Changes nothing of any other.
+    ///
+    /// # Errors
+    /// When the daemon is ending.
+    pub async fn forsake(&self) -> Result<(), InstanceError> {
+        self.order(Order::Forsake).await
     }
 
     /// Begins to stop it; the next daemon will start it again.

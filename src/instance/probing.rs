@@ -1,115 +1,120 @@
-//! When an instance is probed, and what a probe's answer means.
+//! When an instance is asked what, and what is kept of its answers.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
+use std::sync::Arc;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::watch;
 
 use super::{
-    life::{self, Event, State},
-    probe::{self, Target},
+    chart::{Answer, Chart},
+    life::{self, Event, Question, State},
+    probe::Whom,
+    schedule::Schedule,
 };
 use crate::{
-    config::{Kind, Probe, Ready, Service},
+    config::{Check, How, Service, Sign},
     ident::Slot,
     process::{self, Door},
 };
 
-/// While it starts, it is asked this often: a refused connection costs next to nothing.
-const WHILE_STARTING: Duration = Duration::from_millis(25);
-
-type Asking = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-
 /// The probes of one instance.
 pub(super) struct Probing {
-    ready: Ready,
-    target: Option<Target>,
     slot: Slot,
     door: Option<Door>,
-    due: Option<Instant>,
-    pace: Duration,
-    asking: Option<Asking>,
+    schedules: Vec<Schedule>,
     complaint: Option<String>,
+    /// What the last live probe said, if it failed.
+    silence: Option<String>,
+    chart: watch::Sender<Arc<Chart>>,
 }
 
 impl Probing {
     pub(super) fn new(service: &Service, slot: Slot, door: Option<Door>) -> Self {
-        let host = match &service.kind {
-            Kind::Asgi(asgi) => asgi.host,
-            Kind::Command(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-        };
-        let target = match &service.ready.probe {
-            Probe::Http { .. } => {
-                slot.port().map(|port| Target::Tcp(SocketAddr::new(host, port.get())))
-            }
-            Probe::Unix { socket, .. } => Some(Target::Unix(socket.clone())),
-            Probe::Alive { .. } => None,
-        };
-        Self {
-            ready: service.ready.clone(),
-            target,
-            slot,
-            door,
-            due: None,
-            pace: service.ready.interval,
-            asking: None,
-            complaint: None,
-        }
+        let (complaint, silence, chart) = (None, None, watch::Sender::default());
+        Self { slot, door, schedules: schedules(service), complaint, silence, chart }
     }
 
-    /// What the last probe said against the instance.
+    /// From now on it is asked by `service`; what it has answered stays.
+    pub(super) fn adapt(&mut self, service: &Service) {
+        self.schedules = schedules(service);
+    }
+
+    /// What the last probe said against the instance's being up or ready.
     pub(super) fn complaint(&self) -> Option<String> {
         self.complaint.clone()
     }
 
+    /// What the last probe said against its being alive.
+    pub(super) fn silence(&self) -> Option<String> {
+        self.silence.clone()
+    }
+
+    /// The last answers, and every new one.
+    pub(super) fn chart(&self) -> watch::Receiver<Arc<Chart>> {
+        self.chart.subscribe()
+    }
+
     /// Answers that were under way are about another state, and are forgotten.
     pub(super) fn state_changed(&mut self, before: State, state: State) {
-        self.asking = None;
-        let adopted = life::is_adoption(before, state);
-        self.pace = match state {
-            State::Starting(_) => WHILE_STARTING,
-            // Most probably it is ready, and traffic waits for us to see it.
-            _ if adopted => WHILE_STARTING,
-            _ => self.ready.interval,
-        };
-        self.due = match (state, &self.ready.probe) {
-            (State::Starting(_), Probe::Alive { after }) => Some(Instant::now() + *after),
-            (State::Starting(_), _) => Some(Instant::now()),
-            _ if adopted => Some(Instant::now()),
-            (State::Ready(_) | State::Unready(_), Probe::Http { .. } | Probe::Unix { .. }) => {
-                Some(Instant::now() + self.ready.interval)
-            }
-            _ => None,
-        };
+        for schedule in &mut self.schedules {
+            schedule.state_changed(before, state);
+        }
         if !matches!(state, State::Starting(_) | State::Unready(_)) {
             self.complaint = None;
+        }
+        if life::probed(state).is_none() {
+            self.silence = None;
         }
     }
 
     /// Waits for the next answer. Cancel safe: what was asked is asked on.
-    pub(super) async fn next(&mut self, state: State, tree: impl Fn() -> Vec<i32>) -> Event {
-        let (Some(generation), Some(due)) = (life::probed(state), self.due) else {
+    pub(super) async fn next(
+        &mut self,
+        state: State,
+        whom: Option<Whom<'_>>,
+        tree: impl Fn() -> Vec<i32>,
+    ) -> Event {
+        let (Some(generation), Some(whom)) = (life::probed(state), whom) else {
             return std::future::pending().await;
         };
-        if self.asking.is_none() {
-            sleep_until(due).await;
+        let due = self.schedules.iter_mut().filter(|schedule| schedule.is_due());
+        let asked: Vec<_> = due.map(|schedule| Box::pin(schedule.next(whom))).collect();
+        if asked.is_empty() {
+            return std::future::pending().await;
         }
-        let answer = self
-            .asking
-            .get_or_insert_with(|| ask(self.target.clone(), &self.ready, self.door.clone()))
-            .await;
-        self.asking = None;
-        let answer = match (answer, state) {
-            (Ok(()), State::Starting(_) | State::Unready(_)) => self.is_ours(&tree()),
-            (answer, _) => answer,
-        };
-        self.complaint = answer.as_ref().err().cloned();
-        if answer.is_err() && !matches!(state, State::Starting(_)) {
-            self.pace = self.ready.interval;
+        let ((question, mut given), ..) = futures_util::future::select_all(asked).await;
+        let starts = matches!(state, State::Starting(_) | State::Unready(_));
+        if given.verdict.is_ok() && starts && self.is_about_the_port(question) {
+            given.verdict = given.verdict.and_then(|seen| self.is_ours(&tree()).map(|()| seen));
         }
-        self.due = Some(Instant::now() + self.pace);
-        match answer {
-            Ok(()) => Event::ProbePassed(generation),
-            Err(_) => Event::ProbeFailed(generation),
+        let passed = given.verdict.is_ok();
+        let against = given.verdict.as_ref().err().cloned();
+        match question {
+            Question::Startup | Question::Ready => self.complaint = against,
+            Question::Live => self.silence = against,
+        }
+        for schedule in self.schedules.iter_mut().filter(|other| other.question() == question) {
+            schedule.answered(passed);
+        }
+        let answer = Answer { generation, at: given.at, took: given.took, verdict: given.verdict };
+        self.chart.send_modify(|chart| Arc::make_mut(chart).note(question, answer));
+        if passed {
+            Event::Passed(question, generation)
+        } else {
+            Event::Failed(question, generation)
+        }
+    }
+
+    /// The port's answer says who is there, and so does whoever lives; a program may ask anybody.
+    fn is_about_the_port(&self, question: Question) -> bool {
+        let schedule = self.schedules.iter().find(|schedule| schedule.question() == question);
+        match schedule.map(Schedule::sign) {
+            Some(Sign::Asked(Check { how: How::Command(_), .. })) | None => false,
+            Some(Sign::Asked(Check { how: How::Http(http), .. })) => {
+                http.socket.is_none() && question != Question::Live
+            }
+            Some(Sign::Asked(Check { how: How::Tcp, .. }) | Sign::Alive { .. }) => {
+                question != Question::Live
+            }
         }
     }
 
@@ -128,13 +133,13 @@ impl Probing {
     }
 }
 
-fn ask(target: Option<Target>, ready: &Ready, door: Option<Door>) -> Asking {
-    let within = ready.timeout;
-    match (target, &ready.probe) {
-        (Some(target), Probe::Http { path } | Probe::Unix { path, .. }) => {
-            let path = path.clone();
-            Box::pin(async move { probe::http(&target, &path, within, door.as_ref()).await })
-        }
-        _ => Box::pin(std::future::ready(Ok(()))),
-    }
+fn schedules(service: &Service) -> Vec<Schedule> {
+    let (startup, live) = (service.startup.clone(), service.live.clone());
+    let opens = if startup.is_some() { Question::Startup } else { Question::Ready };
+    let all = [
+        startup.map(|check| Schedule::new(Question::Startup, Sign::Asked(check), opens)),
+        Some(Schedule::new(Question::Ready, service.ready.sign.clone(), opens)),
+        live.map(|check| Schedule::new(Question::Live, Sign::Asked(check), opens)),
+    ];
+    all.into_iter().flatten().collect()
 }

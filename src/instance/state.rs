@@ -15,8 +15,10 @@ pub enum State {
     Starting(Generation),
     /// Probes succeed.
     Ready(Generation),
-    /// It was ready; probes fail.
+    /// It has come up, and is not ready; probes fail.
     Unready(Generation),
+    /// It runs and gives no sign of life; a successor is waited for.
+    Hung(Generation),
     /// It was asked to end.
     Terminating(Generation, Then),
     /// Its main process is gone or past its deadline; the rest of the tree is being ended.
@@ -86,6 +88,7 @@ pub const fn running(state: State) -> Option<Generation> {
         State::Starting(g)
         | State::Ready(g)
         | State::Unready(g)
+        | State::Hung(g)
         | State::Terminating(g, _)
         | State::Ending(g, _) => Some(g),
         State::Stopped
@@ -109,11 +112,37 @@ pub const fn is_adoption(before: State, now: State) -> bool {
     runs_nothing(before) && running(now).is_some()
 }
 
+/// What an instance can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// Has it come up?
+    Startup,
+    /// May it have traffic?
+    Ready,
+    /// Does it give any sign of life?
+    Live,
+}
+
+impl Question {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Startup, Self::Ready, Self::Live];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Ready => "ready",
+            Self::Live => "live",
+        }
+    }
+}
+
 /// The generation that probes are about, in states where they matter.
 #[must_use]
 pub const fn probed(state: State) -> Option<Generation> {
     match state {
-        State::Starting(g) | State::Ready(g) | State::Unready(g) => Some(g),
+        State::Starting(g) | State::Ready(g) | State::Unready(g) | State::Hung(g) => Some(g),
         _ => None,
     }
 }

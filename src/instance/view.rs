@@ -1,5 +1,7 @@
 //! What everybody else sees of an instance: one value, replaced at each change.
 
+use std::time::Instant;
+
 use crate::{
     ident::{Generation, InstanceId, RolloutId},
     instance::life::{Rest, State, Then},
@@ -28,6 +30,10 @@ pub struct View {
     pub identity: Option<Identity>,
     /// Restarts after deaths since it was last started on purpose.
     pub restarts: u32,
+    /// When it got into its phase, as far as this daemon has seen.
+    pub since: Instant,
+    /// When its next start is due, where it waits for one.
+    pub next_start: Option<Instant>,
     /// What the last probe said against it.
     pub complaint: Option<String>,
     /// How it ended last.
@@ -49,8 +55,10 @@ pub enum Phase {
     Starting,
     /// Ready.
     Ready,
-    /// Was ready, is not.
+    /// It has come up, and is not ready.
     Unready,
+    /// It gives no sign of life, and is about to be replaced.
+    Hung,
     /// Waits to be started again.
     Backoff,
     /// On its way down because it was told to.
@@ -86,6 +94,11 @@ pub enum Cause {
     },
     /// It ended while there was no daemon to see it.
     Unseen,
+    /// It gave no sign of life any more.
+    Hung {
+        /// What the last live probe said.
+        last_probe: String,
+    },
     /// It could not be started, or what it left behind could not be ended. A sentence of its own.
     System(String),
 }
@@ -98,6 +111,9 @@ impl std::fmt::Display for Cause {
                 write!(f, "was not ready by its start deadline (last probe: {last_probe})")
             }
             Self::Unseen => f.write_str("ended while there was no aibkd to see how"),
+            Self::Hung { last_probe } => {
+                write!(f, "hangs: it gives no sign of life (last live probe: {last_probe})")
+            }
             Self::System(why) => f.write_str(why),
         }
     }
@@ -119,7 +135,9 @@ impl Death {
     pub fn of(&self, id: &InstanceId) -> String {
         match self.cause {
             Cause::System(_) => format!("{id}: {self}"),
-            Cause::Exited(_) | Cause::NotReady { .. } | Cause::Unseen => format!("{id} {self}"),
+            Cause::Exited(_) | Cause::NotReady { .. } | Cause::Hung { .. } | Cause::Unseen => {
+                format!("{id} {self}")
+            }
         }
     }
 }
@@ -131,6 +149,7 @@ impl From<State> for Phase {
             State::Spawning | State::Starting(_) | State::Clearing(Then::Start) => Self::Starting,
             State::Ready(_) => Self::Ready,
             State::Unready(_) => Self::Unready,
+            State::Hung(_) => Self::Hung,
             State::Backoff => Self::Backoff,
             State::Terminating(_, Then::Recover | Then::Finish)
             | State::Ending(_, Then::Recover | Then::Finish) => Self::Ending,
@@ -156,6 +175,7 @@ impl Phase {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Unready => "unready",
+            Self::Hung => "hung",
             Self::Backoff => "backoff",
             Self::Stopping | Self::Ending => "stopping",
             Self::Failed => "failed",

@@ -88,7 +88,8 @@ impl Unproven<'_> {
 impl Drop for Unproven<'_> {
     fn drop(&mut self) {
         if let Some(tree) = &self.tree {
-            tree.kill_main();
+            // It may run, and have children.
+            tree.kill_all();
         }
     }
 }

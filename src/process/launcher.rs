@@ -36,6 +36,16 @@ use crate::{
 /// How long the user database may take.
 const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Where a tree is kept, and whom it is of.
+pub(super) struct Berth<'a> {
+    pub(super) name: &'a InstanceId,
+    /// Names its cgroup, or the file that remembers its session.
+    pub(super) key: String,
+}
+
+/// Gives a child's standard output and error.
+pub(super) type Ends<'a> = &'a (dyn Fn() -> Result<[OwnedFd; 2], ProcessError> + Sync);
+
 /// Starts and adopts process trees. One per daemon.
 #[derive(Debug)]
 pub struct Launcher {
@@ -100,22 +110,34 @@ impl Launcher {
         spec: &SpawnSpec,
         capture: &Capture,
     ) -> Result<Tree, ProcessError> {
+        let berth = Berth { name, key: name.to_string() };
+        self.start(&berth, spec, &|| capture.ends()).await
+    }
+
+    /// [`Launcher::spawn`] in `berth`; `ends` gives its standard output and error.
+    pub(super) async fn start(
+        &self,
+        berth: &Berth<'_>,
+        spec: &SpawnSpec,
+        ends: Ends<'_>,
+    ) -> Result<Tree, ProcessError> {
+        let name = berth.name;
         let killed_at_birth = |result: &Result<Tree, ProcessError>| {
             matches!(result, Err(ProcessError::NeverRan { .. })) && self.born_inside.load(Relaxed)
         };
-        let mut result = self.bear(name, spec, capture).await;
+        let mut result = self.bear(berth, spec, ends).await;
         if killed_at_birth(&result) {
             // An earlier daemon killed this leaf and died before it removed it.
             tracing::warn!(instance = %name, "a process was killed at birth; trying a new cgroup");
-            if let Some(leaf) = self.leaf(name)? {
+            if let Some(leaf) = self.leaf(&berth.key)? {
                 leaf.retire();
             }
-            result = self.bear(name, spec, capture).await;
+            result = self.bear(berth, spec, ends).await;
         }
         if killed_at_birth(&result) {
             tracing::warn!(instance = %name, "from now on processes are moved into their cgroups");
             self.born_inside.store(false, Relaxed);
-            result = self.bear(name, spec, capture).await;
+            result = self.bear(berth, spec, ends).await;
         }
         result
     }
@@ -127,16 +149,17 @@ impl Launcher {
 
     async fn bear(
         &self,
-        name: &InstanceId,
+        berth: &Berth<'_>,
         spec: &SpawnSpec,
-        capture: &Capture,
+        ends: Ends<'_>,
     ) -> Result<Tree, ProcessError> {
-        let (program, plan, request) = self.plan(spec, capture).await?;
+        let name = berth.name;
+        let (program, plan, request) = self.plan(spec, ends).await?;
         if confine::forbids(&spec.confinement, &request) {
             let refusals = request.refused().to_vec();
             return Err(ProcessError::Refused { instance: name.clone(), refusals });
         }
-        let leaf = self.vacant(name)?;
+        let leaf = self.vacant(berth)?;
         let inside = leaf.as_ref().filter(|_| self.born_inside.load(Relaxed));
         let started = reaper::track(|| {
             let started = self.kernel.start(&plan, inside.map(Leaf::dir))?;
@@ -150,14 +173,14 @@ impl Launcher {
         }
         let pid = started.pid;
         let (tree, verdict) =
-            self.born(name, started, leaf).inspect_err(|_| birth::abandon(pid))?;
+            self.born(berth, started, leaf).inspect_err(|_| birth::abandon(pid))?;
         Unproven { name, spec, program, tree: Some(tree), request }.prove(verdict).await
     }
 
     async fn plan(
         &self,
         spec: &SpawnSpec,
-        capture: &Capture,
+        ends: Ends<'_>,
     ) -> Result<(PathBuf, Plan, Request), ProcessError> {
         let credentials = match (spec.user.clone(), spec.group.clone()) {
             (None, None) => None,
@@ -170,7 +193,7 @@ impl Launcher {
         };
         let program = program::resolve(spec)?;
         let null = self.null.try_clone().map_err(ProcessError::kernel("open /dev/null"))?;
-        let [stdout, stderr] = capture.ends()?;
+        let [stdout, stderr] = ends()?;
         let stdio = [null, stdout, stderr];
         let mut request = Request::default();
         let bounds = confine::bounds(&spec.confinement, &stdio, &mut request)?;
@@ -188,9 +211,9 @@ impl Launcher {
         Ok((program, plan, request))
     }
 
-    /// The leaf of `name`, which must be empty (`P3`).
-    fn vacant(&self, name: &InstanceId) -> Result<Option<Leaf>, ProcessError> {
-        let Some(leaf) = self.leaf(name)? else { return Ok(None) };
+    /// The leaf of `berth`, which must be empty (`P3`).
+    fn vacant(&self, berth: &Berth<'_>) -> Result<Option<Leaf>, ProcessError> {
+        let Some(leaf) = self.leaf(&berth.key)? else { return Ok(None) };
         if !leaf.populated().map_err(ProcessError::file("read", leaf.path()))? {
             return Ok(Some(leaf));
         }
@@ -201,18 +224,18 @@ impl Launcher {
         if pids.is_empty() {
             return Ok(Some(leaf));
         }
-        Err(ProcessError::Occupied { instance: name.clone(), left: Left::of(&pids) })
+        Err(ProcessError::Occupied { instance: berth.name.clone(), left: Left::of(&pids) })
     }
 
-    fn leaf(&self, name: &InstanceId) -> Result<Option<Leaf>, ProcessError> {
+    fn leaf(&self, key: &str) -> Result<Option<Leaf>, ProcessError> {
         let Some(base) = &self.base else { return Ok(None) };
-        let leaf = base.leaf(&name.to_string());
+        let leaf = base.leaf(key);
         leaf.map(Some).map_err(ProcessError::file("make a cgroup in", base.path()))
     }
 
     fn born(
         &self,
-        name: &InstanceId,
+        berth: &Berth<'_>,
         started: Started,
         leaf: Option<Leaf>,
     ) -> Result<(Tree, OwnedFd), ProcessError> {
@@ -226,9 +249,9 @@ impl Launcher {
             })?;
         let place = match leaf {
             Some(leaf) if in_cgroup => Place::Cgroup(leaf),
-            _ => self.remember_session(name, &identity)?,
+            _ => self.remember_session(&berth.key, &identity)?,
         };
-        Ok((self.tree(name, identity, pidfd, place)?, verdict))
+        Ok((self.tree(berth.name, identity, pidfd, place)?, verdict))
     }
 
     fn tree(
@@ -248,8 +271,8 @@ impl Launcher {
     }
 
     /// Where there is no cgroup, what a sweep by the next daemon needs is kept in a file.
-    fn remember_session(&self, name: &InstanceId, who: &Identity) -> Result<Place, ProcessError> {
-        let path = self.sessions.join(name.to_string());
+    fn remember_session(&self, key: &str, who: &Identity) -> Result<Place, ProcessError> {
+        let path = self.session_file(key);
         let write = || {
             fs::create_dir_all(&self.sessions)?;
             fs::write(&path, serde_json::to_vec(who)?)
@@ -258,11 +281,21 @@ impl Launcher {
         Ok(Place::Session(Session { id: who.pid, start_ticks: who.start_ticks }))
     }
 
-    fn remembered_session(&self, name: &InstanceId) -> Option<Place> {
-        let text = fs::read(self.sessions.join(name.to_string())).ok()?;
+    pub(super) fn session_file(&self, key: &str) -> PathBuf {
+        self.sessions.join(key)
+    }
+
+    fn remembered_session(&self, key: &str) -> Option<Place> {
+        let text = fs::read(self.session_file(key)).ok()?;
         let who: Identity = serde_json::from_slice(&text).ok()?;
         (who.boot_id == self.boot_id)
             .then_some(Place::Session(Session { id: who.pid, start_ticks: who.start_ticks }))
+    }
+
+    /// Wherever something of `key` may be left.
+    pub(super) fn remembered(&self, key: &str) -> Result<Vec<Place>, ProcessError> {
+        let leaf = self.leaf(key)?.map(Place::Cgroup);
+        Ok(leaf.into_iter().chain(self.remembered_session(key)).collect())
     }
 
     /// Takes over the tree of an earlier daemon; `None` when it is gone or is somebody else. Needs a
@@ -278,7 +311,7 @@ impl Launcher {
         let leaf = self.base.as_ref().and_then(|base| base.leaf_of(who.pid, &name.to_string()));
         let place = match leaf {
             Some(leaf) => Place::Cgroup(leaf),
-            None => self.remember_session(name, who)?,
+            None => self.remember_session(&name.to_string(), who)?,
         };
         let pidfd = reaper::track(|| Ok::<_, ProcessError>((who.pid, pidfd)))?;
         self.tree(name, who.clone(), pidfd, place).map(Some)
@@ -295,13 +328,11 @@ impl Launcher {
     /// # Errors
     /// When something could not be ended in time.
     pub async fn sweep(&self, name: &InstanceId, deadline: Duration) -> Result<(), ProcessError> {
-        if let Some(leaf) = self.leaf(name)? {
-            end_place(name, &Place::Cgroup(leaf), deadline).await?;
+        let key = name.to_string();
+        for place in self.remembered(&key)? {
+            end_place(name, &place, deadline).await?;
         }
-        if let Some(session) = self.remembered_session(name) {
-            end_place(name, &session, deadline).await?;
-            let _ = fs::remove_file(self.sessions.join(name.to_string()));
-        }
+        let _ = fs::remove_file(self.session_file(&key));
         Ok(())
     }
 

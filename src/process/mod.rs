@@ -3,6 +3,7 @@
 mod birth;
 mod capture;
 mod confine;
+mod errand;
 mod error;
 mod gate;
 mod identity;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use capture::{Capture, History, Keeping, Packing, Wanted};
 pub use confine::{Confined, Refusal};
+pub use errand::Ran;
 pub use error::ProcessError;
 pub use gate::{Door, Gate, Listener};
 pub use identity::Identity;

@@ -127,6 +127,12 @@ impl Tree {
         })
     }
 
+    /// SIGKILL to every process, without waiting.
+    pub(super) fn kill_all(&self) {
+        let _ = self.place.kill();
+        self.kill_main();
+    }
+
     /// SIGKILL to the main process, without waiting.
     pub(super) fn kill_main(&self) {
         let _ = self.signal(Signal::KILL);

@@ -85,7 +85,9 @@ fn uvicorn(start: &Start<'_>, asgi: &Asgi) -> Vec<OsString> {
     argv
 }
 
-fn command(argv: &[String], slot: Slot) -> Vec<OsString> {
+/// A command's arguments; `{port}` becomes the slot's port.
+#[must_use]
+pub fn command(argv: &[String], slot: Slot) -> Vec<OsString> {
     let port = slot.port().map(Port::get).map(|port| port.to_string());
     let filled = |argument: &String| match &port {
         Some(port) => argument.replace("{port}", port),

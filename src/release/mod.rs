@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use account::{Account, AccountError};
-pub use launch::{Start, launch};
+pub use launch::{Start, command, launch};
 pub use trust::{Trusted, Untrusted};
 
 use crate::{config::Service, ident::ReleaseId};

@@ -1,5 +1,7 @@
 //! From what was asked to what a rollout goes through, or why it is refused. Pure.
 
+mod relief;
+
 use std::collections::BTreeSet;
 
 use super::{
@@ -93,6 +95,9 @@ pub fn draft(request: &Request, service: &Service, world: &World) -> Result<Draf
         Kind::Boot => (None, scene.boot()),
         Kind::Reconfigure => scene.reconfigure()?,
         Kind::Remove => (None, vec![Stage { wants: scene.former(), watch: false }]),
+        Kind::Relieve => (None, scene.relieve()?),
+        Kind::Restore => (None, scene.restore()?),
+        Kind::Replace => scene.replace()?,
     };
     Ok(Draft {
         release,

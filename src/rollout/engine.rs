@@ -390,6 +390,11 @@ impl Engine {
         });
     }
 
+    /// What happens from now on.
+    pub(super) fn events(&self) -> tokio::sync::broadcast::Receiver<store::Event> {
+        self.shared.store.subscribe()
+    }
+
     pub(super) fn record(&self, rollout: &Rollout, kind: &str, message: String) {
         self.shared.store.record(store::Event {
             kind: kind.to_owned(),

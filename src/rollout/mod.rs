@@ -16,6 +16,7 @@ mod plan_tests;
 mod preflight;
 mod reconfigure;
 pub mod record;
+mod relief;
 mod retire;
 mod words;
 pub mod world;

@@ -86,6 +86,9 @@ fn replace(
     world: &World,
 ) -> Option<Step> {
     let Want::Run { release, start, .. } = want else { return None };
+    if *start == Start::AsIs {
+        return None;
+    }
     let seen = world.slots.get(&slot)?;
     let right = seen.release.as_ref() == Some(release)
         && (*start == Start::Any || seen.rollout == Some(rollout.id));
@@ -122,6 +125,10 @@ fn leave(slot: Slot, stage: &Stage, rollout: &Rollout, world: &World, seen: &See
         (Some(members), Proof::Open) => return Step::Publish { members: members.clone() },
         (None, _) => return Step::Stop { slot },
         (Some(_), Proof::Agreed | Proof::Down) => {}
+    }
+    // Its requests are lost already; ending it lets nginx ask another member for them.
+    if seen.phase == Phase::Hung {
+        return Step::Stop { slot };
     }
     let never_exposed = seen.rollout == Some(rollout.id) && !rollout.exposed.contains(&slot);
     if never_exposed || rollout.drained.contains(&slot) {

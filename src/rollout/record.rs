@@ -42,6 +42,20 @@ pub enum Kind {
     Reconfigure,
     /// The service is not configured any more: nothing of it runs.
     Remove,
+    /// A member that is not ready leaves the upstream.
+    Relieve,
+    /// A member that was relieved is ready again, and comes back.
+    Restore,
+    /// The other slot takes the place of an instance that hangs.
+    Replace,
+}
+
+impl Kind {
+    /// The daemon's own, and no slot runs another release for it.
+    #[must_use]
+    pub const fn is_upkeep(self) -> bool {
+        matches!(self, Self::Boot | Self::Relieve | Self::Restore)
+    }
 }
 
 /// One durable operation on a service.
@@ -141,6 +155,8 @@ pub enum Start {
     Fresh,
     /// Any of the right release.
     Any,
+    /// Whatever is there, in whatever state.
+    AsIs,
 }
 
 /// Which way a rollout goes.

@@ -66,10 +66,10 @@ impl Engine {
         }
     }
 
-    /// Nothing but boots has been done to the service since `rollout`.
+    /// Nobody has done anything to the service since `rollout`.
     async fn newest(&self, rollout: &Rollout) -> Result<bool, EngineError> {
         let later = |other: &Rollout| {
-            other.service == rollout.service && other.id > rollout.id && other.kind != Kind::Boot
+            other.service == rollout.service && other.id > rollout.id && !other.kind.is_upkeep()
         };
         Ok(!self.last(100).await?.iter().any(later))
     }
@@ -82,7 +82,7 @@ impl Engine {
         let rollouts = self.last(100).await?;
         for service in self.crews().keys() {
             let mut of_service =
-                rollouts.iter().filter(|r| r.service == *service && r.kind != Kind::Boot);
+                rollouts.iter().filter(|r| r.service == *service && !r.kind.is_upkeep());
             if let Some(last) = of_service.next().filter(|last| last.outcome().is_some()) {
                 self.retire_later(last);
             }

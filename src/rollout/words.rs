@@ -20,6 +20,9 @@ impl Kind {
             Self::Boot => "boot",
             Self::Reconfigure => "reconfigure",
             Self::Remove => "remove",
+            Self::Relieve => "relieve",
+            Self::Restore => "restore",
+            Self::Replace => "replace",
         }
     }
 }

@@ -75,7 +75,10 @@ impl World {
     #[must_use]
     pub fn is_sick(&self, slot: Slot) -> bool {
         self.slots.get(&slot).is_some_and(|seen| {
-            matches!(seen.phase, Phase::Unready | Phase::Backoff | Phase::Failed | Phase::Finished)
+            matches!(
+                seen.phase,
+                Phase::Unready | Phase::Hung | Phase::Backoff | Phase::Failed | Phase::Finished
+            )
         })
     }
 

@@ -27,6 +27,26 @@ impl Place {
         }
     }
 
+    /// SIGKILL to every process in it, without waiting.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill(&self) -> io::Result<()> {
+        match self {
+            Self::Cgroup(leaf) if leaf.populated()? => leaf.kill(),
+            Self::Cgroup(_) => Ok(()),
+            Self::Session(session) => session.kill().map(|_| ()),
+        }
+    }
+
+    /// Nothing is in it any more, and it is not used again as it is.
+    pub fn retire(&self) {
+        match self {
+            Self::Cgroup(leaf) => leaf.retire(),
+            Self::Session(_) => {}
+        }
+    }
+
     /// Ends every process in it; `false` when one is left at `deadline`.
     ///
     /// # Errors

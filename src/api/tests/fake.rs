@@ -6,6 +6,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::{
     api::{
+        explain::Explanation,
         operations::{Answer, Caller, Operations, Pending, Verb, Way},
         types::*,
     },
@@ -88,6 +89,25 @@ impl Operations for Fake {
         let daemon =
             DaemonStatus { version: "0".into(), pid: 1, uptime_s: 1.0, config: "aibk.yaml".into() };
         Box::pin(async { Ok(Status { daemon, nginx: Some(nginx()), services: vec![] }) })
+    }
+
+    fn explain(&self, of: InstanceId) -> Pending<'_, Answer<Explanation>> {
+        let instance = InstanceStatus {
+            name: of.to_string(),
+            colour: None,
+            state: InstanceState::Ready,
+            traffic: None,
+            release: None,
+            generation: None,
+            pid: None,
+            uptime_s: None,
+            restarts: 0,
+            detail: None,
+            confined: Confined::default(),
+            workers: vec![],
+        };
+        let (since_s, why, checks) = (1.0, "it says so itself".to_owned(), vec![]);
+        Box::pin(async move { Ok(Explanation { instance, since_s, why, checks }) })
     }
 
     fn act(

@@ -141,6 +141,7 @@ pub(super) const fn state_name(state: InstanceState) -> &'static str {
         InstanceState::Starting => "starting",
         InstanceState::Ready => "ready",
         InstanceState::Unready => "unready",
+        InstanceState::Hung => "hung",
         InstanceState::Backoff => "backoff",
         InstanceState::Stopping => "stopping",
         InstanceState::Failed => "failed",
@@ -148,7 +149,7 @@ pub(super) const fn state_name(state: InstanceState) -> &'static str {
     }
 }
 
-const fn traffic_name(traffic: Traffic) -> &'static str {
+pub(super) const fn traffic_name(traffic: Traffic) -> &'static str {
     match traffic {
         Traffic::Serving => "serving",
         Traffic::Backup => "backup",
@@ -167,10 +168,12 @@ fn is_sent_in_vain(instance: &InstanceStatus) -> bool {
 
 /// What is wrong with an instance, where something is.
 fn trouble(instance: &InstanceStatus, look: Look) -> Option<String> {
-    use InstanceState::{Backoff, Failed, Finished, Ready, Starting, Stopped, Stopping, Unready};
+    use InstanceState::{
+        Backoff, Failed, Finished, Hung, Ready, Starting, Stopped, Stopping, Unready,
+    };
     let mut lines = match instance.state {
         Stopped | Finished | Starting | Ready | Stopping => vec![],
-        Unready | Backoff | Failed => {
+        Unready | Hung | Backoff | Failed => {
             vec![instance.detail.clone().unwrap_or_else(|| "no reason is known".to_owned())]
         }
     };

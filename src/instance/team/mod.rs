@@ -18,7 +18,7 @@ use tokio::{
 
 use self::set::Set;
 use super::{
-    Command, Ground, InstanceError, Order,
+    Chart, Command, Ground, InstanceError, Order,
     kept::Kept,
     view::{Cause, Death, Phase, View},
 };
@@ -52,7 +52,9 @@ pub(super) struct Team {
     beside: Option<Set>,
     /// Why it is not stopped although nothing of it runs.
     trouble: Option<Death>,
+    born: std::time::Instant,
     view: watch::Sender<View>,
+    chart: watch::Sender<Arc<Chart>>,
 }
 
 impl Team {
@@ -78,6 +80,8 @@ impl Team {
             facing: None,
             beside: None,
             trouble: None,
+            born: std::time::Instant::now(),
+            chart: watch::Sender::default(),
         };
         // The older one faces, until somebody knows better.
         let mut sides: Vec<(Side, Vec<SlotRow>)> =
@@ -101,6 +105,10 @@ impl Team {
 
     pub(super) fn subscribe(&self) -> watch::Receiver<View> {
         self.view.subscribe()
+    }
+
+    pub(super) fn chart(&self) -> watch::Receiver<Arc<Chart>> {
+        self.chart.subscribe()
     }
 
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
@@ -152,6 +160,8 @@ impl Team {
                 self.trouble = None;
                 Ok(())
             }
+            // Workers that hang are started again at once.
+            Order::Forsake => Ok(()),
             Order::Adapt(service) => self.adapt(&service).await,
             Order::Beside { release, rollout, fresh } => self.raise(&release, rollout, fresh).await,
             Order::Face => self.face(),
@@ -295,15 +305,17 @@ impl Team {
     fn publish(&self) {
         let views = |set: &Option<Set>| set.as_ref().map(Set::views).unwrap_or_default();
         let proven = self.facing.as_ref().is_some_and(Set::is_proven);
-        let mut view = picture::of(&self.id, views(&self.facing), proven);
+        let mut view = picture::of(&self.id, views(&self.facing), proven, self.born);
         if let Some(set) = &self.beside {
-            let beside = picture::of(&self.id, set.views(), set.is_proven());
+            let beside = picture::of(&self.id, set.views(), set.is_proven(), self.born);
             view.beside = Some(Box::new(beside));
         }
         if let Some(trouble) = self.trouble.clone().filter(|_| view.phase == Phase::Stopped) {
             view.phase = Phase::Failed;
             view.death = Some(trouble);
         }
+        let charts = self.facing.as_ref().map(Set::charts).unwrap_or_default();
+        self.chart.send_replace(Arc::new(Chart::merged(&charts)));
         self.view.send_if_modified(|shown| {
             let changed = *shown != view;
             *shown = view;

@@ -1,12 +1,15 @@
 //! What a slot is, from what its workers are. Pure.
 
+use std::time::Instant;
+
 use crate::{
     ident::InstanceId,
     instance::{Phase, View},
 };
 
-/// The slot `id` with these `workers`, who have all been ready since they were started if `proven`.
-pub(super) fn of(id: &InstanceId, workers: Vec<View>, proven: bool) -> View {
+/// The slot `id` with these `workers`, who have all been ready since they were started if `proven`;
+/// it is known since `born`.
+pub(super) fn of(id: &InstanceId, workers: Vec<View>, proven: bool, born: Instant) -> View {
     let phases: Vec<Phase> = workers.iter().map(|view| view.phase).collect();
     let newest = workers.iter().max_by_key(|view| view.generation);
     let death = workers
@@ -23,6 +26,8 @@ pub(super) fn of(id: &InstanceId, workers: Vec<View>, proven: bool) -> View {
         identity: workers.iter().find_map(|view| view.identity.clone()),
         rest: workers.iter().find_map(|view| view.rest),
         restarts: workers.iter().map(|view| view.restarts).sum(),
+        since: workers.iter().map(|view| view.since).max().unwrap_or(born),
+        next_start: workers.iter().filter_map(|view| view.next_start).min(),
         complaint: workers.iter().find_map(|view| view.complaint.clone()),
         death: death.and_then(|view| view.death.clone()),
         confined: workers
@@ -38,7 +43,9 @@ pub(super) fn of(id: &InstanceId, workers: Vec<View>, proven: bool) -> View {
 /// A slot becomes ready when all its workers are, and stays so while one of them is. It has failed
 /// when nothing of it will come up by itself, or, before it was ready, when one worker has.
 fn phase(workers: &[Phase], proven: bool) -> Phase {
-    use Phase::{Backoff, Ending, Failed, Finished, Ready, Starting, Stopped, Stopping, Unready};
+    use Phase::{
+        Backoff, Ending, Failed, Finished, Hung, Ready, Starting, Stopped, Stopping, Unready,
+    };
     let any = |phase| workers.contains(&phase);
     let all = |phases: &[Phase]| workers.iter().all(|phase| phases.contains(phase));
     let order: &[Phase] = match () {
@@ -46,9 +53,9 @@ fn phase(workers: &[Phase], proven: bool) -> Phase {
         () if all(&[Stopped, Finished]) => return Finished,
         () if all(&[Stopped, Finished, Failed]) => return Failed,
         () if all(&[Stopped, Finished, Failed, Stopping, Ending]) => &[Stopping, Ending],
-        () if proven => &[Ready, Unready, Starting, Backoff, Ending, Stopping],
+        () if proven => &[Ready, Unready, Hung, Starting, Backoff, Ending, Stopping],
         () if all(&[Ready, Stopped]) => return Ready,
-        () => &[Failed, Finished, Backoff, Starting, Unready, Ending, Stopping],
+        () => &[Failed, Finished, Backoff, Starting, Unready, Hung, Ending, Stopping],
     };
     order.iter().copied().find(|phase| any(*phase)).unwrap_or(Starting)
 }
@@ -57,11 +64,12 @@ fn phase(workers: &[Phase], proven: bool) -> Phase {
 mod tests {
     use super::*;
 
-    const ALL: [Phase; 9] = [
+    const ALL: [Phase; 10] = [
         Phase::Stopped,
         Phase::Starting,
         Phase::Ready,
         Phase::Unready,
+        Phase::Hung,
         Phase::Backoff,
         Phase::Stopping,
         Phase::Ending,

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     config::Service,
     ident::{InstanceId, RolloutId, Side, Worker},
-    instance::{Fresh, Ground, Instance, InstanceError, Phase, View},
+    instance::{Chart, Fresh, Ground, Instance, InstanceError, Phase, View},
     process::{Capture, Door, Gate},
     release::Release,
     store::SlotRow,
@@ -102,6 +102,10 @@ impl Set {
             sum += worker.connections().await;
         }
         sum
+    }
+
+    pub(super) fn charts(&self) -> Vec<Arc<Chart>> {
+        self.workers.iter().map(|(worker, _)| worker.chart()).collect()
     }
 
     pub(super) fn views(&self) -> Vec<View> {

@@ -4,5 +4,6 @@ mod adoption;
 mod busy;
 mod confining;
 mod endings;
+mod errands;
 mod kit;
 mod starting;

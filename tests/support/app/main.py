@@ -17,6 +17,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -106,6 +107,15 @@ async def health(send):
     await answer(send, {"status": "ok", "release": RELEASE, "pid": os.getpid()}, status)
 
 
+async def ready(send):
+    """Not ready while there is a file `down-INSTANCE` on the stage: its dependency is down."""
+    stage, name = os.environ.get("TEST_STAGE", "/nowhere"), os.environ.get("AIBK_INSTANCE")
+    up = not (Path(stage) / f"down-{name}").exists()
+    headers = [(b"content-type", b"application/json"), (b"x-ready", b"yes" if up else b"no")]
+    await send({"type": "http.response.start", "status": 200 if up else 503, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps({"ready": up}).encode()})
+
+
 async def stream(send, chunks, every):
     """As many lines of 64 bytes as asked for, so that a short body is seen."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
@@ -137,6 +147,11 @@ async def http(scope, receive, send):
     elif path == "/env":
         name = query["name"][0]
         await answer(send, {"name": name, "value": os.environ.get(name)})
+    elif path == "/ready":
+        await ready(send)
+    elif path == "/block":
+        time.sleep(float(query.get("seconds", ["1000"])[0]))
+        await answer(send, {"blocked": True})
     elif path == "/exit":
         os._exit(int(query.get("status", ["7"])[0]))
     else:

@@ -1,0 +1,69 @@
+//! Programs that are run to their end beside an instance.
+
+use std::{fs, time::Duration};
+
+use super::kit::{Daemon, Home, LONG, is_alive, sh, until, within};
+use crate::process::{Exit, Ran};
+
+async fn run(daemon: &Daemon, script: &str, time: Duration) -> Ran {
+    within(daemon.launcher.run(&daemon.name, "ready", &sh(script), time)).await.unwrap()
+}
+
+#[tokio::test]
+async fn its_status_and_the_beginning_of_what_it_says_are_kept() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let ran = run(&daemon, "echo out; echo err >&2; exit 3", LONG).await;
+    assert_eq!(ran, Ran { exit: Some(Exit::Code(3)), said: "out\nerr".to_owned() });
+    let flood = run(&daemon, "head -c 10000000 /dev/zero | tr '\\0' x", LONG).await;
+    assert_eq!((flood.exit, flood.said.len()), (Some(Exit::Code(0)), 4096));
+}
+
+/// Writes the pid of what it leaves behind.
+fn leaving(home: &Home, then: &str) -> String {
+    format!("setsid sleep 1000 & echo $! > {}/left; {then}", home.path().display())
+}
+
+async fn left(home: &Home) -> i32 {
+    let file = home.path().join("left");
+    let read = || fs::read_to_string(&file).ok().and_then(|pid| pid.trim().parse().ok());
+    until("a process is left", || read().is_some()).await;
+    read().unwrap()
+}
+
+#[tokio::test]
+async fn nothing_of_it_is_left_however_it_ends() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let ran = run(&daemon, &leaving(&home, "exit 0"), LONG).await;
+    assert_eq!(ran.exit, Some(Exit::Code(0)));
+    let pid = left(&home).await;
+    assert!(!is_alive(pid), "ended in order");
+
+    fs::remove_file(home.path().join("left")).unwrap();
+    let ran = run(&daemon, &leaving(&home, "sleep 1000"), Duration::from_millis(300)).await;
+    assert_eq!(ran.exit, None, "it took too long");
+    let pid = left(&home).await;
+    assert!(!is_alive(pid), "ended at its deadline");
+
+    fs::remove_file(home.path().join("left")).unwrap();
+    let script = sh(&leaving(&home, "sleep 1000"));
+    let forgotten = daemon.launcher.run(&daemon.name, "ready", &script, LONG);
+    let pid = tokio::select! {
+        _ = forgotten => panic!("it does not end"),
+        pid = left(&home) => pid,
+    };
+    until("whoever waited went away", || !is_alive(pid)).await;
+    assert_eq!(run(&daemon, "exit 0", LONG).await.exit, Some(Exit::Code(0)), "and again");
+}
+
+#[tokio::test]
+async fn it_runs_beside_its_instance() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let tree = daemon.spawn(&sh("exec sleep 1000")).await;
+    let ran = run(&daemon, "exit 0", LONG).await;
+    assert_eq!(ran.exit, Some(Exit::Code(0)));
+    assert!(is_alive(tree.identity().pid));
+    within(tree.end(LONG)).await.unwrap();
+}

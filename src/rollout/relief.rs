@@ -1,0 +1,384 @@
+//! Traffic follows health: a member that is not ready leaves the upstream while another one is, and
+//! comes back; one that hangs is replaced by the other slot. Each is a rollout like any other, so
+//! that it never runs beside one of an operator's, and survives the daemon.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::{Notify, broadcast::error::RecvError};
+
+use super::{
+    EngineError,
+    draft::Request,
+    effects::Crew,
+    engine::Engine,
+    record::{Kind, Loss, Outcome, Rollout, now},
+    world::{Proof, World},
+};
+use crate::{
+    config::{Service, Slots},
+    ident::{Generation, ServiceName, Slot},
+    instance::Phase,
+    nginx::Role,
+    release::Release,
+    store::Event,
+};
+
+/// After a rollout of ours that came to nothing, or a world that could not be seen, it is tried again
+/// after this.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What is to be done for the health of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// This rollout, on this slot.
+    Begin(Kind, Slot),
+    /// Nobody takes the place of what hangs.
+    Forsake,
+}
+
+/// Hung instances that a replacement was begun for already.
+type Tried = BTreeSet<(Slot, Generation)>;
+
+/// What `service` needs in `world`, where `last` is the newest rollout of it.
+fn decide(service: &Service, world: &World, last: Option<&Rollout>, tried: &Tried) -> Option<Care> {
+    let Slots::Two { blue, green } = service.slots else { return None };
+    let pairs = [(blue, green), (green, blue)].map(|(a, b)| (Slot::Port(a), Slot::Port(b)));
+    let phase = |slot| world.slots.get(&slot).map(|seen| seen.phase);
+    let serves = |slot| world.role(slot) == Some(Role::Serving);
+    if world.members.is_none() || world.proof == Proof::Down {
+        let hangs = pairs.into_iter().any(|(slot, _)| phase(slot) == Some(Phase::Hung));
+        return hangs.then_some(Care::Forsake);
+    }
+    let hangs = |(slot, other): (Slot, Slot)| {
+        let seen = world.slots.get(&slot).filter(|seen| seen.phase == Phase::Hung)?;
+        let may_stand_in =
+            matches!(phase(other), Some(Phase::Ready | Phase::Starting | Phase::Stopped));
+        let tried = seen.generation.is_some_and(|generation| tried.contains(&(slot, generation)));
+        let replaced = serves(slot) && may_stand_in && !tried;
+        Some(if replaced { Care::Begin(Kind::Replace, slot) } else { Care::Forsake })
+    };
+    let suffers = |(slot, other): (Slot, Slot)| {
+        let is_sick = matches!(phase(slot), Some(Phase::Unready | Phase::Failed | Phase::Finished));
+        (serves(slot) && is_sick && world.is_ready(other) && world.has_traffic(other))
+            .then_some(Care::Begin(Kind::Relieve, slot))
+    };
+    let is_well_again = |(slot, _): (Slot, Slot)| {
+        let was_relieved = last.is_some_and(|last| {
+            last.kind == Kind::Relieve
+                && last.slot == Some(slot)
+                && last.outcome() == Some(Outcome::Done)
+        });
+        (was_relieved && world.is_ready(slot) && world.role(slot).is_none())
+            .then_some(Care::Begin(Kind::Restore, slot))
+    };
+    let pairs = || pairs.into_iter();
+    pairs()
+        .find_map(hangs)
+        .or_else(|| pairs().find_map(suffers))
+        .or_else(|| pairs().find_map(is_well_again))
+}
+
+/// Whether an event may change what a service needs.
+fn concerns(event: &Event) -> bool {
+    matches!(
+        event.kind.as_str(),
+        "instance.ready"
+            | "instance.unready"
+            | "instance.hung"
+            | "instance.failed"
+            | "instance.finished"
+            | "rollout.ended"
+    )
+}
+
+impl Engine {
+    /// From now on looks after the health of every service behind nginx with two slots.
+    pub fn look_after(&self) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let mut events = engine.events();
+            let mut wards: BTreeMap<ServiceName, Arc<Notify>> = BTreeMap::new();
+            let mut ring = |service: &ServiceName| {
+                let bell =
+                    wards.entry(service.clone()).or_insert_with(|| engine.take_care(service));
+                bell.notify_one();
+            };
+            engine.crews().keys().for_each(&mut ring);
+            loop {
+                match events.recv().await {
+                    Ok(event) if concerns(&event) => {
+                        let service = event.service.and_then(|name| ServiceName::new(&name).ok());
+                        service.iter().for_each(&mut ring);
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => engine.crews().keys().for_each(&mut ring),
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+    }
+
+    /// Looks after `service` each time that the bell rings.
+    fn take_care(&self, service: &ServiceName) -> Arc<Notify> {
+        let (bell, engine, service) = (Arc::new(Notify::new()), self.clone(), service.clone());
+        let rung = Arc::clone(&bell);
+        tokio::spawn(async move {
+            let mut tried = Tried::new();
+            loop {
+                rung.notified().await;
+                loop {
+                    let again = match engine.attend(&service, &mut tried).await {
+                        Ok(None) => break,
+                        Ok(Some(again)) => again,
+                        Err(EngineError::Ending) => return,
+                        Err(e) => {
+                            tracing::warn!(service = %service, "its health has to wait: {e}");
+                            AGAIN
+                        }
+                    };
+                    let _ = tokio::time::timeout(again, rung.notified()).await;
+                }
+            }
+        });
+        bell
+    }
+
+    /// Does what `service` needs now; tells when to look again although nothing happens.
+    async fn attend(
+        &self,
+        service: &ServiceName,
+        tried: &mut Tried,
+    ) -> Result<Option<Duration>, EngineError> {
+        let Ok(crew) = self.crew(service) else { return Ok(None) };
+        if crew.nginx.is_none() || !matches!(crew.service.slots, Slots::Two { .. }) {
+            return Ok(None);
+        }
+        if let Some(other) = self.under_way(service) {
+            // It has precedence; its end is an event, too.
+            if !matches!(other.kind, Kind::Relieve | Kind::Restore | Kind::Replace) {
+                forsake(&crew).await?;
+            }
+            return Ok(None);
+        }
+        let last = self.newest_of(service).await?;
+        if !may_need_care(&crew, last.as_ref()) {
+            return Ok(None);
+        }
+        let world = match crew.observe().await {
+            Ok(world) => world,
+            Err(e) => {
+                forsake(&crew).await?;
+                return Err(e);
+            }
+        };
+        match decide(&crew.service, &world, last.as_ref(), tried) {
+            None => Ok(None),
+            Some(Care::Forsake) => forsake(&crew).await.map(|()| None),
+            Some(Care::Begin(kind, slot)) => {
+                if let Some(rest) = last.as_ref().and_then(|last| rest(last, now())) {
+                    return Ok(Some(rest));
+                }
+                let generation = world.slots.get(&slot).and_then(|seen| seen.generation);
+                tried.extend(generation.map(|generation| (slot, generation)));
+                let begun = self.begin_care(&crew, kind, slot).await;
+                if begun.is_err() && kind == Kind::Replace {
+                    forsake(&crew).await?;
+                }
+                begun
+            }
+        }
+    }
+
+    async fn begin_care(
+        &self,
+        crew: &Crew,
+        kind: Kind,
+        slot: Slot,
+    ) -> Result<Option<Duration>, EngineError> {
+        let own = crew.instances.get(&slot).and_then(|instance| instance.view().release);
+        let current = match Release::resolve(&crew.service) {
+            Ok(current) => current,
+            Err(e) => own.ok_or_else(|| EngineError::NoRelease(e.to_string()))?,
+        };
+        let request = Request { kind, slot: Some(slot), named: None, current, loss: Loss::Never };
+        match self.begin(&crew.service.name, request, "aibkd".to_owned()).await {
+            Ok(_) => Ok(None),
+            Err(EngineError::Busy(_)) => Ok(Some(Duration::ZERO)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The newest rollout of `service`, other than boots.
+    async fn newest_of(&self, service: &ServiceName) -> Result<Option<Rollout>, EngineError> {
+        let mut last = self.last(100).await?.into_iter();
+        Ok(last.find(|rollout| rollout.service == *service && rollout.kind != Kind::Boot))
+    }
+}
+
+/// Without asking nginx.
+fn may_need_care(crew: &Crew, last: Option<&Rollout>) -> bool {
+    let sick =
+        |phase| matches!(phase, Phase::Unready | Phase::Hung | Phase::Failed | Phase::Finished);
+    last.is_some_and(|last| last.kind == Kind::Relieve)
+        || crew.instances.values().any(|instance| sick(instance.view().phase))
+}
+
+/// How long nothing of ours is begun, because the last came to nothing.
+fn rest(last: &Rollout, now: i64) -> Option<Duration> {
+    let ours = matches!(last.kind, Kind::Relieve | Kind::Restore);
+    if !ours || last.outcome() == Some(Outcome::Done) {
+        return None;
+    }
+    let age = u64::try_from(now.saturating_sub(last.ended?)).unwrap_or(0);
+    AGAIN.checked_sub(Duration::from_micros(age)).filter(|rest| !rest.is_zero())
+}
+
+/// Nobody takes the place of what hangs.
+async fn forsake(crew: &Crew) -> Result<(), EngineError> {
+    for instance in crew.instances.values() {
+        if instance.view().phase == Phase::Hung && instance.forsake().await.is_err() {
+            return Err(EngineError::Ending);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        ident::{Port, ReleaseId, RolloutId},
+        rollout::{draft, plan_tests::begun, world::Seen},
+    };
+
+    const BLUE: u16 = 8000;
+    const GREEN: u16 = 8001;
+
+    fn slot(port: u16) -> Slot {
+        Slot::Port(Port::new(port).unwrap())
+    }
+
+    fn service(standby: &str) -> Service {
+        let text = format!(
+            "nginx: {{}}\nservices: {{api: {{app: 'a:b', directory: /srv, slots: [8000, 8001], \
+             rollout: {{standby: {standby}}}}}}}\n"
+        );
+        let config = Config::parse(&text, std::path::Path::new("/a.yaml")).unwrap();
+        config.services.values().next().unwrap().clone()
+    }
+
+    fn world(blue: (Phase, Option<Role>), green: (Phase, Option<Role>)) -> World {
+        let release = Release { id: ReleaseId("v1".to_owned()), directory: "/srv/v1".into() };
+        let seen = |phase| Seen {
+            phase,
+            wanted: true,
+            release: Some(release.clone()),
+            generation: Some(Generation(1)),
+            rollout: None,
+            rest: None,
+        };
+        let member = |port, role: Option<Role>| role.map(|role| (Port::new(port).unwrap(), role));
+        World {
+            slots: [(slot(BLUE), seen(blue.0)), (slot(GREEN), seen(green.0))].into(),
+            members: Some(member(BLUE, blue.1).into_iter().chain(member(GREEN, green.1)).collect()),
+            proof: Proof::Agreed,
+        }
+    }
+
+    const ALL: [Phase; 9] = [
+        Phase::Stopped,
+        Phase::Starting,
+        Phase::Ready,
+        Phase::Unready,
+        Phase::Hung,
+        Phase::Backoff,
+        Phase::Stopping,
+        Phase::Failed,
+        Phase::Finished,
+    ];
+    const SERVING: Option<Role> = Some(Role::Serving);
+
+    fn decided(world: &World) -> Option<Care> {
+        decide(&service("shared"), world, None, &Tried::new())
+    }
+
+    #[test]
+    fn a_member_is_relieved_only_while_another_one_is_well() {
+        for sick in ALL {
+            for other in ALL {
+                let care = decided(&world((sick, SERVING), (other, SERVING)));
+                let relieved = care == Some(Care::Begin(Kind::Relieve, slot(BLUE)));
+                let is_sick = matches!(sick, Phase::Unready | Phase::Failed | Phase::Finished);
+                assert_eq!(
+                    relieved,
+                    is_sick && other == Phase::Ready,
+                    "{sick:?} {other:?}: {care:?}"
+                );
+            }
+        }
+        let out = world((Phase::Unready, None), (Phase::Ready, SERVING));
+        assert_eq!(decided(&out), None, "it has no traffic already");
+        let unknown = world((Phase::Unready, SERVING), (Phase::Ready, None));
+        assert_eq!(decided(&unknown), None, "the other one is no member");
+    }
+
+    #[test]
+    fn what_hangs_is_replaced_once_where_another_one_can_be() {
+        for other in ALL {
+            let seen = world((Phase::Hung, SERVING), (other, None));
+            let care = decided(&seen);
+            let replaced = care == Some(Care::Begin(Kind::Replace, slot(BLUE)));
+            let may = matches!(other, Phase::Ready | Phase::Starting | Phase::Stopped);
+            assert_eq!(replaced, may, "{other:?}: {care:?}");
+            assert!(replaced || care == Some(Care::Forsake), "{other:?}: {care:?}");
+            let tried = Tried::from([(slot(BLUE), Generation(1))]);
+            assert_eq!(decide(&service("hot"), &seen, None, &tried), Some(Care::Forsake));
+        }
+        let backup = world((Phase::Ready, SERVING), (Phase::Hung, Some(Role::Backup)));
+        assert_eq!(decided(&backup), Some(Care::Forsake), "it has no traffic to be taken over");
+        let mut down = world((Phase::Hung, SERVING), (Phase::Ready, SERVING));
+        down.proof = Proof::Down;
+        assert_eq!(decided(&down), Some(Care::Forsake), "nginx could not be told");
+    }
+
+    /// A rollout that was asked for, driven to `outcome`.
+    fn ended(kind: Kind, outcome: Outcome) -> Rollout {
+        let seen = world((Phase::Unready, SERVING), (Phase::Ready, SERVING));
+        let mut rollout = drafted(kind, &service("shared"), &seen);
+        rollout.end(outcome, 1);
+        rollout
+    }
+
+    fn drafted(kind: Kind, service: &Service, world: &World) -> Rollout {
+        let current = Release { id: ReleaseId("v1".to_owned()), directory: "/srv/v1".into() };
+        let slot = Some(slot(BLUE));
+        let request = Request { kind, slot, named: None, current, loss: Loss::Never };
+        begun(RolloutId(7), kind, slot, draft::draft(&request, service, world).unwrap())
+    }
+
+    #[test]
+    fn only_what_was_relieved_last_is_restored() {
+        let back = world((Phase::Ready, None), (Phase::Ready, SERVING));
+        let shared = service("shared");
+        for (kind, outcome, restored) in [
+            (Kind::Relieve, Outcome::Done, true),
+            (Kind::Relieve, Outcome::Undone, false),
+            (Kind::Stop, Outcome::Done, false),
+        ] {
+            let last = ended(kind, outcome);
+            let care = decide(&shared, &back, Some(&last), &Tried::new());
+            let expected = restored.then_some(Care::Begin(Kind::Restore, slot(BLUE)));
+            assert_eq!(care, expected, "{kind:?} {outcome:?}");
+        }
+        assert_eq!(
+            rest(&ended(Kind::Relieve, Outcome::Undone), 1_000_001),
+            AGAIN.checked_sub(Duration::from_secs(1))
+        );
+        assert_eq!(rest(&ended(Kind::Relieve, Outcome::Done), 2), None);
+    }
+}
