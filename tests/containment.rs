@@ -2,7 +2,7 @@
 
 use aibk::api::types::InstanceState;
 
-use crate::support::Stage;
+use crate::support::{LONG, Stage};
 
 /// More files than any kernel lets a process open.
 const TOO_MANY: u64 = 1 << 40;
@@ -62,4 +62,35 @@ fn an_application_is_confined_as_its_service_says() {
         assert_eq!(numbers, ["512", "1024"]);
     }
     assert_eq!(stage.answering(), "v1");
+}
+
+/// Grows by the megabyte while the file `grow` is there.
+const GROWS: &str = "import os, sys, time
+print('begun', flush=True)
+held = []
+while True:
+    if os.path.exists(sys.argv[1]):
+        held.append(bytearray(4 << 20))
+    time.sleep(0.02)";
+
+#[test]
+fn what_uses_too_much_memory_is_started_again_with_that_reason() {
+    let mut stage = Stage::new();
+    let (script, grow) = (stage.path("grows.py"), stage.path("grow"));
+    std::fs::write(&script, GROWS).unwrap();
+    let argv = ["python3", script.to_str().unwrap(), grow.to_str().unwrap()];
+    stage.add_command("worker", &argv);
+    stage.settings.set("services.worker.limits.memory", "96MiB");
+    stage.settings.set("services.worker.limits.sample", "200ms");
+    stage.start();
+    let before = stage.wait_state("worker", InstanceState::Ready);
+    assert_eq!(before.restarts, 0);
+    assert!(before.confined.enforced[0].starts_with("limits.memory 96MiB"), "{before:?}");
+    std::fs::write(&grow, "").unwrap();
+    stage.wait_instance("worker", "started again", LONG, |seen| seen.restarts == 1);
+    std::fs::remove_file(&grow).unwrap();
+    let after = stage.wait_state("worker", InstanceState::Ready);
+    assert_ne!(after.pid, before.pid);
+    let events = stage.ctl(&["events"]).expect(0);
+    events.says(&["worker", "memory", "limit of 96MiB"]);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
+    appetite::Appetite,
     driver::{Driver, Predecessor},
     ending::END_DEADLINE,
     kept::Kept,
@@ -50,6 +51,7 @@ impl Driver {
     fn take_over(&mut self, row: SlotRow, tree: Tree) -> Event {
         let generation = row.generation;
         let left = self.service.ready.deadline.checked_sub(tree.identity().uptime());
+        self.appetite = Appetite::of(&tree, &self.service.confinement);
         self.tree = Some(tree);
         self.capture.begin(generation);
         self.runs = Some(row);

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     Command, Ground, InstanceError, Order, adoption,
+    appetite::Appetite,
     chart::Chart,
     life::{self, Action, Event, Life, Policy, Question, Remedy, Rest, State, Timer},
     probe::Whom,
@@ -50,6 +51,7 @@ pub(super) struct Driver {
     pub(super) death: Option<Death>,
     /// What holds of the confinement of the tree that runs.
     pub(super) confined: Confined,
+    pub(super) appetite: Appetite,
     pub(super) probing: Probing,
     pub(super) saving: Saving,
     pub(super) predecessor: Predecessor,
@@ -73,6 +75,8 @@ enum Woken {
     Died(Exit),
     Timer(Timer),
     Probed(Event),
+    /// It uses so many bytes of memory, and may use so many.
+    Outgrown(u64, u64),
     Saved,
 }
 
@@ -99,6 +103,7 @@ impl Driver {
             tree: None,
             death: None,
             confined: Confined::default(),
+            appetite: Appetite::default(),
             probing,
             saving: Saving::default(),
             predecessor: Predecessor::Settled,
@@ -155,6 +160,12 @@ impl Driver {
                     self.handle(Event::Elapsed(timer)).await;
                 }
                 Woken::Probed(event) => self.handle(event).await,
+                Woken::Outgrown(used, limit) => {
+                    if let Some(generation) = life::running(self.life.state) {
+                        self.note_outgrown(generation, used, limit);
+                        self.handle(Event::Outgrown(generation)).await;
+                    }
+                }
                 Woken::Saved => {}
             }
         }
@@ -165,16 +176,18 @@ impl Driver {
         let state = self.life.state;
         // The death of one that could not be ended is no news.
         let tree = self.tree.as_ref().filter(|_| life::running(state).is_some());
-        let probing = &mut self.probing;
+        let (probing, appetite) = (&mut self.probing, &mut self.appetite);
         let (id, service, ground) = (&self.id, &self.service, &self.ground);
         let door = self.door.as_ref();
         let whom = self.runs.as_ref().map(|runs| Whom { id, service, ground, door, runs });
+        let grown = tree.filter(|_| life::probed(state).is_some());
         tokio::select! {
             biased;
             exit = async { match tree { Some(tree) => tree.exited().await, None => std::future::pending().await } } => Woken::Died(exit),
             command = orders.recv() => Woken::Command(command),
             timer = async { match timer { Some((timer, at)) => { sleep_until(at).await; timer } None => std::future::pending().await } } => Woken::Timer(timer),
             event = probing.next(state, whom, || tree.map(Tree::pids).unwrap_or_default()) => Woken::Probed(event),
+            (used, limit) = appetite.outgrown(grown) => Woken::Outgrown(used, limit),
             () = self.saving.attempt(&self.ground.store) => Woken::Saved,
         }
     }

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use super::{
     InstanceError,
+    appetite::Appetite,
     driver::Driver,
     kept::Kept,
     life::{self, Event, State},
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     ident::{Generation, InstanceId},
-    process::{Confined, Exit, Line, Listener},
+    process::{Confined, Exit, Line, Listener, Tree},
     store::{self, SlotRow},
     sync_point,
 };
@@ -61,6 +62,7 @@ impl Driver {
             .map_err(|e| e.to_string())?;
         let row = SlotRow { identity: Kept::of(&tree), ..row };
         self.confined = tree.confined().clone();
+        self.appetite = Appetite::of(&tree, &self.service.confinement);
         self.tree = Some(tree);
         self.runs = Some(row.clone());
         sync_point!("instance.spawned");
@@ -102,11 +104,27 @@ impl Driver {
         if !known {
             self.death = Some(Death {
                 generation: Some(generation),
-                cause: Cause::Exited(exit),
+                cause: self.memory_killed(exit).unwrap_or(Cause::Exited(exit)),
                 last_lines: self.last_lines(generation),
             });
         }
         self.record("instance.died", format!("{} {}", self.id, exit.told()));
+    }
+
+    /// The kernel's own way to hold a tree to its memory limit.
+    fn memory_killed(&self, exit: Exit) -> Option<Cause> {
+        let limit = self.service.confinement.limits.memory?.bytes;
+        let killed = exit == Exit::Signal(libc::SIGKILL)
+            && self.tree.as_ref().is_some_and(Tree::ran_out_of_memory);
+        killed.then_some(Cause::Memory { used: None, limit })
+    }
+
+    /// Keeps that it uses too much memory; the exit that follows is a consequence.
+    pub(super) fn note_outgrown(&mut self, generation: Generation, used: u64, limit: u64) {
+        let cause = Cause::Memory { used: Some(used), limit };
+        self.record("instance.memory", format!("{} {cause}", self.id));
+        let last_lines = self.last_lines(generation);
+        self.death = Some(Death { generation: Some(generation), cause, last_lines });
     }
 
     /// Keeps that the start deadline passed; the exit that follows is a consequence.

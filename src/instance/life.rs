@@ -110,6 +110,8 @@ pub enum Event {
     Failed(Question, Generation),
     /// It hangs, and no successor will be started.
     Forsaken,
+    /// It uses more than it may.
+    Outgrown(Generation),
     /// The main process ended, by itself or because it was asked to.
     Died(Generation, Manner),
     /// The tree is empty and the port is free.
@@ -213,6 +215,9 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
             judge::failed(life, question, policy)
         }
         Event::Forsaken => forsaken(life),
+        Event::Outgrown(of) if probed(life.state) == Some(of) => {
+            terminate(life, of, Then::Recover, policy.stop.deadline)
+        }
         Event::Died(of, manner) => died(life, of, manner, policy),
         Event::Ended(of) => ended(life, of, policy),
         Event::EndFailed(of) if matches!(life.state, State::Ending(now, _) if now == of) => {
@@ -231,6 +236,7 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
         | Event::SpawnFailed
         | Event::Passed(..)
         | Event::Failed(..)
+        | Event::Outgrown(_)
         | Event::EndFailed(_)
         | Event::NotCleared => (life, vec![]),
     }

@@ -240,6 +240,18 @@ fn a_start_that_is_never_ready_counts_as_a_death() {
 }
 
 #[test]
+fn what_has_outgrown_its_limit_is_asked_to_end_and_counts_as_a_death() {
+    let mut world = World::new();
+    world.feed(Event::Start).pass(2).feed(Event::Outgrown(Generation(1)));
+    assert_eq!(world.life.state, State::Terminating(Generation(1), Then::Recover));
+    assert!(world.actions.contains(&Action::Terminate));
+    world.feed(Event::Outgrown(Generation(1))).feed(Event::Elapsed(Timer::StopDeadline));
+    assert_eq!((world.life.state, world.life.restarts), (State::Starting(Generation(2)), 1));
+    world.feed(Event::Outgrown(Generation(1)));
+    assert_eq!(world.life.state, State::Starting(Generation(2)), "that was another one");
+}
+
+#[test]
 fn a_stop_is_asked_for_first_and_enforced_at_its_deadline() {
     let mut world = World::new();
     world.feed(Event::Start).pass(2).feed(Event::Stop);
@@ -581,6 +593,7 @@ proptest! {
                 (Happening::Stale(generation), _) if alive != Some(Generation(generation)) => {
                     let before = world.life.clone();
                     let of = Generation(generation);
+                    world.feed(Event::Outgrown(of));
                     for question in Question::ALL {
                         world.feed(Event::Passed(question, of)).feed(Event::Failed(question, of));
                     }

@@ -4,6 +4,7 @@
 //! `watch`, and what happened as events in the store.
 
 mod adoption;
+mod appetite;
 pub mod backoff;
 mod chart;
 mod driver;

@@ -7,6 +7,7 @@ use crate::{
     instance::life::{Rest, State, Then},
     process::{Confined, Exit, Identity, Line},
     release::Release,
+    sys::cgroup::limits::Size,
 };
 
 /// An instance as it is now.
@@ -99,6 +100,13 @@ pub enum Cause {
         /// What the last live probe said.
         last_probe: String,
     },
+    /// It used more memory than its service may.
+    Memory {
+        /// Bytes that it was seen to use; `None`: the kernel killed it.
+        used: Option<u64>,
+        /// Bytes that it may use.
+        limit: u64,
+    },
     /// It could not be started, or what it left behind could not be ended. A sentence of its own.
     System(String),
 }
@@ -113,6 +121,14 @@ impl std::fmt::Display for Cause {
             Self::Unseen => f.write_str("ended while there was no aibkd to see how"),
             Self::Hung { last_probe } => {
                 write!(f, "hangs: it gives no sign of life (last live probe: {last_probe})")
+            }
+            Self::Memory { used: None, limit } => {
+                write!(f, "was killed by the kernel at its memory limit of {}", Size(*limit))
+            }
+            Self::Memory { used: Some(used), limit } => {
+                let mebibytes = used >> 20;
+                let limit = Size(*limit);
+                write!(f, "uses {mebibytes}MiB of memory, above its limit of {limit}")
             }
             Self::System(why) => f.write_str(why),
         }
@@ -135,7 +151,11 @@ impl Death {
     pub fn of(&self, id: &InstanceId) -> String {
         match self.cause {
             Cause::System(_) => format!("{id}: {self}"),
-            Cause::Exited(_) | Cause::NotReady { .. } | Cause::Hung { .. } | Cause::Unseen => {
+            Cause::Exited(_)
+            | Cause::NotReady { .. }
+            | Cause::Hung { .. }
+            | Cause::Memory { .. }
+            | Cause::Unseen => {
                 format!("{id} {self}")
             }
         }

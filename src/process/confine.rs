@@ -2,6 +2,7 @@
 
 use std::{
     ffi::CString,
+    io::{self, ErrorKind},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -10,7 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProcessError, error::reason, program::c_path};
 use crate::sys::{
-    confine::{Capabilities, Confinement, NewPrivileges, OnRefusal, ReadOnly, Tmp, is_capable},
+    cgroup::{
+        Base, Leaf,
+        limits::{Controller, MEMORY_MAX, knobs},
+    },
+    confine::{
+        Capabilities, Confinement, Limits, NewPrivileges, OnRefusal, ReadOnly, Tmp, is_capable,
+    },
     landlock,
     spawn::{Bounds, Mounts, Stage, Trouble},
 };
@@ -191,7 +198,7 @@ fn sorted(paths: &[PathBuf]) -> Result<Vec<CString>, ProcessError> {
     paths.into_iter().map(|path| c_path(path)).collect()
 }
 
-fn no_landlock(error: &std::io::Error) -> String {
+fn no_landlock(error: &io::Error) -> String {
     format!(
         "{}; it needs a daemon that runs as root, or Linux 5.13 with `landlock` among its security \
          modules (/sys/kernel/security/lsm)",
@@ -213,6 +220,52 @@ fn hint(trouble: &Trouble) -> &'static str {
         Stage::Capabilities => "aibkd cannot give what it does not have",
         Stage::Landlock => "it needs `no_new_privs`",
         _ => "see the kernel's log",
+    }
+}
+
+/// Limits the leaf that a tree is about to be born in; whether anything limits it then.
+pub(super) fn limit(
+    limits: &Limits,
+    base: Option<&Base>,
+    leaf: Option<&Leaf>,
+    request: &mut Request,
+) -> bool {
+    let mut limited = false;
+    for knob in knobs(limits) {
+        let turned = match base.zip(leaf) {
+            Some((base, leaf)) => base.enable(knob.controller).and_then(|()| leaf.turn(&knob)),
+            None => Err(ErrorKind::Unsupported.into()),
+        };
+        limited |= turned.is_ok();
+        match (turned, limits.memory) {
+            (Ok(()), _) => request.ask(knob.asked, []),
+            (Err(_), Some(memory)) if knob.file == MEMORY_MAX => {
+                request.ask(format!("{} (seen every {:?})", knob.asked, memory.sample), []);
+            }
+            (Err(e), _) => request.refuse(knob.asked, no_controller(knob.controller, &e)),
+        }
+    }
+    limited
+}
+
+fn no_controller(controller: Controller, error: &io::Error) -> String {
+    let word = controller.word();
+    match error.raw_os_error() {
+        None if error.kind() == ErrorKind::Unsupported => {
+            let instead = match controller {
+                Controller::Pids => ", or use `nproc`",
+                Controller::Cpu | Controller::Memory => "",
+            };
+            format!(
+                "there is no {word} controller of cgroup v2 here; run aibkd as a unit with \
+                 Delegate=yes{instead}"
+            )
+        }
+        Some(libc::EBUSY) => format!(
+            "other processes are in the cgroup whose {word} controller it needs; run aibkd as a \
+             unit with Delegate=yes"
+        ),
+        _ => format!("{}; run aibkd as a unit with Delegate=yes", reason(error)),
     }
 }
 

@@ -101,6 +101,15 @@ pub enum ProcessError {
         /// At least one.
         refusals: Vec<Refusal>,
     },
+    /// It is not in the cgroup that limits it.
+    #[error(
+        "the new process of {instance} could not be put into its cgroup, so that its `limits` \
+         would not hold; look into the kernel's log (`dmesg`)"
+    )]
+    Outside {
+        /// Whose.
+        instance: InstanceId,
+    },
     /// Anything else failed in the child.
     #[error("cannot prepare the new process of {instance} ({stage}): {}; try again", reason(.source))]
     Child {

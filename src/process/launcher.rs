@@ -56,6 +56,8 @@ pub struct Launcher {
     kernel: Arc<dyn Kernel>,
     /// Children are born inside their cgroup (`CLONE_INTO_CGROUP`), not moved there.
     born_inside: AtomicBool,
+    /// There may be leaves that limit what is born in them.
+    controlled: AtomicBool,
 }
 
 impl Launcher {
@@ -90,7 +92,8 @@ impl Launcher {
         }
         let sessions = runtime_dir.join("sessions");
         let born_inside = AtomicBool::new(true);
-        Ok(Arc::new(Self { boot_id, base, sessions, null, kernel, born_inside }))
+        let controlled = AtomicBool::new(base.as_ref().is_some_and(Base::has_controllers));
+        Ok(Arc::new(Self { boot_id, base, sessions, null, kernel, born_inside, controlled }))
     }
 
     /// The present boot of the host: random(4).
@@ -154,12 +157,23 @@ impl Launcher {
         ends: Ends<'_>,
     ) -> Result<Tree, ProcessError> {
         let name = berth.name;
-        let (program, plan, request) = self.plan(spec, ends).await?;
+        let (program, mut plan, mut request) = self.plan(spec, ends).await?;
+        let limits = &spec.confinement.limits;
+        let mut leaf = self.vacant(berth)?;
+        let controlled = self.controlled.load(Relaxed) || limits.any_of_tree();
+        if let Some(used) = leaf.take_if(|_| controlled) {
+            // What limited its last tree, and what was counted of that, is gone with it.
+            used.retire();
+            leaf = self.leaf(&berth.key)?;
+        }
+        plan.bounds.in_limited_cgroup =
+            confine::limit(limits, self.base.as_ref(), leaf.as_ref(), &mut request);
         if confine::forbids(&spec.confinement, &request) {
             let refusals = request.refused().to_vec();
             return Err(ProcessError::Refused { instance: name.clone(), refusals });
         }
-        let leaf = self.vacant(berth)?;
+        let is_limited = plan.bounds.in_limited_cgroup;
+        self.controlled.fetch_or(is_limited, Relaxed);
         let inside = leaf.as_ref().filter(|_| self.born_inside.load(Relaxed));
         let started = reaper::track(|| {
             let started = self.kernel.start(&plan, inside.map(Leaf::dir))?;
@@ -172,6 +186,10 @@ impl Launcher {
             started.in_cgroup = leaf.take_in(started.pid).is_ok();
         }
         let pid = started.pid;
+        if is_limited && !started.in_cgroup {
+            birth::abandon(pid);
+            return Err(ProcessError::Outside { instance: name.clone() });
+        }
         let (tree, verdict) =
             self.born(berth, started, leaf).inspect_err(|_| birth::abandon(pid))?;
         Unproven { name, spec, program, tree: Some(tree), request }.prove(verdict).await

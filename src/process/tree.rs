@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     ident::InstanceId,
-    sys::{kernel::Kernel, pidfd, place::Place},
+    sys::{kernel::Kernel, pidfd, place::Place, proc},
 };
 
 /// A running process tree. Dropping it ends nothing (`P4`).
@@ -116,6 +116,32 @@ impl Tree {
             after: deadline,
         })?;
         Ok(())
+    }
+
+    /// Whether the kernel itself holds the tree to an amount of memory.
+    #[must_use]
+    pub fn has_memory_limit(&self) -> bool {
+        matches!(&self.place, Place::Cgroup(leaf) if leaf.has_memory_limit())
+    }
+
+    /// Whether the kernel has killed a process of the tree for want of memory.
+    #[must_use]
+    pub fn ran_out_of_memory(&self) -> bool {
+        matches!(&self.place, Place::Cgroup(leaf) if leaf.ran_out_of_memory())
+    }
+
+    /// The bytes of memory that the whole tree uses, when those are more than `limit`. What its
+    /// processes share is counted once, where the kernel tells (`Pss` of `smaps_rollup`, Linux 4.14;
+    /// it is asked only when their resident sizes together are above the limit).
+    #[must_use]
+    pub fn memory_above(&self, limit: u64) -> Option<u64> {
+        let pids = self.pids();
+        let sum = |of: fn(i32) -> Option<u64>| pids.iter().filter_map(|pid| of(*pid)).sum::<u64>();
+        if sum(proc::resident) <= limit {
+            return None;
+        }
+        Some(sum(|pid| proc::proportional(pid).or_else(|| proc::resident(pid))))
+            .filter(|used| *used > limit)
     }
 
     /// Every living process of the tree; empty when the kernel does not tell.

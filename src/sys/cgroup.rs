@@ -1,5 +1,8 @@
-//! Control groups, version 2, used for one thing only: to know and to end every process of a tree.
-//! Source: the kernel's `Documentation/admin-guide/cgroup-v2.rst`. No controller is needed.
+//! Control groups, version 2: to know and to end every process of a tree, for which no controller is
+//! needed, and to limit it ([`limits`]). Source: the kernel's
+//! `Documentation/admin-guide/cgroup-v2.rst`.
+
+pub mod limits;
 
 use std::{
     ffi::OsStr,
@@ -137,13 +140,14 @@ fn unified(text: &str) -> Option<&str> {
 }
 
 /// Where our directory goes: beside a daemon that systemd put into a sub-group of its unit
-/// (`DelegateSubgroup=`), else below the daemon's own group.
+/// (`DelegateSubgroup=`), or that made one itself, else below the daemon's own group.
 fn delegated<'a>(own: &'a Path, mount: &Path) -> &'a Path {
     let is_unit = |path: &Path| {
         path.extension().is_some_and(|suffix| suffix == "service" || suffix == "scope")
     };
     match own.parent() {
         Some(parent) if parent.starts_with(mount) && !is_unit(own) && is_unit(parent) => parent,
+        Some(parent) if parent.starts_with(mount) && own.ends_with(limits::DAEMON) => parent,
         _ => own,
     }
 }
@@ -316,6 +320,8 @@ mod tests {
             ("/m/system.slice/aibkd.service", "/m/system.slice/aibkd.service"),
             ("/m/user.slice/session-3.scope", "/m/user.slice/session-3.scope"),
             ("/m/docker/x", "/m/docker/x"),
+            ("/m/docker/x/aibkd", "/m/docker/x"),
+            ("/m/aibkd", "/m"),
             ("/m", "/m"),
         ] {
             assert_eq!(delegated(Path::new(own), mount), Path::new(expected));

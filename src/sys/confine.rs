@@ -62,6 +62,18 @@ pub struct Limits {
     pub pids: Option<u32>,
 }
 
+impl Limits {
+    /// Whether anything is asked for the tree as a whole.
+    #[must_use]
+    pub const fn any_of_tree(&self) -> bool {
+        self.memory.is_some()
+            || self.memory_high.is_some()
+            || self.cpu_thousandths.is_some()
+            || self.cpu_weight.is_some()
+            || self.pids.is_some()
+    }
+}
+
 /// The memory of a whole tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimit {

@@ -43,6 +43,23 @@ pub fn stat(pid: i32) -> io::Result<Option<Stat>> {
     }
 }
 
+/// Bytes of memory that a process has resident, shared or not; `None` when it cannot be told.
+#[must_use]
+pub fn resident(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    u64::try_from(rustix::param::page_size()).ok()?.checked_mul(pages)
+}
+
+/// Bytes of memory of a process, with its share only of what it shares: `Pss` of `smaps_rollup`.
+/// `None` when it cannot be told, as of a process of another user.
+#[must_use]
+pub fn proportional(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// `/proc/sys/kernel/random/boot_id`: random(4).
 ///
 /// # Errors

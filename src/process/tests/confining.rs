@@ -2,8 +2,8 @@ use super::kit::{Daemon, Home, LONG, sh, spec, until, within};
 use crate::{
     process::{SpawnSpec, Wanted},
     sys::confine::{
-        Capabilities, NewPrivileges, OnRefusal, ReadOnly, Resource, Rlimit, Sandbox, Tmp,
-        is_capable,
+        Capabilities, MemoryLimit, NewPrivileges, OnRefusal, ReadOnly, Resource, Rlimit, Sandbox,
+        Tmp, is_capable,
     },
 };
 
@@ -270,4 +270,49 @@ async fn a_fork_bomb_is_held_by_its_limit_and_ended() {
     }
     within(tree.end(LONG)).await.unwrap();
     assert!(tree.pids().is_empty());
+}
+
+#[tokio::test]
+async fn limits_of_a_tree_need_a_controller() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let mut asks = sh("exec sleep 1000");
+    asks.confinement.limits.pids = Some(500);
+    asks.confinement.limits.memory =
+        Some(MemoryLimit { bytes: 64 << 20, sample: std::time::Duration::from_secs(9) });
+    asks.confinement.on_refusal = OnRefusal::Warn;
+    let tree = daemon.spawn(&asks).await;
+    let confined = tree.confined();
+    let by_kernel = confined.enforced.contains(&"limits.memory 64MiB".to_owned());
+    assert_eq!(by_kernel, tree.has_memory_limit());
+    if by_kernel {
+        return within(tree.end(LONG)).await.unwrap();
+    }
+    assert_eq!(confined.enforced, ["limits.memory 64MiB (seen every 9s)"]);
+    assert_eq!(confined.refused[0].asked, "limits.pids 500");
+    let reason = &confined.refused[0].reason;
+    assert!(reason.contains("there is no pids controller of cgroup v2 here"), "{reason}");
+    within(tree.end(LONG)).await.unwrap();
+    asks.confinement.on_refusal = OnRefusal::Fail;
+    assert!(daemon.refused(&asks).await.contains("limits.pids 500 (there is no pids"));
+}
+
+const GROWN: &str = "import os, time
+block = bytearray(40 << 20)
+for _ in range(3):
+    if os.fork() == 0: break
+print('up', flush=True)
+time.sleep(1000)";
+
+#[tokio::test]
+async fn memory_that_a_tree_shares_counts_once() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let (tree, _) = daemon.spawn_up(&spec(&["python3", "-c", GROWN])).await;
+    until("all four", || tree.pids().len() == 4).await;
+    let used = tree.memory_above(20 << 20).unwrap();
+    assert!((40 << 20..120 << 20).contains(&used), "{used}");
+    assert_eq!(tree.memory_above(120 << 20), None, "although each has the whole block resident");
+    within(tree.end(LONG)).await.unwrap();
+    assert_eq!(tree.memory_above(0), None);
 }
