@@ -180,7 +180,7 @@ impl Driver {
         let (id, service, ground) = (&self.id, &self.service, &self.ground);
         let door = self.door.as_ref();
         let whom = self.runs.as_ref().map(|runs| Whom { id, service, ground, door, runs });
-        let grown = tree.filter(|_| life::probed(state).is_some());
+        let grown = tree.filter(|_| life::in_good_order(state).is_some());
         tokio::select! {
             biased;
             exit = async { match tree { Some(tree) => tree.exited().await, None => std::future::pending().await } } => Woken::Died(exit),

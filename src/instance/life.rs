@@ -35,7 +35,7 @@ use crate::{
 };
 
 pub use super::state::{
-    Manner, Question, Rest, State, Then, is_adoption, probed, running, runs_nothing,
+    Manner, Question, Rest, State, Then, in_good_order, is_adoption, probed, running, runs_nothing,
 };
 
 /// An instance that was never ready has no traffic to finish: it is given this long at most.
@@ -215,7 +215,7 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
             judge::failed(life, question, policy)
         }
         Event::Forsaken => forsaken(life),
-        Event::Outgrown(of) if probed(life.state) == Some(of) => {
+        Event::Outgrown(of) if in_good_order(life.state) == Some(of) => {
             terminate(life, of, Then::Recover, policy.stop.deadline)
         }
         Event::Died(of, manner) => died(life, of, manner, policy),

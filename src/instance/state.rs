@@ -146,3 +146,12 @@ pub const fn probed(state: State) -> Option<Generation> {
         _ => None,
     }
 }
+
+/// The generation that runs and is neither on its way out nor about to be replaced.
+#[must_use]
+pub const fn in_good_order(state: State) -> Option<Generation> {
+    match state {
+        State::Starting(g) | State::Ready(g) | State::Unready(g) => Some(g),
+        _ => None,
+    }
+}
