@@ -1,8 +1,9 @@
 //! What services may use and do, and what is told when the kernel does not give it.
 
 use aibk::api::types::InstanceState;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
-use crate::support::{LONG, Stage};
+use crate::support::{LONG, Stage, kill, wait_for};
 
 /// More files than any kernel lets a process open.
 const TOO_MANY: u64 = 1 << 40;
@@ -93,4 +94,32 @@ fn what_uses_too_much_memory_is_started_again_with_that_reason() {
     assert_ne!(after.pid, before.pid);
     let events = stage.ctl(&["events"]).expect(0);
     events.says(&["worker", "memory", "limit of 96MiB"]);
+}
+
+#[test]
+fn a_daemon_without_descriptors_says_so_and_goes_on_when_it_has_some() {
+    let mut stage = Stage::new();
+    stage.add_command("worker", &["sleep", "100000"]);
+    stage.settings.set("services.worker.restart.limit", 1000);
+    stage.start();
+    let before = stage.wait_state("worker", InstanceState::Ready);
+    let api = stage.instance(&stage.blue_name()).pid;
+
+    let daemon = Pid::from_raw(stage.daemon_pid());
+    // What is open stays open, but nothing else is opened.
+    let none = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
+    let usual = prlimit(daemon, Resource::Nofile, none).unwrap();
+    kill(before.pid.unwrap(), Signal::KILL);
+    wait_for("the daemon to tell", LONG, || {
+        let log = std::fs::read_to_string(stage.path("daemon.log")).unwrap();
+        log.contains("Too many open files").then_some(())
+    });
+    assert_eq!(stage.answering(), "v1");
+    assert!(stage.daemon_goes_on());
+
+    prlimit(daemon, Resource::Nofile, usual).unwrap();
+    stage.wait_instance("worker", "back", LONG, |seen| {
+        seen.state == InstanceState::Ready && seen.pid != before.pid
+    });
+    assert_eq!(stage.instance(&stage.blue_name()).pid, api);
 }

@@ -1,6 +1,7 @@
 //! A running process tree.
 
 use std::{
+    io,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 use tokio::{
     io::unix::AsyncFd,
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
@@ -23,6 +24,9 @@ use crate::{
     ident::InstanceId,
     sys::{kernel::Kernel, pidfd, place::Place, proc},
 };
+
+/// How long a shortage is waited out before the next attempt.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 
 /// A running process tree. Dropping it ends nothing (`P4`).
 #[derive(Debug)]
@@ -165,13 +169,24 @@ impl Tree {
     }
 }
 
+/// The host, or the daemon, has no more of something, which may be given back.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN))
+}
+
 /// Ends every process in `place`.
 pub(super) async fn end_place(
     name: &InstanceId,
     place: &Place,
     deadline: Duration,
 ) -> Result<(), ProcessError> {
-    let ended = place.end(Instant::now() + deadline).await;
+    let until = Instant::now() + deadline;
+    let mut ended = place.end(until).await;
+    while ended.as_ref().is_err_and(is_shortage) && Instant::now() + SHORTAGE_PAUSE < until {
+        tracing::warn!(instance = %name, error = ?ended, "cannot end a process tree yet");
+        sleep(SHORTAGE_PAUSE).await;
+        ended = place.end(until).await;
+    }
     if ended.map_err(ProcessError::kernel("end a process tree"))? {
         return Ok(());
     }

@@ -316,3 +316,18 @@ async fn memory_that_a_tree_shares_counts_once() {
     within(tree.end(LONG)).await.unwrap();
     assert_eq!(tree.memory_above(0), None);
 }
+
+#[tokio::test]
+async fn what_a_child_does_to_its_output_hurts_only_that() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let binary = daemon.output(&sh("printf '\\000\\377\\033[2J\\200'; echo; echo after")).await;
+    assert_eq!(binary.last().map(String::as_str), Some("after"));
+    let closed = sh("echo up; exec >&- 2>&-; exec sleep 1000");
+    let (tree, up) = daemon.spawn_up(&closed).await;
+    assert_eq!(up, "up");
+    within(daemon.capture.settle()).await;
+    assert!(!tree.pids().is_empty(), "it lives on");
+    within(tree.end(LONG)).await.unwrap();
+    assert_eq!(daemon.output(&spec(&["echo", "next"])).await, ["next"]);
+}
