@@ -23,7 +23,7 @@ mod support;
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use common::rest;
+use common::{memory::Memory, rest};
 use support::Stage;
 
 const WINDOW: Duration = Duration::from_secs(30);
@@ -37,9 +37,9 @@ fn main() {
     println!("{:<44}{:>9}{:>9}{:>8}{:>8}", "MiB", "PSS", "of it", "target", "threads");
     println!("{:<44}{:>9}{:>9}", "", "", "private");
     let silent = look("10m", Front::None);
-    silent.memory.iter().for_each(|(when, memory)| memory.show(&format!("no nginx, {when}")));
+    silent.memory.iter().for_each(|(when, memory)| show(memory, &format!("no nginx, {when}")));
     let usual = look("5s", Front::Managed);
-    usual.memory.iter().for_each(|(when, memory)| memory.show(&format!("with nginx, {when}")));
+    usual.memory.iter().for_each(|(when, memory)| show(memory, &format!("with nginx, {when}")));
     let head = format!("wake-ups in {seconds} s");
     println!("\n{head:<44}{:>9}{:>9}{:>8}{:>8}", "measured", "probes", "each", "target");
     silent.show("no nginx, interval 10m", 0);
@@ -101,30 +101,10 @@ impl Seen {
     }
 }
 
-/// A process in memory, in MiB: `/proc/PID/smaps_rollup` (proc(5)).
-struct Memory {
-    pss: f64,
-    private: f64,
-    threads: usize,
-}
-
-impl Memory {
-    fn of(pid: i32) -> Self {
-        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the daemon");
-        let mib = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-            kib.and_then(|kib| kib.trim().parse::<f64>().ok()).expect(name) / 1024.0
-        };
-        let private = mib("Private_Dirty:") + mib("Private_Clean:");
-        Self { pss: mib("Pss:"), private, threads: tasks(pid).len() }
-    }
-
-    fn show(&self, what: &str) {
-        let Self { pss, private, threads } = self;
-        let target = format!("<= {TARGET_MIB}");
-        println!("{what:<44}{pss:>9.2}{private:>9.2}{target:>8}{threads:>8}");
-    }
+fn show(memory: &Memory, what: &str) {
+    let Memory { pss, private, threads } = memory;
+    let target = format!("<= {TARGET_MIB}");
+    println!("{what:<44}{pss:>9.2}{private:>9.2}{target:>8}{threads:>8}");
 }
 
 /// How often each thread has gone to sleep, and so how often it was woken.

@@ -21,21 +21,17 @@ mod common;
 mod support;
 
 use std::{
-    fs::File,
-    io::Read,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command},
     time::Duration,
 };
 
-use common::{Against, Figure, Table, rest};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    fs::Mode,
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
-    time::{ClockId, clock_gettime},
+use common::{
+    Against, Figure, Table, rest,
+    stamps::{Stamps, compile, now, readable},
 };
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::json;
 use support::Stage;
 
@@ -44,7 +40,6 @@ const ROUNDS: usize = 200;
 /// writes down after a start is written by then, too.
 const BETWEEN: Duration = Duration::from_millis(60);
 const STABLE: &str = "10ms";
-const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 
 fn main() {
     let mut stage = Stage::new();
@@ -84,38 +79,6 @@ fn main() {
         .row("floor: poll(pidfd) + posix_spawn", &floor, Against::Floor)
         .row("  of it: until the exit is seen", &exit, Against::Part)
         .print();
-}
-
-/// What the started program says of itself.
-struct Stamp {
-    /// On the monotonic clock.
-    at: Duration,
-    pid: Pid,
-}
-
-/// A FIFO, and the stamps that come out of it.
-struct Stamps {
-    path: PathBuf,
-    fifo: File,
-}
-
-impl Stamps {
-    fn at(path: PathBuf) -> Self {
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RWXU).expect("a FIFO");
-        // Open for both, it never ends and needs no writer to be opened (fifo(7)).
-        let fifo = File::options().read(true).write(true).open(&path).expect("the FIFO");
-        Self { path, fifo }
-    }
-
-    fn next(&self) -> Stamp {
-        readable(&self.fifo, "a stamp");
-        let mut stamp = [0; 16];
-        (&self.fifo).read_exact(&mut stamp).expect("a stamp");
-        let [ns, pid] = [&stamp[..8], &stamp[8..]]
-            .map(|part| i64::from_ne_bytes(part.try_into().expect("eight bytes")));
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-        Stamp { at: Duration::from_nanos(ns.try_into().expect("a time")), pid }
-    }
 }
 
 /// The least that a parent has to do.
@@ -162,23 +125,4 @@ fn start(command: &mut Command) -> Child {
 
 fn watch(child: &Child) -> OwnedFd {
     pidfd_open(Pid::from_child(child), PidfdFlags::empty()).expect("a pidfd")
-}
-
-fn readable(fd: impl rustix::fd::AsFd, what: &str) {
-    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&PATIENCE)).expect("poll");
-    assert!(ready > 0, "waited in vain for {what}");
-}
-
-fn now() -> Duration {
-    clock_gettime(ClockId::Monotonic).try_into().expect("a time")
-}
-
-/// A C compiler is at hand: the store needs one to be built.
-fn compile(into: &Path) -> PathBuf {
-    let program = into.join("stamp");
-    let source = support::root().join("benches/stamp.c");
-    let mut cc = Command::new("cc");
-    cc.args(["-O2", "-static", "-o"]).arg(&program).arg(source);
-    support::run(&mut cc, support::LONG).expect(0);
-    program
 }

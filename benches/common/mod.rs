@@ -1,6 +1,10 @@
 //! What every benchmark here needs: figures taken in rounds, and a table of them.
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 
+pub mod memory;
+pub mod peers;
+pub mod stamps;
+
 use std::{fmt::Write as _, time::Duration};
 
 /// One quantity, measured once per round, in milliseconds.

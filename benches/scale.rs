@@ -1,0 +1,227 @@
+//! Many services: started, listed, adopted, stopped, and what that takes of the memory.
+//!
+//! Every service is the same small program, which tells its first instruction. Floor: this process
+//! spawns and kills as many by itself. Peers: supervisord and runit, where they are installed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::must_use_candidate,
+    clippy::missing_errors_doc,
+    missing_docs,
+    unreachable_pub,
+    reason = "it fails by panicking, and nobody reads its interface elsewhere"
+)]
+
+#[path = "common/mod.rs"]
+mod common;
+#[allow(dead_code, unused_imports, reason = "a benchmark needs a part of it")]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    fmt::Write as _,
+    os::fd::OwnedFd,
+    process::{Child, Command},
+    time::Duration,
+};
+
+use common::{
+    Against, Figure, Table,
+    memory::Memory,
+    peers::Peer,
+    rest,
+    stamps::{Stamps, compile, now, readable},
+};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use serde_json::json;
+use support::Stage;
+
+/// How many services, and how often each is measured.
+const SIZES: [(usize, usize); 2] = [(100, 5), (1000, 2)];
+/// What must be over before memory is looked at.
+const SETTLE: Duration = Duration::from_secs(3);
+
+fn main() {
+    for (services, rounds) in SIZES {
+        let mut seen = Seen::default();
+        for _ in 0..rounds {
+            floor(services, &mut seen);
+            aibkd(services, &mut seen);
+        }
+        let peers: Vec<_> =
+            Peer::installed().into_iter().map(|peer| (peer, peered(peer, services))).collect();
+        seen.print(services, rounds, &peers);
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    start: Figure,
+    ready: Figure,
+    listed: Figure,
+    adopted: Figure,
+    stop: Figure,
+    floor_start: Figure,
+    floor_stop: Figure,
+    memory: Option<Memory>,
+}
+
+/// What was seen of a peer.
+#[derive(Default)]
+struct Peered {
+    start: Figure,
+    stop: Figure,
+    memory: f64,
+}
+
+impl Seen {
+    fn print(&self, services: usize, rounds: usize, peers: &[(Peer, Peered)]) {
+        let mut table = Table::new(&format!("{services} services, {rounds} rounds"));
+        table
+            .row(
+                "start: until the last one runs",
+                &self.start,
+                Against::Target(&self.floor_start, 2.0),
+            )
+            .row("  until aibkd is READY", &self.ready, Against::Only(&self.floor_start))
+            .row("  floor: posix_spawn", &self.floor_start, Against::Floor);
+        for (peer, seen) in peers {
+            table.row(&format!("  {}", peer.name()), &seen.start, Against::Only(&self.floor_start));
+        }
+        table
+            .row(
+                "stop: until the last one is gone",
+                &self.stop,
+                Against::Target(&self.floor_stop, 2.0),
+            )
+            .row("  floor: kill, poll(pidfd), wait", &self.floor_stop, Against::Floor);
+        for (peer, seen) in peers {
+            table.row(&format!("  {}", peer.name()), &seen.stop, Against::Only(&self.floor_stop));
+        }
+        table.row("status: `aibkctl status`, whole", &self.listed, Against::Part).row(
+            "adopt: next daemon, until READY",
+            &self.adopted,
+            Against::Part,
+        );
+        if let Some(memory) = self.memory {
+            let mut line = format!("memory (PSS): aibkd {:.1} MiB", memory.pss);
+            for (peer, seen) in peers {
+                let _ = write!(line, ", {} {:.1} MiB", peer.name(), seen.memory);
+            }
+            table.note(&line);
+        }
+        table.print();
+    }
+}
+
+fn floor(services: usize, seen: &mut Seen) {
+    let home = tempfile::tempdir().expect("a directory");
+    let program = compile(home.path());
+    let stamps = Stamps::at(home.path().join("stamps"));
+    let mut command = Command::new(&program);
+    command.arg(&stamps.path);
+    let begun = now();
+    let mut children: Vec<Child> = (0..services).map(|_| spawn(&mut command)).collect();
+    let pids: Vec<Pid> = last_of(services, &stamps, begun, &mut seen.floor_start);
+    let watched = watch(&pids);
+    let begun = now();
+    for pid in &pids {
+        kill_process(*pid, Signal::TERM).expect("a child");
+    }
+    all_gone(&watched);
+    for child in &mut children {
+        child.wait().expect("a child");
+    }
+    seen.floor_stop.add(now().saturating_sub(begun));
+}
+
+fn aibkd(services: usize, seen: &mut Seen) {
+    let mut stage = Stage::new();
+    let program = compile(stage.dir());
+    let stamps = Stamps::at(stage.path("stamps"));
+    stage.settings.remove("services.api").remove("nginx");
+    let directory = stage.path("");
+    for n in 0..services {
+        let service = json!({
+            "command": [&program, &stamps.path],
+            "directory": &directory,
+            "env": {"TEST_STAGE": &directory},
+            "ready": {"alive": "1ms"},
+        });
+        stage.settings.set(&format!("services.s{n}"), service);
+    }
+    stage.write_files();
+    let begun = now();
+    stage.launch();
+    let pids = last_of(services, &stamps, begun, &mut seen.start);
+    stage.wait_ready();
+    seen.ready.add(now().saturating_sub(begun));
+
+    for _ in 0..5 {
+        let mut command = stage.aibkctl(&["status"]);
+        let begun = now();
+        support::run(&mut command, support::LONG).expect(0);
+        seen.listed.add(now().saturating_sub(begun));
+    }
+    rest(SETTLE);
+    seen.memory = Some(Memory::of(stage.daemon_pid()));
+
+    stage.kill_daemon();
+    let begun = now();
+    stage.restart_daemon();
+    seen.adopted.add(now().saturating_sub(begun));
+
+    let watched = watch(&pids);
+    let begun = now();
+    kill_process(Pid::from_raw(stage.daemon_pid()).expect("a pid"), Signal::TERM).expect("aibkd");
+    all_gone(&watched);
+    seen.stop.add(now().saturating_sub(begun));
+    stage.stop_daemon();
+}
+
+fn peered(peer: Peer, services: usize) -> Peered {
+    let home = tempfile::tempdir_in("/tmp").expect("a directory");
+    let program = compile(home.path());
+    let stamps = Stamps::at(home.path().join("stamps"));
+    let mut command = peer.prepare(home.path(), services, &program, &stamps.path);
+    let mut seen = Peered::default();
+    let begun = now();
+    let mut supervisor = spawn(&mut command);
+    let pids = last_of(services, &stamps, begun, &mut seen.start);
+    rest(SETTLE);
+    let main = i32::try_from(supervisor.id()).expect("a pid");
+    seen.memory = peer.helpers(main).into_iter().chain([main]).map(|pid| Memory::of(pid).pss).sum();
+    let watched = watch(&pids);
+    let begun = now();
+    let main = Pid::from_raw(main).expect("a pid");
+    kill_process(main, peer.stop_signal()).expect("the supervisor");
+    all_gone(&watched);
+    seen.stop.add(now().saturating_sub(begun));
+    supervisor.wait().expect("the supervisor");
+    seen
+}
+
+/// Waits for `services` stamps; takes down when the last one was made.
+fn last_of(services: usize, stamps: &Stamps, begun: Duration, into: &mut Figure) -> Vec<Pid> {
+    let all: Vec<_> = (0..services).map(|_| stamps.next()).collect();
+    let last = all.iter().map(|stamp| stamp.at).max().unwrap_or_default();
+    into.add(last.saturating_sub(begun));
+    all.into_iter().map(|stamp| stamp.pid).collect()
+}
+
+fn watch(pids: &[Pid]) -> Vec<OwnedFd> {
+    pids.iter().map(|pid| pidfd_open(*pid, PidfdFlags::empty()).expect("a pidfd")).collect()
+}
+
+fn all_gone(watched: &[OwnedFd]) {
+    for pidfd in watched {
+        readable(pidfd, "an end");
+    }
+}
+
+fn spawn(command: &mut Command) -> Child {
+    #[expect(clippy::disallowed_methods, reason = "the floor is posix_spawn(3), by std")]
+    command.spawn().expect("a child")
+}
