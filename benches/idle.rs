@@ -40,11 +40,30 @@ fn main() {
     silent.memory.iter().for_each(|(when, memory)| show(memory, &format!("no nginx, {when}")));
     let usual = look("5s", Front::Managed);
     usual.memory.iter().for_each(|(when, memory)| show(memory, &format!("with nginx, {when}")));
+    let floor = floor();
+    println!(
+        "{:<44}{:>9.2}{:>9.2}",
+        "floor: sleep(1), which does nothing", floor.pss, floor.private
+    );
+    let idle = silent.memory.last().map_or(0.0, |(_, memory)| memory.pss);
+    println!("{:<44}{:>9.1}", "ratio: no nginx, idle, to the floor", idle / floor.pss);
     let head = format!("wake-ups in {seconds} s");
-    println!("\n{head:<44}{:>9}{:>9}{:>8}{:>8}", "measured", "probes", "each", "target");
+    println!("\n{head:<44}{:>9}{:>9}{:>8}{:>8}", "measured", "probes", "each", "floor");
     silent.show("no nginx, interval 10m", 0);
     // Three instances every 5 s (the default), nginx every 10 s.
     usual.show("with nginx, default intervals", 3 * (seconds / 5) + seconds / 10);
+}
+
+/// A process with nothing but the C library in it.
+fn floor() -> Memory {
+    let mut sleep = std::process::Command::new("sleep");
+    let running = support::Running::start(sleep.arg("1000"));
+    // Until execve(2) it is a copy of this one.
+    let is_sleep =
+        || fs::read(format!("/proc/{}/comm", running.pid())).is_ok_and(|name| name == b"sleep\n");
+    support::wait_for("sleep", support::LONG, || is_sleep().then_some(()));
+    rest(Duration::from_secs(1));
+    Memory::of(running.pid())
 }
 
 /// What stands before the services.
@@ -92,11 +111,11 @@ impl Seen {
     /// answer is the least that each costs.
     fn show(&self, what: &str, probes: u64) {
         let all: u64 = self.wakes.values().sum();
-        let target = if probes == 0 { "0" } else { "" };
+        let floor = if probes == 0 { "0" } else { "2.0" };
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let each =
             if probes == 0 { String::new() } else { format!("{:.1}", all as f64 / probes as f64) };
-        println!("{}", format!("{what:<44}{all:>9}{probes:>9}{each:>8}{target:>8}").trim_end());
+        println!("{}", format!("{what:<44}{all:>9}{probes:>9}{each:>8}{floor:>8}").trim_end());
         self.wakes.iter().for_each(|(thread, n)| println!("  {thread:<42}{n:>9}"));
     }
 }
