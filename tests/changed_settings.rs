@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use aibk::api::types::InstanceState;
+
 use crate::support::{LONG, Stage, wait_for};
 
 fn no_problem(stage: &Stage) {
@@ -38,4 +40,19 @@ fn a_renamed_upstream_is_there_before_nginx_is() {
     stage.restart_daemon();
     assert_eq!(stage.answering(), "v1");
     no_problem(&stage);
+}
+#[test]
+fn a_slot_that_is_configured_no_more_leaves_nginx() {
+    let mut stage = Stage::started();
+    let load = stage.load();
+    stage.kill_daemon();
+    let moved = stage.free_port();
+    stage.settings.set("services.api.slots", vec![moved]);
+    stage.start();
+    assert_eq!(stage.serving(), [format!("api@{moved}")]);
+    assert_eq!(stage.wait_state(&format!("api@{moved}"), InstanceState::Ready).restarts, 0);
+    let file = fs::read_to_string(stage.path("run/nginx-aibk.conf")).unwrap();
+    assert!(!file.contains(&format!(":{} ", stage.blue)), "{file}");
+    let report = load.finish(Some(&stage.executed())).unwrap();
+    assert_eq!(report.lost, 0, "{report}");
 }
