@@ -67,19 +67,20 @@ fn an_adopted_instance_that_is_unready_is_left_alone() {
     let mut stage = Stage::started();
     let blue = stage.blue_name();
     let grown = |seen: &InstanceStatus, than: f64| seen.uptime_s.is_some_and(|s| s > than);
-    let before = stage.wait_instance(&blue, "past the deadline", LONG, |seen| grown(seen, 1.5));
+    let before = stage.instance(&blue);
     stage.kill_daemon();
     let health = stage.settings.get("services.api.ready.path").clone();
     stage.settings.set("services.api.ready.path", "/nowhere");
-    stage.settings.set("services.api.ready.deadline", "1s");
+    // Its start deadline lies ahead, and it was ready all the same.
+    stage.settings.set("services.api.ready.deadline", "5s");
     stage.write_files();
     stage.launch();
     wait_for("the daemon to answer", LONG, || {
         (stage.ctl(&["status"]).status == Some(0)).then_some(())
     });
     let seen = stage.wait_state(&blue, InstanceState::Unready);
-    let old = seen.uptime_s.unwrap() + 3.0;
-    let after = stage.wait_instance(&blue, "three seconds older", LONG, |seen| grown(seen, old));
+    let old = seen.uptime_s.unwrap() + 6.0;
+    let after = stage.wait_instance(&blue, "six seconds older", LONG, |seen| grown(seen, old));
     assert_eq!((after.state, after.pid), (InstanceState::Unready, before.pid));
 
     stage.kill_daemon();

@@ -8,7 +8,7 @@ use super::{
     appetite::Appetite,
     driver::{Driver, Predecessor},
     ending::END_DEADLINE,
-    kept::Kept,
+    kept::{Kept, Seen},
     life::Event,
 };
 use crate::{process::Tree, store::SlotRow};
@@ -26,6 +26,7 @@ impl Driver {
         let row = self.row.clone()?;
         let kept = row.identity.as_deref().and_then(Kept::read);
         self.confined = kept.as_ref().map(|kept| kept.confined.clone()).unwrap_or_default();
+        let seen = kept.as_ref().map(|kept| kept.seen).unwrap_or_default();
         let found = match kept {
             Some(Kept { who, .. }) => {
                 let (launcher, id) = (&self.ground.launcher, &self.id);
@@ -35,7 +36,7 @@ impl Driver {
         };
         self.predecessor = Predecessor::Settled;
         match found {
-            Ok(Some(tree)) => Some(self.take_over(row, tree)),
+            Ok(Some(tree)) => Some(self.take_over(row, tree, seen)),
             Ok(None) => match self.ground.launcher.sweep(&self.id, END_DEADLINE).await {
                 Ok(()) => None,
                 Err(e) => Some(self.park("instance.leftovers", &row, e.to_string())),
@@ -48,16 +49,18 @@ impl Driver {
         }
     }
 
-    fn take_over(&mut self, row: SlotRow, tree: Tree) -> Event {
+    /// One that may have become ready while nobody looked has its start deadline anew.
+    fn take_over(&mut self, row: SlotRow, tree: Tree, seen: Seen) -> Event {
         let generation = row.generation;
-        let left = self.service.ready.deadline.checked_sub(tree.identity().uptime());
+        let deadline = self.service.ready.deadline;
+        let starting = seen == Seen::Starting && tree.identity().uptime() < deadline;
         self.appetite = Appetite::of(&tree, &self.service.confinement);
         self.tree = Some(tree);
         self.capture.begin(generation);
         self.runs = Some(row);
         self.death = None;
         self.record("instance.adopted", format!("{} goes on as it was", self.id));
-        Event::Adopted(generation, left.filter(|left| !left.is_zero()))
+        Event::Adopted(generation, starting.then_some(deadline))
     }
 
     fn park(&mut self, kind: &str, row: &SlotRow, why: String) -> Event {

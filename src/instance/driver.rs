@@ -292,6 +292,9 @@ impl Driver {
                 }
                 self.probing.state_changed(before, state);
             }
+            if matches!((before, state), (State::Starting(_), State::Ready(_))) {
+                self.note_ready();
+            }
             // What was found was told when it came about.
             if before != state && !matches!(event, Event::Found(_)) {
                 self.tell(before);

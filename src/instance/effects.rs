@@ -8,13 +8,14 @@ use super::{
     InstanceError,
     appetite::Appetite,
     driver::Driver,
-    kept::Kept,
+    kept::{Kept, Seen},
     life::{self, Event, State},
     specify::specify,
     stale,
     view::{Cause, Death, Phase, View},
 };
 use crate::{
+    config::Sign,
     ident::{Generation, InstanceId},
     process::{Confined, Exit, Line, Listener, Tree},
     store::{self, SlotRow},
@@ -60,7 +61,7 @@ impl Driver {
             .spawn(&self.id, &spec, &self.capture)
             .await
             .map_err(|e| e.to_string())?;
-        let row = SlotRow { identity: Kept::of(&tree), ..row };
+        let row = SlotRow { identity: Kept::of(&tree, Seen::Starting), ..row };
         self.confined = tree.confined().clone();
         self.appetite = Appetite::of(&tree, &self.service.confinement);
         self.tree = Some(tree);
@@ -93,6 +94,21 @@ impl Driver {
                 self.id.service
             )),
         }
+    }
+
+    /// Writes down that it was seen ready, so that the next daemon does not take it for one that is
+    /// still starting. What proves itself by staying alive does so again.
+    pub(super) fn note_ready(&mut self) {
+        let (Some(tree), Some(runs)) = (&self.tree, &self.runs) else { return };
+        if matches!(self.service.ready.sign, Sign::Alive { .. }) {
+            return;
+        }
+        let row = SlotRow { identity: Kept::of(tree, Seen::Ready), ..runs.clone() };
+        if self.row.as_ref().is_some_and(|is| is.generation == row.generation && is.wanted) {
+            self.row = Some(row.clone());
+            self.saving.owe(row.clone());
+        }
+        self.runs = Some(row);
     }
 
     /// Keeps how the main process ended, and its last words.

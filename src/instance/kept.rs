@@ -13,12 +13,26 @@ pub(super) struct Kept {
     /// What of its confinement held when it was started.
     #[serde(default)]
     pub(super) confined: Confined,
+    /// Whether it was ever seen ready.
+    #[serde(default)]
+    pub(super) seen: Seen,
+}
+
+/// Whether a tree was ever seen ready.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Seen {
+    /// Not before the row was written.
+    #[default]
+    Starting,
+    /// Then it may serve, and is not ended for being unready.
+    Ready,
 }
 
 impl Kept {
-    pub(super) fn of(tree: &Tree) -> Option<String> {
-        let kept = Self { who: tree.identity().clone(), confined: tree.confined().clone() };
-        serde_json::to_string(&kept).ok()
+    pub(super) fn of(tree: &Tree, seen: Seen) -> Option<String> {
+        let (who, confined) = (tree.identity().clone(), tree.confined().clone());
+        serde_json::to_string(&Self { who, confined, seen }).ok()
     }
 
     pub(super) fn read(text: &str) -> Option<Self> {
@@ -36,6 +50,7 @@ mod tests {
         let old = r#"{"boot_id":"b","pid":7,"start_ticks":9}"#;
         let kept = Kept::read(old).unwrap();
         assert_eq!((kept.who.pid, &kept.confined), (7, &Confined::default()));
+        assert_eq!(kept.seen, Seen::Starting);
         let refused = vec![Refusal { asked: "nice -5".into(), reason: "no".into() }];
         let confined = Confined { enforced: vec!["limits.nofile 9".into()], refused };
         let new = serde_json::to_string(&Kept { confined: confined.clone(), ..kept }).unwrap();

@@ -91,8 +91,9 @@ pub enum Event {
     Stop,
     /// Forget that it ever died.
     Forgive,
-    /// A living tree of an earlier daemon was taken over. So much is left of its start deadline;
-    /// `None` when it passed already: then it was ready in time, or would not be there.
+    /// A living tree of an earlier daemon was taken over. It must be ready in this time; `None` when
+    /// it was ready before, or has lived longer than its start deadline: then it was ready in time,
+    /// or would not be there.
     Adopted(Generation, Option<Duration>),
     /// Nobody can tell whether a tree of an earlier daemon lives.
     NotAdopted,
@@ -376,7 +377,7 @@ fn started(life: Life, generation: Generation, policy: &Policy<'_>) -> (Life, Ve
     )
 }
 
-/// `P4`: one that got past its start deadline is not ended for being unready now.
+/// `P4`: one that was ready before is not ended for being unready now.
 fn adopted(life: Life, of: Generation, left: Option<Duration>) -> (Life, Vec<Action>) {
     let life = Life { streak: 0, pulse: 0, past: Past::Unknown, ..life };
     match left {
