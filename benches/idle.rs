@@ -82,6 +82,7 @@ struct Seen {
 fn look(interval: &str, front: Front) -> Seen {
     let mut stage = Stage::new();
     stage.settings.set("services.api.ready.interval", interval);
+    stage.settings.set("services.api.live", "none");
     stage.settings.set("services.api.rollout.standby", "hot");
     stage.add_admin();
     if front == Front::None {

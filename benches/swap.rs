@@ -59,6 +59,7 @@ fn main() {
     stage
         .settings
         .set("services.api.rollout", json!({"watch": "0s", "keep_old": "10m", "standby": "hot"}))
+        .set("services.api.live", "none")
         .set("services.api.ready.interval", "10m");
     stage.start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -292,7 +292,8 @@ impl Driver {
                 }
                 self.probing.state_changed(before, state);
             }
-            if matches!((before, state), (State::Starting(_), State::Ready(_))) {
+            if matches!((before, state), (State::Starting(_), State::Ready(_) | State::Unready(_)))
+            {
                 self.note_ready();
             }
             // What was found was told when it came about.

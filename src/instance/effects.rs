@@ -96,8 +96,9 @@ impl Driver {
         }
     }
 
-    /// Writes down that it was seen ready, so that the next daemon does not take it for one that is
-    /// still starting. What proves itself by staying alive does so again.
+    /// Writes down that it was seen ready, or up where that is asked apart, so that the next daemon
+    /// does not take it for one that is still starting. What proves itself by staying alive does so
+    /// again.
     pub(super) fn note_ready(&mut self) {
         let (Some(tree), Some(runs)) = (&self.tree, &self.runs) else { return };
         if matches!(self.service.ready.sign, Sign::Alive { .. }) {

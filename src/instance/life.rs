@@ -25,6 +25,7 @@
 //! `Failed`, so whoever leaves `Failed` looks again, in `Clearing`.
 
 mod judge;
+mod order;
 
 use std::time::Duration;
 
@@ -194,9 +195,9 @@ pub enum Remedy {
 #[must_use]
 pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match event {
-        Event::Start => start(life, policy),
-        Event::Stop => stop(life, policy),
-        Event::Forgive => forgive(life),
+        Event::Start => order::start(life, policy),
+        Event::Stop => order::stop(life, policy),
+        Event::Forgive => order::forgive(life),
         Event::Adopted(generation, left) if runs_nothing(life.state) => {
             adopted(life, generation, left)
         }
@@ -215,7 +216,7 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
         Event::Failed(question, of) if probed(life.state) == Some(of) => {
             judge::failed(life, question, policy)
         }
-        Event::Forsaken => forsaken(life),
+        Event::Forsaken => order::forsaken(life),
         Event::Outgrown(of) if in_good_order(life.state) == Some(of) => {
             terminate(life, of, Then::Recover, policy.stop.deadline)
         }
@@ -224,7 +225,7 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
         Event::EndFailed(of) if matches!(life.state, State::Ending(now, _) if now == of) => {
             (Life { state: State::Failed, ..life }, vec![])
         }
-        Event::Cleared => cleared(life),
+        Event::Cleared => order::cleared(life),
         Event::NotCleared if matches!(life.state, State::Clearing(_)) => {
             (Life { state: State::Failed, ..life }, vec![])
         }
@@ -243,55 +244,6 @@ pub fn next(life: Life, event: Event, policy: &Policy<'_>) -> (Life, Vec<Action>
     }
 }
 
-fn start(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
-    match life.state {
-        State::Stopped | State::Finished | State::Backoff => (
-            Life { state: State::Spawning, ..Life::default() },
-            vec![Action::Disarm(Timer::Backoff), Action::Spawn],
-        ),
-        State::Failed => clear(life, Then::Start),
-        State::Clearing(_) => (Life { state: State::Clearing(Then::Start), ..life }, vec![]),
-        State::Starting(g) | State::Ready(g) | State::Unready(g) => {
-            terminate(life, g, Then::Start, policy.stop.deadline)
-        }
-        State::Hung(g) => abandon(life, g, Then::Start),
-        State::Terminating(g, _) => {
-            (Life { state: State::Terminating(g, Then::Start), ..life }, vec![])
-        }
-        State::Ending(g, _) => (Life { state: State::Ending(g, Then::Start), ..life }, vec![]),
-        State::Spawning => (life, vec![]),
-    }
-}
-
-fn stop(life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
-    match life.state {
-        State::Failed | State::Finished | State::Backoff => clear(life, Then::Stop),
-        State::Clearing(_) => (Life { state: State::Clearing(Then::Stop), ..life }, vec![]),
-        State::Starting(g) => {
-            let within = grace(&life, policy);
-            terminate(life, g, Then::Stop, within)
-        }
-        State::Ready(g) | State::Unready(g) => terminate(life, g, Then::Stop, policy.stop.deadline),
-        State::Hung(g) => abandon(life, g, Then::Stop),
-        State::Terminating(g, _) => {
-            (Life { state: State::Terminating(g, Then::Stop), ..life }, vec![])
-        }
-        State::Ending(g, _) => (Life { state: State::Ending(g, Then::Stop), ..life }, vec![]),
-        // The driver takes no order between a spawn and its result.
-        State::Stopped | State::Spawning => (life, vec![]),
-    }
-}
-
-/// What was given up is stopped with that: no reason is left to call it anything else.
-fn forgive(mut life: Life) -> (Life, Vec<Action>) {
-    life.restarts = 0;
-    life.deaths = Deaths::default();
-    match life.state {
-        State::Failed => clear(life, Then::Stop),
-        _ => (life, vec![]),
-    }
-}
-
 fn found(life: Life, rest: Rest) -> Life {
     let state = match rest {
         Rest::Finished => State::Finished,
@@ -299,23 +251,6 @@ fn found(life: Life, rest: Rest) -> Life {
         Rest::Stopped => State::Stopped,
     };
     Life { state, ..life }
-}
-
-fn clear(life: Life, then: Then) -> (Life, Vec<Action>) {
-    (
-        Life { state: State::Clearing(then), ..life },
-        vec![Action::Disarm(Timer::Backoff), Action::End],
-    )
-}
-
-fn cleared(life: Life) -> (Life, Vec<Action>) {
-    match life.state {
-        State::Clearing(Then::Start) => {
-            (Life { state: State::Spawning, ..Life::default() }, vec![Action::Spawn])
-        }
-        State::Clearing(_) => (Life { state: State::Stopped, ..life }, vec![]),
-        _ => (life, vec![]),
-    }
 }
 
 /// It has not come up.
@@ -355,13 +290,6 @@ fn abandon(life: Life, g: Generation, then: Then) -> (Life, Vec<Action>) {
             Action::Arm(Timer::StopDeadline, HUNG_GRACE),
         ],
     )
-}
-
-fn forsaken(life: Life) -> (Life, Vec<Action>) {
-    match life.state {
-        State::Hung(g) => abandon(life, g, Then::Recover),
-        _ => (life, vec![]),
-    }
 }
 
 fn started(life: Life, generation: Generation, policy: &Policy<'_>) -> (Life, Vec<Action>) {
@@ -449,7 +377,7 @@ fn recover(mut life: Life, policy: &Policy<'_>) -> (Life, Vec<Action>) {
 fn elapsed(mut life: Life, timer: Timer, policy: &Policy<'_>) -> (Life, Vec<Action>) {
     match (timer, life.state) {
         (Timer::StartDeadline, State::Starting(g)) => give_start_up(life, g, policy),
-        (Timer::Successor, State::Hung(_)) => forsaken(life),
+        (Timer::Successor, State::Hung(_)) => order::forsaken(life),
         (Timer::StopDeadline, State::Terminating(g, then)) => {
             (Life { state: State::Ending(g, then), ..life }, vec![Action::End])
         }

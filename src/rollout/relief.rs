@@ -30,6 +30,8 @@ use crate::{
 /// After a rollout of ours that came to nothing, or a world that could not be seen, it is tried again
 /// after this.
 const AGAIN: Duration = Duration::from_secs(30);
+/// While another rollout holds a service that needs care, it is looked at this often.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What is to be done for the health of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,16 +159,16 @@ impl Engine {
         if crew.nginx.is_none() || !matches!(crew.service.slots, Slots::Two { .. }) {
             return Ok(None);
         }
-        if let Some(other) = self.under_way(service) {
-            // It has precedence; its end is an event, too.
-            if !matches!(other.kind, Kind::Relieve | Kind::Restore | Kind::Replace) {
-                forsake(&crew).await?;
-            }
-            return Ok(None);
-        }
         let last = self.newest_of(service).await?;
         if !may_need_care(&crew, last.as_ref()) {
             return Ok(None);
+        }
+        if let Some(other) = self.under_way(service) {
+            // It has precedence, and its end is told a moment before the service is free.
+            if !matches!(other.kind, Kind::Relieve | Kind::Restore | Kind::Replace) {
+                forsake(&crew).await?;
+            }
+            return Ok(Some(SOON));
         }
         let world = match crew.observe().await {
             Ok(world) => world,
@@ -207,7 +209,7 @@ impl Engine {
         let request = Request { kind, slot: Some(slot), named: None, current, loss: Loss::Never };
         match self.begin(&crew.service.name, request, "aibkd".to_owned()).await {
             Ok(_) => Ok(None),
-            Err(EngineError::Busy(_)) => Ok(Some(Duration::ZERO)),
+            Err(EngineError::Busy(_)) => Ok(Some(SOON)),
             Err(e) => Err(e),
         }
     }
