@@ -183,3 +183,143 @@ fn what_vanished_without_a_daemon_is_a_failure() {
         stage.instance("other").pid.filter(|pid| *pid != other)
     });
 }
+
+#[test]
+fn a_signal_reloads() {
+    let script = "trap 'echo again >> reloads' HUP; while :; do sleep 0.05; done";
+    let mut stage = with_worker(script);
+    stage.settings.set("services.worker.reload.signal", "HUP");
+    stage.settings.set("services.worker.reload.alive", "300ms");
+    stage.add_command("deaf", &["sleep", "1000"]);
+    stage.settings.set("services.deaf.reload.signal", "USR1");
+    stage.add_command("plain", &["sleep", "1000"]);
+    stage.start();
+    let before = stage.wait_state("worker", InstanceState::Ready);
+    stage.ctl(&["reload", "worker"]).expect(0).says(&["SIGHUP", "alive"]);
+    wait_for("the trap to have run", LONG, || stage.path("reloads").exists().then_some(()));
+    let after = stage.instance("worker");
+    assert_eq!((after.pid, after.state), (before.pid, InstanceState::Ready));
+
+    // One that takes the signal for the order to end does not reload, and is started again.
+    let deaf = stage.wait_state("deaf", InstanceState::Ready);
+    stage.ctl(&["reload", "deaf"]).expect(1).says(&["did not survive SIGUSR1", "aibkctl logs"]);
+    stage.wait_instance("deaf", "back", LONG, |seen| {
+        seen.state == InstanceState::Ready && seen.pid != deaf.pid
+    });
+    let refused = stage.ctl(&["reload", "plain"]).expect(4);
+    refused.says(&["nothing says how plain reloads", "signal: HUP"]);
+    stage.ctl(&["stop", "worker"]).expect(0);
+    stage.ctl(&["reload", "worker"]).expect(4).says(&["worker is stopped"]);
+    let events = stage.ctl(&["events", "-n", "200"]).expect(0);
+    events.says(&["instance.reloaded", "instance.reload-failed"]);
+}
+
+#[test]
+fn a_request_reloads() {
+    let mut stage = Stage::new();
+    let blue = stage.blue_name();
+    stage.settings.set("services.api.reload.http", "GET /version");
+    stage.settings.set("services.api.reload.deadline", "20s");
+    stage.add_admin();
+    stage.settings.set("services.admin.reload.http", "GET /nowhere");
+    stage.start();
+    stage.ctl(&["reload", &blue]).expect(0).says(&["GET /version", "200"]);
+    let admin = format!("admin@{}", stage.admin.unwrap().0);
+    stage.ctl(&["reload", &admin]).expect(1).says(&["GET /nowhere", "404"]);
+    let json = stage.ctl(&["reload", &blue, "--json"]).expect(0);
+    assert!(json.stdout.contains("\"by\": \"GET /version\""), "{json}");
+}
+
+/// Everything is gone, and the daemon begins in another boot of the host.
+fn reboot(stage: &mut Stage) {
+    let pids: Vec<i32> = stage
+        .status()
+        .services
+        .iter()
+        .flat_map(|service| &service.instances)
+        .filter_map(|instance| instance.pid)
+        .collect();
+    stage.kill_daemon();
+    for pid in pids {
+        kill(pid, Signal::KILL);
+        ends(pid, LONG);
+    }
+    let db = rusqlite::Connection::open(stage.path("state/aibk.db")).unwrap();
+    db.execute("UPDATE daemons SET boot = 'another'", []).unwrap();
+    drop(db);
+    stage.restart_daemon();
+}
+
+#[test]
+fn what_is_disabled_stays_down_at_boot_and_only_there() {
+    let mut stage = with_worker("exec sleep 1000");
+    stage.add_command("never-disabled", &["sleep", "1000"]);
+    stage.start();
+    let before = stage.wait_state("worker", InstanceState::Ready);
+    stage.ctl(&["disable", "worker"]).expect(0).says(&["worker is disabled"]);
+    stage.ctl(&["disable", "nobody"]).expect(4).says(&["nobody"]);
+    stage.ctl(&["status"]).expect(0).says(&["disabled, not started at boot: worker"]);
+    assert_eq!(stage.instance("worker").pid, before.pid, "what runs goes on");
+
+    // The daemon's death is no boot: it is taken over, and restarted as before.
+    stage.kill_daemon();
+    stage.restart_daemon();
+    assert_eq!(stage.wait_state("worker", InstanceState::Ready).pid, before.pid);
+    stage.kill_daemon();
+    kill(before.pid.unwrap(), Signal::KILL);
+    ends(before.pid.unwrap(), LONG);
+    stage.restart_daemon();
+    stage.wait_state("worker", InstanceState::Ready);
+    assert_eq!(runs(&stage), 2);
+
+    reboot(&mut stage);
+    assert_eq!(stage.instance("worker").state, InstanceState::Stopped);
+    assert_eq!(stage.instance("never-disabled").state, InstanceState::Ready);
+    stage.kill_daemon();
+    stage.restart_daemon();
+    assert_eq!(stage.instance("worker").state, InstanceState::Stopped);
+    assert_eq!(runs(&stage), 2);
+
+    // It can be started, and is down again after the next boot.
+    stage.ctl(&["start", "worker"]).expect(0);
+    stage.stop_daemon();
+    stage.restart_daemon();
+    assert_eq!((stage.instance("worker").state, runs(&stage)), (InstanceState::Stopped, 3));
+
+    // Enabled, it waits for the next boot, but no longer.
+    stage.ctl(&["enable", "worker"]).expect(0).says(&["worker is enabled"]);
+    assert_eq!(stage.instance("worker").state, InstanceState::Stopped);
+    reboot(&mut stage);
+    assert_eq!((stage.instance("worker").state, runs(&stage)), (InstanceState::Ready, 4));
+}
+
+#[test]
+fn a_whole_service_is_disabled_and_enabled_now() {
+    let mut stage = Stage::started();
+    let (blue, green) = (stage.blue_name(), stage.green_name());
+    let refused = stage.ctl(&["disable", "api", "--now"]).expect(4);
+    refused.says(&["api serves", "--force"]);
+    assert!(!stage.ctl(&["status"]).stdout.contains("disabled"), "nothing has changed");
+    // Both slots run after a swap, and the second one serves.
+    stage.ctl(&["swap", "api"]).expect(0);
+    stage.ctl(&["disable", "api", "--now", "--force"]).expect(0).says(&["api is disabled"]);
+    for name in [&blue, &green] {
+        assert_eq!(stage.instance(name).state, InstanceState::Stopped);
+    }
+    reboot(&mut stage);
+    stage.ctl(&["status"]).expect(0).says(&["not started at boot: api"]);
+    assert_eq!(stage.instance(&blue).state, InstanceState::Stopped);
+
+    // Nothing of it was meant to run, so it comes up as its configuration says.
+    stage.ctl(&["enable", "api"]).expect(0);
+    stage.kill_daemon();
+    stage.restart_daemon();
+    assert_eq!(stage.instance(&blue).state, InstanceState::Stopped, "that was no boot");
+    reboot(&mut stage);
+    assert_eq!(stage.answering(), "v1");
+    assert_eq!(stage.instances("api").iter().filter(|seen| seen.pid.is_some()).count(), 1);
+
+    stage.ctl(&["disable", "api", "--now", "--force"]).expect(0);
+    stage.ctl(&["enable", "api", "--now"]).expect(0).says(&["api is enabled"]);
+    assert_eq!(stage.answering(), "v1");
+}

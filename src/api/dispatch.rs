@@ -80,6 +80,10 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
             answer::accepted(&ops.roll(by, way, ask.name()?, how).await?)
         }
         Change::Cancel => answer::accepted(&ops.cancel(by, ask.rollout()?).await?),
+        Change::ReloadInstance => answer::json(&ops.reload_instance(by, ask.name()?).await?),
+        Change::Enable(boot) => {
+            answer::json(&ops.enable(by, boot, ask.name()?, ask.body()?).await?)
+        }
         Change::ResetFailed => answer::json(&ops.reset_failed(by, ask.body()?).await?),
         Change::Reload => answer::json(&ops.reload(by, ask.body()?).await?),
         Change::NginxTest => answer::json(&ops.nginx_test().await?),

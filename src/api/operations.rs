@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use super::{
     explain::Explanation,
     types::{
-        Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem, Reload, Reloaded,
-        ResetFailed, Roll, Rollout, Status, Version, Wait,
+        Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem,
+        Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Status, Version, Wait,
     },
 };
 use crate::{
@@ -42,6 +42,15 @@ pub enum Verb {
     Stop,
     /// Stop and start it, the same release.
     Restart,
+}
+
+/// What becomes of a service when its host boots, or aibkd is started after it was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtBoot {
+    /// It comes up.
+    Enabled,
+    /// It does not.
+    Disabled,
 }
 
 /// How another release, or the other colour, comes into service.
@@ -83,6 +92,16 @@ pub trait Operations: Send + Sync + 'static {
     fn wait(&self, id: RolloutId, how: Wait) -> Pending<'_, Answer<Rollout>>;
     /// Turns a rollout back, if it has not passed its point of no return.
     fn cancel(&self, by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>>;
+    /// Tells an instance to read its own configuration again; answers what came of it.
+    fn reload_instance(&self, by: Caller, on: InstanceId) -> Pending<'_, Answer<ReloadedInstance>>;
+    /// Whether a service comes up with its host.
+    fn enable(
+        &self,
+        by: Caller,
+        boot: AtBoot,
+        on: ServiceName,
+        how: Enable,
+    ) -> Pending<'_, Answer<Enablement>>;
     /// Forgets the deaths of instances; those that had failed are stopped then.
     fn reset_failed(&self, by: Caller, how: ResetFailed) -> Pending<'_, Answer<Forgiven>>;
     /// Output of the instances `of`, and of all where there are none (the name of a service stands

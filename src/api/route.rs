@@ -7,10 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
     explain::Explanation,
-    operations::{Verb, Way},
+    operations::{AtBoot, Verb, Way},
     types::{
-        Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Reload, Reloaded, ResetFailed,
-        Roll, Rollout, Status, Version, Wait,
+        Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Reload,
+        Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Status, Version, Wait,
     },
 };
 use crate::{config::Access, store::Event};
@@ -46,6 +46,8 @@ pub(super) enum Change {
     Roll(Way),
     Cancel,
     ResetFailed,
+    ReloadInstance,
+    Enable(AtBoot),
     NginxTest,
     Reload,
 }
@@ -120,7 +122,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 19] = [
+pub(super) static TABLE: [Route; 22] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -200,6 +202,26 @@ pub(super) static TABLE: [Route; 19] = [
         "Turn a rollout back, if it has not passed its point of no return",
         Answers::Accepted,
     ),
+    operate(
+        "/v1/instances/{instance}/reload",
+        Change::ReloadInstance,
+        "Tell an instance to read its own configuration again, as its service says, and see to it",
+        Answers::Json(of::<ReloadedInstance>),
+    ),
+    operate(
+        "/v1/services/{service}/enable",
+        Change::Enable(AtBoot::Enabled),
+        "Let a service come up with its host",
+        Answers::Json(of::<Enablement>),
+    )
+    .with_body(of::<Enable>),
+    operate(
+        "/v1/services/{service}/disable",
+        Change::Enable(AtBoot::Disabled),
+        "Let a service not come up with its host",
+        Answers::Json(of::<Enablement>),
+    )
+    .with_body(of::<Enable>),
     operate(
         "/v1/reset-failed",
         Change::ResetFailed,

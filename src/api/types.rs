@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::manage::{Forgiven, ResetFailed};
+pub use super::manage::{Enable, Enablement, Forgiven, ReloadedInstance, ResetFailed};
 
 /// Version of this protocol: the `1` in `/v1/`.
 pub const PROTOCOL: u32 = 1;
@@ -69,6 +69,9 @@ pub struct NginxStatus {
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
+    /// It comes up with its host.
+    #[serde(default = "yes")]
+    pub enabled: bool,
     /// Its instances, the first slot first.
     pub instances: Vec<InstanceStatus>,
     /// The rollout under way.
@@ -76,6 +79,11 @@ pub struct ServiceStatus {
     /// What keeps it from being started: a service that it comes after, or requires.
     #[serde(default)]
     pub waits: Option<String>,
+}
+
+/// What an older daemon does not say.
+const fn yes() -> bool {
+    true
 }
 
 /// One instance in `status`.

@@ -5,10 +5,22 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use super::{
-    act::ActArgs, completions::CompletionsArgs, config::ConfigVerb,
-    daemon_reload::DaemonReloadArgs, events::EventsArgs, exit, logs::LogsArgs, man::ManArgs,
-    nginx::NginxVerb, reset_failed::ResetFailedArgs, roll::RollArgs, rollouts::RolloutsArgs,
-    status::StatusArgs, time,
+    act::ActArgs,
+    completions::CompletionsArgs,
+    config::ConfigVerb,
+    daemon_reload::DaemonReloadArgs,
+    enable::{DisableArgs, EnableArgs},
+    events::EventsArgs,
+    exit,
+    logs::LogsArgs,
+    man::ManArgs,
+    nginx::NginxVerb,
+    reload::ReloadArgs,
+    reset_failed::ResetFailedArgs,
+    roll::RollArgs,
+    rollouts::RolloutsArgs,
+    status::StatusArgs,
+    time,
 };
 
 /// Where the daemon listens unless told otherwise.
@@ -89,6 +101,12 @@ pub(super) enum Command {
     Stop(ActArgs),
     /// Stop and start an instance, the same release
     Restart(ActArgs),
+    /// Tell an instance to read its own configuration again, and see that it does
+    Reload(ReloadArgs),
+    /// Let a service come up when the host boots
+    Enable(EnableArgs),
+    /// Let a service not come up when the host boots; what runs goes on
+    Disable(DisableArgs),
     /// Forget the deaths of an instance; one that has failed is stopped then
     ResetFailed(ResetFailedArgs),
     /// Switch a service to its other slot, and keep the old one warm
@@ -154,6 +172,9 @@ mod tests {
             "aibkctl wait 7 --json --timeout 5m",
             "aibkctl logs -f -n 5 worker --json",
             "aibkctl reset-failed",
+            "aibkctl reload api@8000",
+            "aibkctl enable api --now --no-wait",
+            "aibkctl disable api --now --force",
             "aibkctl reset-failed api@8000 --json",
             "aibkctl logs",
             "aibkctl logs api worker@8000 --since today --until 10m --grep a|b",
@@ -171,6 +192,8 @@ mod tests {
             "aibkctl start",
             "aibkctl start api@0",
             "aibkctl swap ../api",
+            "aibkctl enable api@8000",
+            "aibkctl disable api --force",
             "aibkctl wait seven",
             "aibkctl logs -n 10001 api@8000",
             "aibkctl logs --since soon",

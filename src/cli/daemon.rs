@@ -12,17 +12,20 @@ use crate::{
         client::{Client, ClientError, Lines, target},
         explain::Explanation,
         types::{
-            Act, Events, Forgiven, Logs, NginxFile, NginxTest, Reload, Reloaded, ResetFailed, Roll,
-            Rollout, Status, Version, Wait,
+            Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxTest, Reload,
+            Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Status, Version, Wait,
         },
     },
     ident::{InstanceId, ServiceName},
 };
 
-pub(super) use crate::api::operations::{Verb, Way};
+pub(super) use crate::api::operations::{AtBoot, Verb, Way};
 
 /// What the daemon's answer may take beyond the time it was told to wait.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The longest deadline that a configuration may give a reload.
+const RELOAD: Duration = Duration::from_secs(60);
 
 /// An empty body.
 #[derive(Debug, Serialize)]
@@ -91,6 +94,25 @@ impl Daemon {
 
     pub(super) async fn cancel(&self, id: u64) -> Answer<Rollout> {
         self.client.post(&format!("/v1/rollouts/{id}/cancel"), &Nothing {}).await
+    }
+
+    /// As long as the longest reload may take.
+    pub(super) async fn reload_instance(&self, on: &InstanceId) -> Answer<ReloadedInstance> {
+        let target = format!("/v1/instances/{on}/reload");
+        self.client.post_within(&target, &Nothing {}, RELOAD + GRACE).await
+    }
+
+    pub(super) async fn enable(
+        &self,
+        boot: AtBoot,
+        on: &ServiceName,
+        how: &Enable,
+    ) -> Answer<Enablement> {
+        let verb = match boot {
+            AtBoot::Enabled => "enable",
+            AtBoot::Disabled => "disable",
+        };
+        self.client.post(&format!("/v1/services/{on}/{verb}"), how).await
     }
 
     pub(super) async fn reset_failed(&self, how: &ResetFailed) -> Answer<Forgiven> {

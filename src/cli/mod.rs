@@ -12,6 +12,7 @@ mod completions;
 mod config;
 mod daemon;
 mod daemon_reload;
+mod enable;
 mod events;
 pub mod exit;
 mod failure;
@@ -23,6 +24,7 @@ mod man;
 mod moments;
 mod nginx;
 mod progress;
+mod reload;
 mod reset_failed;
 mod roll;
 mod rollouts;
@@ -111,6 +113,9 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Restart(args) => act::run(Verb::Restart, &args, daemon, screen).await,
         Command::Swap(args) => roll::run(Way::Swap, &args, daemon, screen).await,
         Command::Rolling(args) => roll::run(Way::Rolling, &args, daemon, screen).await,
+        Command::Reload(args) => reload::run(&args, daemon, screen).await,
+        Command::Enable(args) => enable::enable(&args, daemon, screen).await,
+        Command::Disable(args) => enable::disable(&args, daemon, screen).await,
         Command::ResetFailed(args) => reset_failed::run(&args, daemon, screen).await,
         Command::Wait(args) => wait::run(&args, daemon, screen).await,
         Command::Cancel(args) => cancel::run(&args, daemon, screen).await,

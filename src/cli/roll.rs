@@ -41,7 +41,7 @@ pub(super) async fn run(way: Way, args: &RollArgs, daemon: &Daemon, screen: Scre
 }
 
 /// An instance is taken for what it was meant as: its service.
-fn service_name(given: &str) -> Result<ServiceName, String> {
+pub(super) fn service_name(given: &str) -> Result<ServiceName, String> {
     given.parse().map_err(|e: crate::ident::InvalidName| match given.parse::<InstanceId>() {
         Ok(InstanceId { service, .. }) => {
             format!("`{given}` is an instance; name its service: `{service}`")

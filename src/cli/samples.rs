@@ -47,7 +47,7 @@ pub(super) fn with_workers() -> InstanceStatus {
 }
 
 fn service(name: &str, instances: Vec<InstanceStatus>) -> ServiceStatus {
-    ServiceStatus { name: name.into(), instances, rollout: None, waits: None }
+    ServiceStatus { name: name.into(), enabled: true, instances, rollout: None, waits: None }
 }
 
 /// Two services, three instances, nothing to complain about.

@@ -124,6 +124,7 @@ fn keys(old: &Service, new: &Service) -> Vec<Key> {
         live,
         stop,
         restart,
+        reload,
         drain,
         rollout,
         clears,
@@ -144,6 +145,7 @@ fn keys(old: &Service, new: &Service) -> Vec<Key> {
         ("live", *live != new.live, Needs::Nothing),
         ("stop", *stop != new.stop, Needs::Nothing),
         ("restart", *restart != new.restart, Needs::Nothing),
+        ("reload", *reload != new.reload, Needs::Nothing),
         // uvicorn's own last resort keeps the old length until its next start.
         ("drain", *drain != new.drain, Needs::Nothing),
         ("rollout", *rollout != new.rollout, Needs::Nothing),

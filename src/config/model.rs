@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{By, Check, Depends, Logs, Ready, Restart, Secret, Socket, Workers};
+use super::{By, Check, Depends, Logs, Ready, Reload, Restart, Secret, Socket, Workers};
 use crate::{
     ident::{Port, ServiceName, Slot},
     sys::confine::Confinement,
@@ -119,6 +119,8 @@ pub struct Service {
     pub stop: Stop,
     /// What happens when it ends by itself.
     pub restart: Restart,
+    /// How it is told to read its own configuration again, where it can be.
+    pub reload: Option<Reload>,
     /// How traffic leaves it.
     pub drain: Drain,
     /// What rollouts leave behind.

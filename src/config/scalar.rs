@@ -152,15 +152,19 @@ pub(super) fn path(node: &Node) -> Result<PathBuf, Wrong> {
 
 /// Path and query of a request.
 pub(super) fn request_path(node: &Node) -> Result<String, Wrong> {
-    let given = text(node)?;
+    check_request_path(&text(node)?)
+}
+
+/// The rule of [`request_path`].
+pub(super) fn check_request_path(given: &str) -> Result<String, Wrong> {
     if !given.starts_with('/') {
-        let wrong = Wrong::new(format!("`{}` does not begin with `/`", shown(&given)));
+        let wrong = Wrong::new(format!("`{}` does not begin with `/`", shown(given)));
         return Err(wrong.instead("write for example /health"));
     }
     if given.chars().all(|c| c.is_ascii_graphic()) && !given.contains('#') {
-        Ok(given)
+        Ok(given.to_owned())
     } else {
-        Err(Wrong::new(format!("`{}` cannot be requested as it is", shown(&given)))
+        Err(Wrong::new(format!("`{}` cannot be requested as it is", shown(given)))
             .instead("write blanks, `#` and characters beyond ASCII as %XX"))
     }
 }

@@ -9,7 +9,7 @@ use super::{
     depends::Wishes,
     health::{self, Around},
     mistake::Wrong,
-    restart, sandbox,
+    reload, restart, sandbox,
     scalar::{self, some_time},
     section::Section,
     tree::{Node, Value},
@@ -61,6 +61,10 @@ impl Reader<'_> {
             confinement: sandbox::confinement(s, directory.as_deref()),
             stop: s.section("stop", |s| stop(s, &drain, least_stop)),
             restart: s.section("restart", restart::restart),
+            reload: s
+                .has("reload")
+                .then(|| s.section("reload", |s| reload::reload(s, has_port)))
+                .flatten(),
             rollout: s.section("rollout", rollout),
             clears: vec![],
             upstream: upstream::upstream(s, self, is_asgi, has_port),

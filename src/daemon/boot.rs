@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Daemon, DaemonError,
+    enable::Disabled,
     journal::Journal,
     managed_nginx,
     muster::{Muster, site},
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     config::{Config, NginxMode},
     ident::ServiceName,
-    instance::{Ground, Instance, Phase},
+    instance::{Ground, Instance, Phase, stopped_for_now},
     nginx::{Members, Nginx, NginxError, Role, Upstreams},
     process::{Launcher, Shelf},
     release::Release,
@@ -51,7 +52,8 @@ pub(super) async fn assemble(
     let journal = Journal::begin(&store);
     let launcher = Launcher::new(&config.runtime_dir)?;
     let boot = launcher.boot_id().to_owned();
-    store.begin_daemon(&boot).await?;
+    store.begin_daemon(&boot, &stopped_for_now()).await?;
+    let disabled = Disabled::new(store.disabled().await?);
     let rows = store.slots().await?;
     let ground = Ground { launcher, store: store.clone(), shelf: Shelf::default() };
     let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
@@ -88,6 +90,7 @@ pub(super) async fn assemble(
         resumed,
         waits,
         me: OnceLock::new(),
+        disabled,
     };
     Ok((daemon, journal))
 }
@@ -156,6 +159,9 @@ impl Daemon {
         name: &ServiceName,
     ) -> Result<Option<Rollout>, EngineError> {
         let crew = self.engine.crew(name)?;
+        if crew.standing == Standing::Configured && self.stays_down(&crew) {
+            return Ok(None);
+        }
         let (kind, current) = match crew.standing {
             Standing::Leaving => (Kind::Remove, Ok(Release::unversioned(Path::new("/")))),
             Standing::Configured => (Kind::Boot, Release::resolve(&crew.service)),

@@ -4,10 +4,10 @@ use super::{Daemon, problems};
 use crate::{
     api::{
         operations::{Answer, Caller},
-        types::{Forgiven, ResetFailed},
+        types::{Forgiven, Problem, ReloadedInstance, ResetFailed},
     },
     ident::InstanceId,
-    instance::{Instance, Phase},
+    instance::{Instance, Phase, ReloadError},
     store,
 };
 
@@ -44,6 +44,42 @@ impl Daemon {
             }
         }
         Ok(forgiven)
+    }
+
+    /// Tells an instance to read its own configuration again.
+    pub(super) async fn tell_to_reload(
+        &self,
+        by: &Caller,
+        on: InstanceId,
+    ) -> Answer<ReloadedInstance> {
+        let instance = self.instance(&on)?;
+        self.refuse_own_nginx(&on)?;
+        let crew = self.engine.crew(&on.service).map_err(|e| problems::of_engine(&e))?;
+        let Some(how) = &crew.service.reload else {
+            let hint = format!(
+                "write `reload: {{signal: HUP}}` or `reload: {{http: POST /path}}` into {}, or use \
+                 `aibkctl restart {on}`",
+                on.service
+            );
+            let why = format!("nothing says how {on} reloads");
+            return Err(problems::refused(&why, Some(hint)));
+        };
+        match instance.reload(how, crew.service.host()).await {
+            Ok(observed) => {
+                let message = format!("{on} was told {how} by uid {}, and {observed}", by.uid);
+                self.record_about(&on, "instance.reloaded", message);
+                Ok(ReloadedInstance { instance: on.to_string(), by: how.to_string(), observed })
+            }
+            Err(e @ ReloadError::NotRunning(_)) => {
+                let hint = format!("`aibkctl start {on}` starts it");
+                Err(problems::refused(&e.to_string(), Some(hint)))
+            }
+            Err(e) => {
+                self.record_about(&on, "instance.reload-failed", e.to_string());
+                let hint = format!("`aibkctl logs {on}` shows what it wrote");
+                Err(Problem { hint: Some(hint), ..problems::failed(&e.to_string()) })
+            }
+        }
     }
 
     /// A managed nginx is nobody's to start or stop.

@@ -58,6 +58,7 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
             limit: u32::MAX,
             window: None,
         },
+        reload: None,
         drain: Drain { deadline: Duration::from_secs(10), on_deadline: OnDeadline::Stop },
         rollout: RolloutPolicy {
             watch: Duration::ZERO,

@@ -1,6 +1,7 @@
 //! The house, assembled: what `aibkd` is made of, in the order in which it comes up and goes down.
 
 mod boot;
+mod enable;
 mod error;
 mod explain;
 mod journal;
@@ -60,6 +61,7 @@ pub struct Daemon {
     waits: rise::Waits,
     /// Itself, for what goes on by itself.
     me: OnceLock<Weak<Daemon>>,
+    disabled: enable::Disabled,
 }
 
 /// Runs a daemon by the configuration at `path`, until it is told to stop.

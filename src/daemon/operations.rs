@@ -8,10 +8,11 @@ use super::{Daemon, logs, problems, streams, views};
 use crate::{
     api::{
         explain::Explanation,
-        operations::{Answer, Caller, Operations, Pending, Verb, Way},
+        operations::{Answer, AtBoot, Caller, Operations, Pending, Verb, Way},
         types::{
-            Act, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, PROTOCOL, Reload, Reloaded,
-            ResetFailed, Roll, Rollout, Status, Version, Wait,
+            Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest,
+            PROTOCOL, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Status,
+            Version, Wait,
         },
     },
     ident::{InstanceId, RolloutId, ServiceName},
@@ -125,6 +126,20 @@ impl Operations for Daemon {
         })
     }
 
+    fn reload_instance(&self, by: Caller, on: InstanceId) -> Pending<'_, Answer<ReloadedInstance>> {
+        Box::pin(async move { self.tell_to_reload(&by, on).await })
+    }
+
+    fn enable(
+        &self,
+        by: Caller,
+        boot: AtBoot,
+        on: ServiceName,
+        how: Enable,
+    ) -> Pending<'_, Answer<Enablement>> {
+        Box::pin(async move { self.set_at_boot(&by, boot, on, how).await })
+    }
+
     fn reset_failed(&self, by: Caller, how: ResetFailed) -> Pending<'_, Answer<Forgiven>> {
         Box::pin(async move { self.forgive(&by, how).await })
     }
@@ -173,7 +188,7 @@ impl Operations for Daemon {
 }
 
 impl Daemon {
-    async fn begin(
+    pub(super) async fn begin(
         &self,
         service: &ServiceName,
         request: impl FnOnce(Release) -> Request,
@@ -211,7 +226,7 @@ impl Daemon {
     }
 }
 
-const fn loss(force: bool) -> Loss {
+pub(super) const fn loss(force: bool) -> Loss {
     if force { Loss::Accepted } else { Loss::Never }
 }
 

@@ -25,6 +25,7 @@ impl Daemon {
         if let Some(nginx) = &self.managed_nginx {
             services.push(ServiceStatus {
                 name: nginx.id().service.to_string(),
+                enabled: true,
                 instances: vec![views::instance(&nginx.view(), crate::config::Slots::Sole, None)],
                 rollout: None,
                 waits: None,
@@ -89,6 +90,7 @@ impl Daemon {
         let members = served.and_then(|served| served.upstreams.get(name));
         ServiceStatus {
             name: name.to_string(),
+            enabled: !self.disabled.has(name),
             instances: crew
                 .instances
                 .values()

@@ -232,6 +232,7 @@ impl Driver {
             Order::Beside { .. } | Order::Face | Order::Dismiss => {
                 return Err(InstanceError::OneSided(self.id.clone()));
             }
+            Order::Signal(signal) => self.send(signal)?,
         }
         Ok(())
     }

@@ -166,6 +166,7 @@ pub(super) fn service() -> Service {
             limit: 3,
             window: None,
         },
+        reload: None,
         drain: Drain { deadline: millis(10), on_deadline: OnDeadline::Stop },
         rollout: RolloutPolicy {
             watch: Duration::ZERO,

@@ -21,6 +21,7 @@ pub mod life;
 mod life_tests;
 mod probe;
 mod probing;
+mod reload;
 mod resting;
 mod saving;
 mod schedule;
@@ -36,11 +37,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use chart::{Answer, Chart};
 pub use life::{Question, Rest};
+pub use reload::ReloadError;
 pub use resting::stopped_for_now;
 pub use view::{Cause, Death, Phase, View};
 
 use crate::{
-    config::Service,
+    config::{ReloadSignal, Service},
     ident::{InstanceId, RolloutId},
     process::{Capture, Door, Gate, Keeping, Launcher, ProcessError, Shelf},
     release::Release,
@@ -80,6 +82,14 @@ pub enum InstanceError {
     /// The task that drives it is gone, because the daemon is ending.
     #[error("{0} takes no more orders: the daemon is ending")]
     Ending(InstanceId),
+    /// Its main process could not be sent a signal.
+    #[error("{id} cannot be sent a signal: {why}")]
+    NotSent {
+        /// Which instance.
+        id: InstanceId,
+        /// Why.
+        why: String,
+    },
     /// It did not get there in time.
     #[error("{id} is still {} after {within:?}", .phase.word())]
     TooSlow {
@@ -153,6 +163,8 @@ pub(crate) enum Order {
     Dismiss,
     /// Count the connections of what stands beside; of a worker, its own.
     Count(oneshot::Sender<usize>),
+    /// Send its main process a signal.
+    Signal(ReloadSignal),
 }
 
 pub(crate) type Command = (Order, oneshot::Sender<Result<(), InstanceError>>);

@@ -58,6 +58,9 @@ pub enum Refusal {
     /// `T1`.
     #[error("{0} is the only instance of {1} that can serve; requests would be lost")]
     LastMember(String, ServiceName),
+    /// `T1`, for all of a service.
+    #[error("{0} serves; requests would be lost")]
+    Serves(ServiceName),
 }
 
 impl Refusal {
@@ -72,6 +75,7 @@ impl Refusal {
             Self::NoColour(service, _) => format!(
                 "`aibkctl status` shows what runs; `aibkctl rolling {service}` renews both slots"
             ),
+            Self::Serves(_) => "--force accepts the loss".to_owned(),
             Self::LastMember(_, service) => format!(
                 "`aibkctl rolling {service}` loses nothing where there are two slots; \
                  --force accepts the loss"
@@ -89,7 +93,9 @@ pub fn draft(request: &Request, service: &Service, world: &World) -> Result<Draf
     let (release, stages) = match request.kind {
         Kind::Rolling => scene.rolling()?,
         Kind::Swap => scene.swap()?,
+        Kind::Start if request.slot.is_none() => (None, scene.start_all()),
         Kind::Start => (None, scene.start()),
+        Kind::Stop if request.slot.is_none() => (None, scene.stop_all()?),
         Kind::Stop | Kind::Retire => (None, scene.stop()?),
         Kind::Restart => (None, scene.restart()?),
         Kind::Boot => (None, scene.boot()),
@@ -190,21 +196,38 @@ impl<'a> Scene<'a> {
 
     fn start(&self) -> Vec<Stage> {
         let slot = self.subject();
-        let seen = self.world.slots.get(&slot);
-        let start = match seen.map(|seen| seen.phase) {
-            // What has finished is done once more.
-            Some(Phase::Finished) => Start::Fresh,
-            _ => Start::Any,
+        self.starting(&[(slot, self.role_for(slot))])
+    }
+
+    /// The whole service, as it is when it was never stopped.
+    fn start_all(&self) -> Vec<Stage> {
+        let spare = self.spare.and_then(|spare| match self.service.rollout.standby {
+            Standby::Stopped => None,
+            Standby::Hot => Some((spare, Role::Backup)),
+            Standby::Shared => Some((spare, Role::Serving)),
+        });
+        let live = [(self.live, Role::Serving)];
+        self.starting(&live.into_iter().chain(spare).collect::<Vec<_>>())
+    }
+
+    fn starting(&self, slots: &[(Slot, Role)]) -> Vec<Stage> {
+        let want = |(slot, role): &(Slot, Role)| {
+            let start = match self.world.slots.get(slot).map(|seen| seen.phase) {
+                // What has finished is done once more.
+                Some(Phase::Finished) => Start::Fresh,
+                _ => Start::Any,
+            };
+            (*slot, run(&self.release_for(*slot), start, Some(*role)))
         };
-        let mut wants =
-            vec![(slot, run(&self.release_for(slot), start, Some(self.role_for(slot))))];
+        let named = |slot: Slot| slots.iter().any(|(named, _)| *named == slot);
+        let mut wants: Vec<(Slot, Want)> = slots.iter().map(want).collect();
         // A member that was only named so that the upstream is not empty has done its service.
         wants.extend(
             self.service
                 .slots
                 .all()
                 .into_iter()
-                .filter(|other| *other != slot && self.world.role(*other) == Some(Role::Down))
+                .filter(|other| !named(*other) && self.world.role(*other) == Some(Role::Down))
                 .map(|other| (other, Want::Stopped)),
         );
         vec![Stage { wants, watch: false }]
@@ -215,6 +238,14 @@ impl<'a> Scene<'a> {
         let mut wants = self.successor(slot)?;
         wants.push((slot, Want::Stopped));
         Ok(vec![Stage { wants, watch: false }])
+    }
+
+    fn stop_all(&self) -> Result<Vec<Stage>, Refusal> {
+        if self.world.members.is_some() && self.loss() == Loss::Never {
+            return Err(Refusal::Serves(self.service.name.clone()));
+        }
+        let wants = self.service.slots.all().into_iter().map(|slot| (slot, Want::Stopped));
+        Ok(vec![Stage { wants: wants.collect(), watch: false }])
     }
 
     fn restart(&self) -> Result<Vec<Stage>, Refusal> {

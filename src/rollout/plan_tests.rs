@@ -273,6 +273,7 @@ fn every_kind_ends_whatever_one_step_meets() {
         (Kind::Stop, Some(BLUE), both(Role::Backup), "hot"),
         (Kind::Start, Some(GREEN), at_rest(), "hot"),
         (Kind::Retire, Some(GREEN), both(Role::Backup), "stopped"),
+        (Kind::Start, None, at_rest(), "shared"),
     ];
     for (kind, at, before, standby) in scenes {
         let service = service("[8000, 8001]", standby);
@@ -363,6 +364,29 @@ fn a_forced_stop_of_the_last_member_leaves_it_named_as_down() {
     let mut rollout = begin(Kind::Stop, Some(BLUE), draft(&asked, &service, &world).unwrap());
     let steps = play(&mut rollout, &mut world, |_| Fate::Works);
     assert_eq!(words(&steps), ["publish 8000 (down)", "drain api@8000", "stop api@8000"]);
+}
+
+#[test]
+fn a_whole_service_stops_by_force_and_starts_as_it_was_never_stopped() {
+    for (standby, roles) in [
+        ("stopped", vec![(BLUE, Role::Serving)]),
+        ("hot", vec![(BLUE, Role::Serving), (GREEN, Role::Backup)]),
+        ("shared", vec![(BLUE, Role::Serving), (GREEN, Role::Serving)]),
+    ] {
+        let (mut world, service) = (both(Role::Backup), service("[8000, 8001]", standby));
+        let refused = draft(&request(Kind::Stop, None, Loss::Never), &service, &world);
+        assert!(matches!(refused, Err(Refusal::Serves(_))), "{refused:?}");
+        for (kind, loss) in [(Kind::Stop, Loss::Accepted), (Kind::Start, Loss::Never)] {
+            let asked = request(kind, None, loss);
+            let mut rollout = begin(kind, None, draft(&asked, &service, &world).unwrap());
+            play(&mut rollout, &mut world, |_| Fate::Works);
+            assert_eq!(rollout.outcome(), Some(Outcome::Done), "{standby} {kind:?}");
+            let ups = world.slots.values().filter(|seen| seen.phase.is_up()).count();
+            let expected = if kind == Kind::Stop { 0 } else { roles.len() };
+            assert_eq!(ups, expected, "{standby} {kind:?}");
+        }
+        assert_eq!(world.members, Some(members(&roles)), "{standby}");
+    }
 }
 
 /// The same world in which one instance is not well.

@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::boots;
+
 /// How a daemon begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beginning {
@@ -11,9 +13,9 @@ pub enum Beginning {
     Successor,
 }
 
-/// Begins a daemon in the boot `boot`. Where that is afresh, nothing of before runs any more and
-/// nothing rests, which becomes durable in the same transaction.
-pub(super) fn begin(db: &mut Connection, boot: &str) -> rusqlite::Result<Beginning> {
+/// Begins a daemon in the boot `boot`. Where that is afresh, what [`boots::apply`] makes of the slots
+/// becomes durable in the same transaction.
+pub(super) fn begin(db: &mut Connection, boot: &str, stopped: &str) -> rusqlite::Result<Beginning> {
     let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let last: Option<(String, bool)> = write
         .query_row("SELECT boot, ended FROM daemons", [], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -24,7 +26,7 @@ pub(super) fn begin(db: &mut Connection, boot: &str) -> rusqlite::Result<Beginni
         Some(_) | None => Beginning::Successor,
     };
     if beginning == Beginning::Afresh {
-        write.execute("UPDATE slots SET identity = NULL, rest = NULL", [])?;
+        boots::apply(&write, stopped)?;
     }
     put(&write, boot, false)?;
     write.commit()?;

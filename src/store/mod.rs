@@ -3,6 +3,7 @@
 //! Writes are durable when they return (WAL, `synchronous=FULL`). One daemon works on a state
 //! directory at a time; what cannot be read is refused and kept (`S4`).
 
+mod boots;
 mod columns;
 mod daemons;
 mod error;
@@ -16,11 +17,12 @@ mod slots;
 mod tests;
 mod thread;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use tokio::sync::broadcast;
 
 pub use self::{
+    boots::Boots,
     daemons::Beginning,
     error::{Holder, StoreError},
     events::Event,
@@ -69,13 +71,33 @@ impl Store {
     }
 
     /// Begins a daemon in the boot `boot` of the host. Where it does not go on with what another one
-    /// left, no slot has an identity or rests afterwards.
+    /// left, no slot has an identity afterwards, and those that are meant to run and do not come up
+    /// ([`Boots::Not`]) rest as `stopped`, the others not at all.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn begin_daemon(&self, boot: &str) -> Result<Beginning, StoreError> {
-        let boot = boot.to_owned();
-        self.inner.thread.call("begin a daemon", move |db| daemons::begin(db, &boot)).await
+    pub async fn begin_daemon(&self, boot: &str, stopped: &str) -> Result<Beginning, StoreError> {
+        let (boot, stopped) = (boot.to_owned(), stopped.to_owned());
+        let begin = move |db: &mut _| daemons::begin(db, &boot, &stopped);
+        self.inner.thread.call("begin a daemon", begin).await
+    }
+
+    /// The services that do not come up when a daemon begins afresh.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn disabled(&self) -> Result<BTreeSet<ServiceName>, StoreError> {
+        self.inner.thread.call("read what is disabled", |db| boots::disabled(db)).await
+    }
+
+    /// Keeps what becomes of `service` when a daemon begins afresh; durable when it returns.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn put_boots(&self, service: &ServiceName, boots: Boots) -> Result<(), StoreError> {
+        let service = service.clone();
+        let put = move |db: &mut _| boots::put(db, &service, boots);
+        self.inner.thread.call("write what is enabled", put).await
     }
 
     /// Keeps that this daemon has stopped everything.

@@ -55,6 +55,9 @@ const MIGRATIONS: &[&str] = &[
         ended INTEGER NOT NULL
     ) STRICT;
 ",
+    "
+    CREATE TABLE boots (service TEXT PRIMARY KEY, how TEXT NOT NULL) STRICT;
+",
 ];
 
 /// The newest version this program knows.

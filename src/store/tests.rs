@@ -331,16 +331,60 @@ async fn a_daemon_knows_whether_it_goes_on_or_begins_afresh() {
     let store = Store::open(dir.path()).unwrap();
     store.put_slot(resting.clone()).await.unwrap();
     // What a version without this knowledge left is gone on with.
-    assert_eq!(store.begin_daemon("one").await.unwrap(), Beginning::Successor);
-    assert_eq!(store.begin_daemon("one").await.unwrap(), Beginning::Successor);
+    assert_eq!(store.begin_daemon("one", "stopped").await.unwrap(), Beginning::Successor);
+    assert_eq!(store.begin_daemon("one", "stopped").await.unwrap(), Beginning::Successor);
     let kept = store.slots().await.unwrap();
     assert_eq!(kept, std::slice::from_ref(&resting));
-    assert_eq!(store.begin_daemon("two").await.unwrap(), Beginning::Afresh);
+    assert_eq!(store.begin_daemon("two", "stopped").await.unwrap(), Beginning::Afresh);
     let kept = store.slots().await.unwrap();
     assert_eq!(kept, std::slice::from_ref(&blank));
     store.put_slot(resting).await.unwrap();
     store.end_daemon("two").await.unwrap();
-    assert_eq!(store.begin_daemon("two").await.unwrap(), Beginning::Afresh);
+    assert_eq!(store.begin_daemon("two", "stopped").await.unwrap(), Beginning::Afresh);
     assert_eq!(store.slots().await.unwrap(), [blank]);
-    assert_eq!(store.begin_daemon("two").await.unwrap(), Beginning::Successor);
+    assert_eq!(store.begin_daemon("two", "stopped").await.unwrap(), Beginning::Successor);
+}
+
+#[tokio::test]
+async fn what_does_not_come_up_rests_and_what_is_enabled_anew_is_as_if_never_started() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let row = |instance: &str, wanted| SlotRow {
+        instance: instance.parse().unwrap(),
+        wanted,
+        identity: None,
+        ..slot(1)
+    };
+    let rows = [
+        row("admin@8002", false),
+        row("api-2@8003", true),
+        row("api@8000", true),
+        row("api@8001", false),
+        row("other", false),
+        row("other@1", true),
+        row("worker", true),
+    ];
+    for row in &rows {
+        store.put_slot(row.clone()).await.unwrap();
+    }
+    store.begin_daemon("one", "stopped").await.unwrap();
+    for (name, boots) in [
+        ("admin", Boots::AsConfigured),
+        ("api", Boots::Not),
+        ("other", Boots::AsConfigured),
+        ("worker", Boots::Not),
+        ("worker", Boots::AsLeft),
+    ] {
+        store.put_boots(&service(name), boots).await.unwrap();
+    }
+    assert_eq!(store.slots().await.unwrap(), rows, "nothing now");
+    assert_eq!(store.begin_daemon("two", "stopped").await.unwrap(), Beginning::Afresh);
+    let [_, api2, api, rest @ ..] = rows;
+    let mut expected = vec![api2, SlotRow { rest: Some("stopped".into()), ..api }];
+    expected.extend(rest);
+    assert_eq!(store.slots().await.unwrap(), expected);
+    assert_eq!(store.disabled().await.unwrap(), [service("api")].into());
+    store.put_boots(&service("api"), Boots::AsLeft).await.unwrap();
+    store.begin_daemon("three", "stopped").await.unwrap();
+    assert!(store.slots().await.unwrap().iter().all(|row| row.rest.is_none()));
 }

@@ -92,8 +92,20 @@ impl Client {
         target: &str,
         body: &B,
     ) -> Result<T, ClientError> {
+        self.post_within(target, body, self.patience.first_byte).await
+    }
+
+    /// POSTs `body` to `target`, where the daemon itself may wait for as long as `first_byte`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post_within<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: &B,
+        first_byte: Duration,
+    ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(ClientError::Unsendable)?;
-        let first_byte = self.patience.first_byte;
         let answer = self.send(Method::POST, target, body.into(), first_byte).await?;
         self.read(answer).await
     }

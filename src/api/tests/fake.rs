@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     api::{
         explain::Explanation,
-        operations::{Answer, Caller, Operations, Pending, Verb, Way},
+        operations::{Answer, AtBoot, Caller, Operations, Pending, Verb, Way},
         types::*,
     },
     ident::{InstanceId, RolloutId, ServiceName},
@@ -166,6 +166,23 @@ impl Operations for Fake {
 
     fn cancel(&self, _by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>> {
         Box::pin(async move { Ok(rollout(id.0)) })
+    }
+
+    fn reload_instance(&self, by: Caller, on: InstanceId) -> Pending<'_, Answer<ReloadedInstance>> {
+        self.note(format!("reload {on} by {}", by.uid));
+        Box::pin(async { Ok(ReloadedInstance::default()) })
+    }
+
+    fn enable(
+        &self,
+        by: Caller,
+        boot: AtBoot,
+        on: ServiceName,
+        how: Enable,
+    ) -> Pending<'_, Answer<Enablement>> {
+        self.note(format!("{boot:?} {on} {how:?} by {}", by.uid));
+        let enabled = boot == AtBoot::Enabled;
+        Box::pin(async move { Ok(Enablement { service: on.to_string(), enabled, rollout: None }) })
     }
 
     fn reset_failed(&self, by: Caller, how: ResetFailed) -> Pending<'_, Answer<Forgiven>> {

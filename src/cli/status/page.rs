@@ -50,7 +50,8 @@ pub(super) fn page(status: &Status, look: Look) -> String {
     let troubles: String =
         instances.iter().filter_map(|instance| trouble(instance, look)).collect();
     let workers: String = instances.iter().filter_map(|instance| workers(instance, look)).collect();
-    for part in [workers, rollouts, waits, troubles].iter().filter(|part| !part.is_empty()) {
+    let parts = [workers, rollouts, waits, disabled(&status.services, look), troubles];
+    for part in parts.iter().filter(|part| !part.is_empty()) {
         text.push('\n');
         text.push_str(part);
     }
@@ -194,6 +195,21 @@ fn waiting(service: &ServiceStatus, look: Look) -> Option<String> {
     Some(format!("{head}\n{}", hanging("  ", why, look.width)))
 }
 
+/// Which services do not come up with their host.
+fn disabled(services: &[ServiceStatus], look: Look) -> String {
+    let names: Vec<String> = services
+        .iter()
+        .filter(|service| !service.enabled)
+        .map(|service| harmless(&service.name))
+        .collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    hanging("  ", &format!("disabled, not started at boot: {}", names.join(", ")), look.width)
+        .trim_start()
+        .to_owned()
+}
+
 /// What is under way, at which step, since when.
 fn rollout_line(rollout: &Rollout, look: Look) -> String {
     let direction = if rollout.state == RolloutState::Undoing { ", going back" } else { "" };
@@ -289,6 +305,13 @@ mod tests {
             problem: Some("no process listens on /run/aibk/nginx.sock".into()),
         };
         insta::assert_snapshot!(nginx_line(&dead, Look::PAGE));
+    }
+
+    #[test]
+    fn disabled_services() {
+        let mut status = samples::single_slot();
+        status.services[0].enabled = false;
+        insta::assert_snapshot!(fits(&page(&status, Look::PAGE)));
     }
 
     #[test]

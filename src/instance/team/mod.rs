@@ -160,6 +160,10 @@ impl Team {
                 self.trouble = None;
                 Ok(())
             }
+            Order::Signal(signal) => match &self.facing {
+                Some(set) => set.signal(signal).await,
+                None => Ok(()),
+            },
             // Workers that hang are started again at once.
             Order::Forsake => Ok(()),
             Order::Adapt(service) => self.adapt(&service).await,

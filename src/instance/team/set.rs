@@ -6,9 +6,9 @@ use futures_util::future::select_all;
 use tokio::sync::watch;
 
 use crate::{
-    config::Service,
+    config::{ReloadSignal, Service},
     ident::{InstanceId, RolloutId, Side, Worker},
-    instance::{Chart, Fresh, Ground, Instance, InstanceError, Phase, View},
+    instance::{Chart, Fresh, Ground, Instance, InstanceError, Order, Phase, View},
     process::{Capture, Door, Gate},
     release::Release,
     store::SlotRow,
@@ -84,6 +84,14 @@ impl Set {
     pub(super) async fn forgive(&mut self) -> Result<(), InstanceError> {
         for (worker, _) in &self.workers {
             worker.forgive().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends `signal` to the main process of each worker.
+    pub(super) async fn signal(&self, signal: ReloadSignal) -> Result<(), InstanceError> {
+        for (worker, _) in &self.workers {
+            worker.order(Order::Signal(signal)).await?;
         }
         Ok(())
     }
