@@ -59,6 +59,36 @@ fn output_is_read_by_instance_time_and_pattern() {
 }
 
 #[test]
+fn what_a_line_says_of_itself_is_understood() {
+    let mut stage = Stage::new();
+    let script = r#"
+        echo '{"level":"error","message":"it failed","order":7}'
+        echo '<4>it is slow'
+        echo 'DEBUG: details' >&2
+        echo 'a trace' >&2
+        sleep 1000"#;
+    stage.add_command("worker", &["sh", "-c", script]);
+    // There is no journald here: told once, and the files have it.
+    stage.settings.set("logs", serde_json::json!({"to": "journal"}));
+    stage.start();
+    let four = wait_for("four lines", LONG, || {
+        let read = lines(&stage.ctl(&["logs", "--json", "worker"]).expect(0));
+        (read.len() == 4).then_some(read)
+    });
+    let one = |text: &str| four.iter().find(|line| line.text.contains(text)).unwrap();
+    let (json, slow) = (one("it failed"), one("it is slow"));
+    assert_eq!((json.priority.as_str(), json.message.as_deref()), ("err", Some("it failed")));
+    assert_eq!(json.fields["order"], 7);
+    assert_eq!((slow.priority.as_str(), slow.message.as_deref()), ("warning", Some("it is slow")));
+    assert_eq!(
+        (one("details").priority.as_str(), one("trace").priority.as_str()),
+        ("debug", "notice")
+    );
+    let shown = stage.ctl(&["logs", "worker"]).expect(0).stdout;
+    assert!(shown.contains(" stdout it failed level=error order=7\n"), "{shown}");
+}
+
+#[test]
 fn several_are_followed_at_once() {
     let mut stage = Stage::new();
     for name in ["one", "two"] {

@@ -20,6 +20,7 @@ use crate::support::{LONG, Output, Releases, root, run, target, venv, wait_for};
 const BUILD: Duration = Duration::from_secs(900);
 
 const CONFIG: &str = "\
+logs: {to: journal}
 services:
   api:
     app: main:app
@@ -205,10 +206,32 @@ fn the_unit_serves_swaps_and_survives() {
     // The watchdog replaces one that hangs.
     the_daemon_ends(&booted, Signal::STOP);
 
+    output_is_in_the_journal(&booted);
     booted.sh("journalctl -u aibkd --no-pager").expect(0).says(&["api@8001"]);
     booted.sh("systemctl stop aibkd").expect(0);
     let left = booted.sh("pgrep -fa '[u]vicorn' || :").expect(0);
     assert_eq!(left.stdout, "", "left behind:\n{left}");
+}
+
+/// With fields and priorities.
+fn output_is_in_the_journal(booted: &Booted) {
+    let read = |matches: &str| {
+        let output = booted.sh(&format!("journalctl -o json --no-pager {matches}"));
+        output.expect(0).stdout
+    };
+    let entries = read("AIBK_SERVICE=api AIBK_RELEASE=v2");
+    for field in [
+        r#""MESSAGE":"importing v2"#,
+        r#""AIBK_INSTANCE":"api@800"#,
+        r#""AIBK_GENERATION":"#,
+        r#""AIBK_ROLLOUT":"#,
+        r#""SYSLOG_IDENTIFIER":"api@800"#,
+        r#""PRIORITY":"6""#,
+    ] {
+        assert!(entries.contains(field), "{field} is not in\n{entries}");
+    }
+    assert_eq!(read("AIBK_SERVICE=api AIBK_RELEASE=v2 -p err"), "");
+    booted.sh("aibkctl logs api").expect(0).says(&["importing v2"]);
 }
 
 fn serving(status: &Status) -> Vec<&str> {

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 pub use super::manage::{Enable, Enablement, Forgiven, ReloadedInstance, ResetFailed};
 
@@ -343,8 +344,17 @@ pub struct LogLine {
     pub generation: u64,
     /// `stdout` or `stderr`.
     pub stream: String,
-    /// The line.
+    /// How important it is, by what it says itself, else by the stream: a word of syslog(3), such
+    /// as `err`, `warning` or `info`.
+    pub priority: String,
+    /// The line, as it was written.
     pub text: String,
+    /// The message in it, where there is more than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What else a line of JSON says.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, Value>,
 }
 
 /// Query of `GET /v1/events`; the answer is a stream of server-sent events, each with an

@@ -1,8 +1,11 @@
 //! `logs`: what instances wrote.
 
+use std::{borrow::Cow, fmt::Write as _};
+
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use jiff::{Timestamp, Zoned};
+use serde_json::Value;
 
 use super::{
     Ended,
@@ -120,16 +123,35 @@ impl Names {
     }
 }
 
-/// `TIME NAME text` in colour, where stderr is dimmed; `TIME NAME STREAM text` without.
+/// `TIME NAME text` in colour, by priority; `TIME NAME STREAM text` without. Of a line of JSON the
+/// message, and then the fields.
 fn log_line(line: &LogLine, name: &str, clock: &Clock, now: Timestamp, look: Look) -> String {
     let at = line.at.parse().map_or_else(|_| line.at.clone(), |at| clock.moment(at, now));
-    let text = harmless(&line.text).replace('\n', " ");
+    let text = harmless(&message(line)).replace('\n', " ");
     if look.ink == Ink::Plain {
         let line = format!("{at} {name}{} {text}", harmless(&line.stream));
         return format!("{}\n", line.trim_end());
     }
-    let style = if line.stream == "stderr" { look::FAINT } else { Style::new() };
+    let style = match line.priority.as_str() {
+        "emerg" | "alert" | "crit" | "err" => look::BAD,
+        "warning" => look::PENDING,
+        "notice" | "debug" => look::FAINT,
+        _ => Style::new(),
+    };
     format!("{} {name}{}\n", look.paint(look::FAINT, &at), look.paint(style, &text))
+}
+
+/// `paid logger=shop order={"id":7}`.
+fn message(line: &LogLine) -> Cow<'_, str> {
+    let Some(message) = &line.message else { return line.text.as_str().into() };
+    let mut text = message.clone();
+    for (key, value) in &line.fields {
+        let _ = match value {
+            Value::String(value) => write!(text, " {key}={value}"),
+            value => write!(text, " {key}={value}"),
+        };
+    }
+    text.into()
 }
 
 #[cfg(test)]
@@ -137,10 +159,10 @@ mod tests {
     use super::*;
 
     const LINES: [&str; 4] = [
-        r#"{"instance":"api@8000","at":"2026-02-28T23:59:59.000001Z","generation":7,"stream":"stderr","text":"late"}"#,
-        r#"{"instance":"worker","at":"2026-03-01T11:59:59.123456Z","generation":7,"stream":"stdout","text":"\u001b[31mred\u001b[0m"}"#,
-        r#"{"instance":"api@8000","at":"?","generation":7,"stream":"stderr","text":""}"#,
-        r#"{"instance":"api@8001","at":"2026-03-01T12:00:00Z","generation":8,"stream":"stdout","text":"ok"}"#,
+        r#"{"instance":"api@8000","at":"2026-02-28T23:59:59.000001Z","generation":7,"stream":"stderr","priority":"err","text":"ERROR: late"}"#,
+        r#"{"instance":"worker","at":"2026-03-01T11:59:59.123456Z","generation":7,"stream":"stdout","priority":"info","text":"\u001b[31mred\u001b[0m"}"#,
+        r#"{"instance":"api@8000","at":"?","generation":7,"stream":"stderr","priority":"notice","text":""}"#,
+        r#"{"instance":"api@8001","at":"2026-03-01T12:00:00Z","generation":8,"stream":"stdout","priority":"warning","text":"{}","message":"ok","fields":{"n":[1],"logger":"shop"}}"#,
     ];
 
     fn show(asked: &[&str], look: Look) -> String {

@@ -12,6 +12,8 @@ use super::{
 /// How the output of each instance is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logs {
+    /// Where it goes.
+    pub to: LogsTo,
     /// Another file is begun once the one that is written is longer, in bytes.
     pub size: u64,
     /// Files of each instance, with the one that is written.
@@ -22,6 +24,16 @@ pub struct Logs {
     pub compress: bool,
 }
 
+/// Where the output of instances goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogsTo {
+    /// Into files.
+    Files,
+    /// Into systemd's journal, with fields; the files are few then, for `aibkctl logs`.
+    Journal,
+}
+
+const TO: &[(&str, LogsTo)] = &[("files", LogsTo::Files), ("journal", LogsTo::Journal)];
 const KIB: u64 = 1024;
 const UNITS: &[(&str, u64)] = &[("KiB", KIB), ("MiB", KIB * KIB), ("GiB", KIB * KIB * KIB)];
 /// Smaller files would be begun all the time, larger ones read for too long.
@@ -31,9 +43,15 @@ const OLDEST_DAYS: u32 = 3650;
 
 /// Reads the section.
 pub(super) fn logs(s: &mut Section<'_>) -> Logs {
+    let to = s.or("to", LogsTo::Files, scalar::one_of(TO));
+    let (usual_size, usual_keep) = match to {
+        LogsTo::Files => (10 * KIB * KIB, 5),
+        LogsTo::Journal => (KIB * KIB, 2),
+    };
     Logs {
-        size: s.or("size", 10 * KIB * KIB, size),
-        keep: s.or("keep", 5, scalar::whole(1..=1000)),
+        to,
+        size: s.or("size", usual_size, size),
+        keep: s.or("keep", usual_keep, scalar::whole(1..=1000)),
         age: s.get("age", age),
         compress: s.or("compress", true, scalar::boolean),
     }
@@ -83,17 +101,21 @@ mod tests {
 
     #[test]
     fn defaults_and_every_key() {
-        let defaults = Logs { size: 10 << 20, keep: 5, age: None, compress: true };
+        let to = LogsTo::Files;
+        let defaults = Logs { to, size: 10 << 20, keep: 5, age: None, compress: true };
         assert_eq!(read("{}").unwrap(), defaults);
         let age = Some(Duration::from_secs(14 * 24 * 3600));
-        let given = Logs { size: 64 << 10, keep: 1, age, compress: false };
+        let given = Logs { to, size: 64 << 10, keep: 1, age, compress: false };
         assert_eq!(read("{size: 64KiB, keep: 1, age: 14d, compress: false}").unwrap(), given);
+        let journal = read("{to: journal}").unwrap();
+        assert_eq!((journal.to, journal.size, journal.keep), (LogsTo::Journal, 1 << 20, 2));
         assert_eq!(read("{age: 36h}").unwrap().age, Some(Duration::from_secs(36 * 3600)));
     }
 
     #[test]
     fn mistakes_are_told() {
         for (given, told) in [
+            ("{to: journald}", "did you mean `journal`?"),
             ("{size: 10}", "is not a size with its unit; write for example"),
             ("{size: 10MB}", "is not a size"),
             ("{size: 1KiB}", "use 64KiB to 1GiB"),

@@ -31,7 +31,7 @@ pub use depends::Depends;
 pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env};
 pub use health::{Check, Header, How, Http, Ready, Sign, Statuses, Thresholds};
 pub use host::{Finding, Severity, check_host, check_service, find_program};
-pub use logs::Logs;
+pub use logs::{Logs, LogsTo};
 pub use mistake::{ConfigError, Mistake, Position};
 pub use model::*;
 pub use reload::{Reload, ReloadSignal};

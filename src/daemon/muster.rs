@@ -9,11 +9,11 @@ use std::{
 
 use super::DaemonError;
 use crate::{
-    config::{Config, Logs, NginxMode, Service},
+    config::{Config, Logs, LogsTo, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
     instance::{Ground, Instance, Outlet},
     nginx::{Nginx, Proxied, Site},
-    process::{Identity, Keeping, Packing},
+    process::{Also, Identity, Keeping, Packing},
     rollout::{Crew, Crews, Standing},
     store::SlotRow,
 };
@@ -135,7 +135,11 @@ fn unknown(name: &ServiceName) -> Result<Service, DaemonError> {
 
 fn keeping(logs: &Logs) -> Keeping {
     let packing = if logs.compress { Packing::Gzip } else { Packing::Plain };
-    Keeping { size: logs.size, files: logs.keep, age: logs.age, packing }
+    let also = match logs.to {
+        LogsTo::Files => Also::Nowhere,
+        LogsTo::Journal => Also::Journal,
+    };
+    Keeping { size: logs.size, files: logs.keep, age: logs.age, packing, also }
 }
 
 /// How nginx reaches each service that is behind it.

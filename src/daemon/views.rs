@@ -10,7 +10,7 @@ use crate::{
     ident::{Port, Slot},
     instance::{Phase, View},
     nginx::{Members, Role},
-    process::{Confined, Line, Refusal},
+    process::{Confined, Line, Reading, Refusal},
     rollout::record::{Course, Outcome, Rollout, Taken},
 };
 
@@ -150,6 +150,8 @@ fn colour(slots: Slots, slot: Slot) -> Option<types::Colour> {
 
 /// A line of output as clients see it.
 pub(super) fn log_line(instance: &str, line: Line) -> types::LogLine {
+    let Reading { priority, message, fields } = line.read();
+    let message = (message != line.text).then(|| message.into_owned());
     types::LogLine {
         instance: instance.to_owned(),
         // All digits, so that text is sorted as time is.
@@ -157,6 +159,9 @@ pub(super) fn log_line(instance: &str, line: Line) -> types::LogLine {
             .map_or_else(|_| String::from("?"), |at| format!("{at:.6}")),
         generation: line.generation.0,
         stream: line.stream.word().to_owned(),
+        priority: priority.word().to_owned(),
+        message,
+        fields,
         text: line.text,
     }
 }

@@ -11,7 +11,10 @@ use super::{
     kept::{Kept, Seen},
     life::Event,
 };
-use crate::{process::Tree, store::SlotRow};
+use crate::{
+    process::{Start, Tree},
+    store::SlotRow,
+};
 
 /// How long a daemon that has just begun waits for a kernel that cannot tell (no descriptors left).
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,7 +59,8 @@ impl Driver {
         let starting = seen == Seen::Starting && tree.identity().uptime() < deadline;
         self.appetite = Appetite::of(&tree, &self.service.confinement);
         self.tree = Some(tree);
-        self.capture.begin(generation);
+        let (id, rollout) = (row.release.clone(), row.rollout);
+        self.capture.begin(Start { generation, release: Some(id), rollout });
         self.runs = Some(row);
         self.death = None;
         self.record("instance.adopted", format!("{} goes on as it was", self.id));

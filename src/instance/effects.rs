@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::Sign,
     ident::{Generation, InstanceId},
-    process::{Confined, Exit, Line, Listener, Tree},
+    process::{Confined, Exit, Line, Listener, Start, Tree},
     store::{self, SlotRow},
     sync_point,
 };
@@ -54,7 +54,8 @@ impl Driver {
         let row = SlotRow { generation, ..row };
         let spec = specify(&self.service, &self.id, &row, listener.as_ref()).await?;
         stale::clear(&self.service.clears).await;
-        self.capture.begin(generation);
+        let (id, rollout) = (row.release.clone(), row.rollout);
+        self.capture.begin(Start { generation, release: Some(id), rollout });
         let tree = self
             .ground
             .launcher

@@ -10,6 +10,7 @@ mod identity;
 mod launcher;
 mod line;
 mod program;
+mod reading;
 mod reaper;
 mod shelf;
 mod tree;
@@ -23,7 +24,7 @@ use std::{ffi::OsString, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use capture::{Capture, History, Keeping, Packing, Wanted};
+pub use capture::{Also, Capture, History, Keeping, Packing, Start, Wanted};
 pub use confine::{Confined, Refusal};
 pub use errand::Ran;
 pub use error::ProcessError;
@@ -31,6 +32,7 @@ pub use gate::{Door, Gate, Listener};
 pub use identity::Identity;
 pub use launcher::Launcher;
 pub use line::{Line, Stream};
+pub use reading::{Priority, Reading};
 pub use shelf::{Kept, Shelf};
 pub use tree::Tree;
 

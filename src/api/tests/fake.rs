@@ -65,7 +65,10 @@ pub(super) fn line(text: &str) -> LogLine {
         at: "2026-01-01T00:00:00Z".into(),
         generation: 1,
         stream: "stdout".into(),
+        priority: "info".into(),
         text: text.into(),
+        message: None,
+        fields: serde_json::Map::new(),
     }
 }
 

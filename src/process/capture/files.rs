@@ -32,6 +32,16 @@ pub enum Packing {
     Gzip,
 }
 
+/// Where lines go beside the files, which they always go to: to be read back, and because there may
+/// be no journald.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Also {
+    /// Nowhere.
+    Nowhere,
+    /// systemd's journal, with fields.
+    Journal,
+}
+
 /// How much of the output of one instance is kept in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keeping {
@@ -43,11 +53,19 @@ pub struct Keeping {
     pub age: Option<Duration>,
     /// What becomes of closed files.
     pub packing: Packing,
+    /// Where lines go beside.
+    pub also: Also,
 }
 
 impl Default for Keeping {
     fn default() -> Self {
-        Self { size: 10 * 1024 * 1024, files: 5, age: None, packing: Packing::Gzip }
+        Self {
+            size: 10 * 1024 * 1024,
+            files: 5,
+            age: None,
+            packing: Packing::Gzip,
+            also: Also::Nowhere,
+        }
     }
 }
 

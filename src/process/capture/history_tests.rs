@@ -82,7 +82,7 @@ async fn compressed_files_are_read_back_without_a_gap() {
 #[tokio::test]
 async fn the_next_daemon_reads_the_closed_files_too() {
     let dir = TempDir::new().unwrap();
-    let keeping = Keeping { size: SMALL, files: 3, packing: Packing::Plain, age: None };
+    let keeping = Keeping { size: SMALL, files: 3, packing: Packing::Plain, ..Keeping::default() };
     let capture = with(dir.path(), keeping);
     let [mut out, _err] = writers(&capture);
     count(&capture, &mut out, 0, 1500).await;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::sync::mpsc;
 
 use super::{
-    Wanted,
+    Start, Wanted,
     follower::Follower,
     log_file::{Mark, Span},
     writer::Slot,
@@ -46,7 +46,13 @@ impl Hub {
         }
     }
 
-    pub(super) fn begin(&mut self, generation: Generation) {
+    /// Lines of `start` may come.
+    pub(super) fn introduce(&self, start: Start) {
+        self.slot.begin(start);
+    }
+
+    /// The next lines are of `generation`.
+    pub(super) const fn belong_to(&mut self, generation: Generation) {
         self.last.generation = generation;
     }
 

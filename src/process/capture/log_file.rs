@@ -76,7 +76,7 @@ pub(super) struct LogFile {
 
 /// Whether trouble was told already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
+pub(super) enum Health {
     Good,
     Bad,
 }

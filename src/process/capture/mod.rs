@@ -1,6 +1,7 @@
 //! The output of one instance, over all its generations and over the daemon's own restarts.
 //!
-//! Child → FIFO → reader task → memory ring and followers → writer thread → rotated files. The
+//! Child → FIFO → reader task → memory ring and followers → writer thread → rotated files (and the
+//! journal). The
 //! reader never stops: what comes after it drops and counts where it is too slow. Files that are
 //! not written any more are compressed by a thread that gives way to the others.
 
@@ -9,6 +10,7 @@ mod files;
 mod follower;
 mod history;
 mod hub;
+mod journal;
 mod log_file;
 mod reader;
 mod squeeze;
@@ -37,8 +39,8 @@ use tokio::{
 };
 
 use super::{Line, ProcessError, Stream};
-use crate::ident::{Generation, InstanceId};
-pub use files::{Keeping, Packing};
+use crate::ident::{Generation, InstanceId, ReleaseId, RolloutId};
+pub use files::{Also, Keeping, Packing};
 pub use history::History;
 pub use wanted::Wanted;
 
@@ -46,6 +48,23 @@ use fifo::Fifo;
 use files::LogFiles;
 use hub::Hub;
 use log_file::Mark;
+
+/// What is known of the start that lines belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Its number.
+    pub generation: Generation,
+    /// What was started.
+    pub release: Option<ReleaseId>,
+    /// The rollout it was part of.
+    pub rollout: Option<RolloutId>,
+}
+
+impl From<Generation> for Start {
+    fn from(generation: Generation) -> Self {
+        Self { generation, release: None, rollout: None }
+    }
+}
 
 /// The output of one instance, over all its generations.
 #[derive(Debug, Clone)]
@@ -68,13 +87,11 @@ impl Shared {
         // Nothing that is done under the lock leaves it half done.
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Shared {
     /// The hub, ready for lines that came through these FIFOs.
     fn hub_for_lines(&self) -> MutexGuard<'_, Hub> {
         let mut hub = self.hub();
-        hub.begin(Generation(self.generation.load(Relaxed)));
+        hub.belong_to(Generation(self.generation.load(Relaxed)));
         hub
     }
 }
@@ -99,7 +116,7 @@ impl Capture {
         let readers = [stdout.reader()?, stderr.reader()?];
         let files = LogFiles::new(log_dir, name);
         let last = files.newest().as_ref().map_or(Mark::START, Mark::from);
-        let slot = writer::Slot::open(&files, keeping, last)?;
+        let slot = writer::Slot::open(name, &files, keeping, last)?;
         let generation = AtomicU64::new(last.generation.0);
         let hub = Arc::new(Mutex::new(Hub::new(last, slot)));
         let fifos = [stdout, stderr];
@@ -115,12 +132,12 @@ impl Capture {
         let stdout = Fifo::make(&dir, &format!("{name}.out"))?;
         let stderr = Fifo::make(&dir, &format!("{name}.err"))?;
         let readers = [stdout.reader()?, stderr.reader()?];
-        let Shared { files, hub, generation, .. } = &*self.shared;
+        let Shared { files, hub, .. } = &*self.shared;
         let shared = Shared {
             fifos: [stdout, stderr],
             files: files.clone(),
             hub: Arc::clone(hub),
-            generation: AtomicU64::new(generation.load(Relaxed)),
+            generation: AtomicU64::new(self.shared.generation.load(Relaxed)),
         };
         Ok(Self::read(shared, readers))
     }
@@ -140,9 +157,10 @@ impl Capture {
         Ok([stdout.child_end()?, stderr.child_end()?])
     }
 
-    /// Lines from now on belong to `generation`.
-    pub fn begin(&self, generation: Generation) {
-        self.shared.generation.store(generation.0, Relaxed);
+    /// Lines from now on belong to `start`.
+    pub fn begin(&self, start: Start) {
+        self.shared.generation.store(start.generation.0, Relaxed);
+        self.shared.hub().introduce(start);
     }
 
     /// Reads all that the last generation left in the FIFOs; a last line without its end is taken

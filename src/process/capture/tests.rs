@@ -41,10 +41,10 @@ async fn lines_carry_stream_and_generation_and_the_last_needs_no_end() {
     let dir = TempDir::new().unwrap();
     let capture = open(dir.path());
     let [mut out, mut err] = writers(&capture);
-    capture.begin(Generation(1));
+    capture.begin(Generation(1).into());
     out.write_all(b"one\ntwo").unwrap();
     within(capture.settle()).await;
-    capture.begin(Generation(2));
+    capture.begin(Generation(2).into());
     err.write_all(b"three\n").unwrap();
     within(capture.settle()).await;
     let lines = capture.tail(10, &Wanted::default()).await;

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -13,10 +14,12 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    ProcessError,
+    Also, ProcessError, Start,
     files::{Keeping, LogFiles},
+    journal::{Gate, Journal, SOCKET},
     log_file::{LogFile, Mark, Span},
 };
+use crate::ident::InstanceId;
 
 /// What may wait for the disk, of all instances together, in bytes.
 const QUEUE_BYTES: usize = 2 * 1024 * 1024;
@@ -44,6 +47,7 @@ enum Job {
 struct Writer {
     jobs: mpsc::Sender<Job>,
     queued: Arc<AtomicUsize>,
+    gate: Arc<Gate>,
 }
 
 impl Writer {
@@ -54,7 +58,7 @@ impl Writer {
         }
         let (jobs, queue) = mpsc::channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let writer = Arc::new(Self { jobs, queued: Arc::clone(&queued) });
+        let writer = Arc::new(Self { jobs, queued: Arc::clone(&queued), gate: Arc::default() });
         // It ends once the last capture is closed and everything is written.
         std::thread::Builder::new()
             .name("aibk-logs".to_owned())
@@ -88,6 +92,9 @@ impl Job {
             Self::Begin(log) => logs.push(log),
             Self::Write { log, bytes, span } => {
                 log.file().write(&bytes, Some(span));
+                if let Some(journal) = log.journal().as_mut() {
+                    journal.write(&bytes);
+                }
                 queued.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
             Self::Note(log) => {
@@ -113,6 +120,7 @@ pub(super) struct Slot {
 impl Slot {
     /// Goes on after `last`.
     pub(super) fn open(
+        name: &InstanceId,
         files: &LogFiles,
         keeping: Keeping,
         last: Mark,
@@ -120,10 +128,27 @@ impl Slot {
         let failed = ProcessError::file("write the log file", files.current());
         let last = (last != Mark::START).then_some(last.at);
         let file = LogFile::open(files.clone(), keeping, last).map_err(failed)?;
-        let log = Arc::new(Log { dropped: Mutex::default(), file: Mutex::new(file) });
         let writer = Writer::shared().map_err(ProcessError::kernel("start the log writer"))?;
+        let journal = match keeping.also {
+            Also::Nowhere => None,
+            Also::Journal => {
+                Some(Journal::new(name.clone(), Path::new(SOCKET), Arc::clone(&writer.gate)))
+            }
+        };
+        let log = Arc::new(Log {
+            dropped: Mutex::default(),
+            file: Mutex::new(file),
+            journal: Mutex::new(journal),
+        });
         let _ = writer.jobs.send(Job::Begin(Arc::downgrade(&log)));
         Ok(Self { writer, log })
+    }
+
+    /// Lines from now on may be of `start`.
+    pub(super) fn begin(&self, start: Start) {
+        if let Some(journal) = self.log.journal().as_mut() {
+            journal.begin(start);
+        }
     }
 
     /// Queues `bytes`, the lines of `span`. Drops and counts them where the queue is full.
@@ -155,11 +180,16 @@ impl Slot {
 struct Log {
     dropped: Mutex<Option<Span>>,
     file: Mutex<LogFile>,
+    journal: Mutex<Option<Journal>>,
 }
 
 impl Log {
     fn dropped(&self) -> MutexGuard<'_, Option<Span>> {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn file(&self) -> MutexGuard<'_, LogFile> {

@@ -24,7 +24,7 @@ fn the_next_daemon_takes_over_and_no_line_is_lost() {
     script.directory = home.path().into();
     let who = life(async {
         let daemon = Daemon::new(&home);
-        daemon.capture.begin(Generation(7));
+        daemon.capture.begin(Generation(7).into());
         let (tree, up) = daemon.spawn_up(&script).await;
         assert_eq!(up, "up");
         daemon.capture.flush().await;
