@@ -6,7 +6,7 @@ use super::{
     Instance, Phase, View,
     kit::{Bed, LONG, is_alive, reaches, release, service},
 };
-use crate::{config::Kind, process::Identity, store::SlotRow, sys::fake::Call};
+use crate::{config::Kind, process::Identity, sys::fake::Call};
 
 fn ready(view: &View) -> bool {
     view.phase == Phase::Ready
@@ -78,9 +78,8 @@ async fn an_order_that_was_refused_is_written_over_with_what_stands() {
     bed.disk.refuse();
     let refused = instance.start(release("r2"), None).await.unwrap_err().to_string();
     assert!(refused.contains("nothing was started or stopped"), "{refused}");
-    let late = SlotRow { release: release("r2").id, identity: None, ..bed.row().await };
+    bed.disk.write_late("r2");
     bed.disk.take_again();
-    bed.disk.store.put_slot(late).await.unwrap();
     let view = instance.view();
     assert!(ready(&view) && view.identity == Some(who));
     saved(&bed, &view).await;

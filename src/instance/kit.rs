@@ -48,6 +48,12 @@ impl Disk {
         self.side.execute_batch(refuse).unwrap();
     }
 
+    /// Writes what a store that stalled writes late: an order that was refused.
+    pub(super) fn write_late(&self, release: &str) {
+        let late = "UPDATE slots SET release = ?1, identity = NULL";
+        assert_eq!(self.side.execute(late, [release]).unwrap(), 1);
+    }
+
     pub(super) fn take_again(&self) {
         self.side.execute_batch("DROP TRIGGER refused").unwrap();
     }
