@@ -175,9 +175,13 @@ fn a_daemon_without_rights_tells_what_it_cannot_give() {
     }
     let directory = tempfile::TempDir::new().unwrap();
     std::os::unix::fs::chown(directory.path(), Some(1), Some(1)).unwrap();
-    // The binary may lie where only root can go.
+    // The binary may lie where only root can go. Copied by another process: a child that another test
+    // starts meanwhile would hold what this one writes to, and execve(2) would find it busy.
     let binary = directory.path().join("again");
-    std::fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    let copied = std::process::Command::new("cp")
+        .args([std::env::current_exe().unwrap().as_path(), &binary])
+        .status();
+    assert!(copied.unwrap().success());
     let run = std::process::Command::new("setpriv")
         .args(["--reuid=1", "--regid=1", "--clear-groups", "--bounding-set=-all", "--"])
         .arg(&binary)
