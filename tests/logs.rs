@@ -61,13 +61,15 @@ fn output_is_read_by_instance_time_and_pattern() {
 #[test]
 fn what_a_line_says_of_itself_is_understood() {
     let mut stage = Stage::new();
-    let script = r#"
-        echo '{"level":"error","message":"it failed","order":7}'
-        echo '<4>it is slow'
-        echo 'DEBUG: details' >&2
-        echo 'a trace' >&2
-        sleep 1000"#;
-    stage.add_command("worker", &["sh", "-c", script]);
+    let script = [
+        r#"echo '{"level":"error","message":"it failed","order":7}'"#,
+        "echo '<4>it is slow'",
+        "echo 'DEBUG: details' >&2",
+        "echo 'a trace' >&2",
+        "sleep 1000",
+    ];
+    let script = script.join("; ");
+    stage.add_command("worker", &["sh", "-c", &script]);
     // There is no journald here: told once, and the files have it.
     stage.settings.set("logs", serde_json::json!({"to": "journal"}));
     stage.start();
