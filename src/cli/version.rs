@@ -40,7 +40,11 @@ fn text(theirs: &Version) -> String {
     let Version { daemon, protocol, pid } = theirs;
     let mut text = format!("aibkd   {daemon}, protocol {protocol}, pid {pid}\n");
     if daemon != OURS {
-        text.push_str("the two differ: restart the daemon after an update (instances live on)\n");
+        text.push_str(
+            "the two differ: the daemon runs what was installed before. What it starts runs on\n\
+             when it alone is killed: systemctl kill --kill-who=main -s KILL aibkd\n\
+             (`systemctl restart aibkd` stops and starts every application)\n",
+        );
     }
     text
 }
