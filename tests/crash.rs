@@ -2,6 +2,7 @@
 //! undoes, and nobody behind nginx notices.
 
 use aibk::api::types::{Rollout, RolloutState};
+use serde_json::json;
 
 use crate::support::{LONG, Stage, run, wait_for};
 
@@ -60,7 +61,10 @@ fn newest(stage: &Stage) -> Option<Rollout> {
 /// Kills the daemon at the first passage of `point`, then at the second, until a rollout goes by
 /// without coming there once more. There must be `least` passages.
 fn every_passage(verb: &str, point: &str, least: u32) {
-    let mut stage = stage();
+    every_passage_on(stage(), verb, point, least);
+}
+
+fn every_passage_on(mut stage: Stage, verb: &str, point: &str, least: u32) {
     stage.start();
     let mut nth = 1;
     while survives(&mut stage, verb, &format!("{point}:{nth}")) {
@@ -100,4 +104,16 @@ fn a_start_that_nobody_remembers_leaves_no_second_tree() {
 fn an_end_that_was_not_written_down_is_reached_again() {
     every_passage("rolling", "rollout.end", 1);
     every_passage("swap", "rollout.end", 1);
+}
+
+#[test]
+fn a_replacement_in_one_slot_survives_a_death_inside() {
+    for point in ["rollout.intent", "rollout.beside", "rollout.faced"] {
+        let mut stage = stage();
+        let slot = stage.blue;
+        stage.settings.set("services.api.slots", json!([slot]));
+        stage.settings.set("services.api.socket", "held");
+        stage.settings.set("services.api.workers", json!({"count": 1, "by": "aibkd"}));
+        every_passage_on(stage, "rolling", point, 1);
+    }
 }

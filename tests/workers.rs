@@ -14,7 +14,11 @@ use aibk::api::types::{InstanceState, InstanceStatus};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{LONG, Stage, fetch, is_alive, kill, listener_on, wait_for};
+use crate::support::{
+    LONG, Stage, fetch, is_alive, kill, listener_on,
+    load::{Load, Plan},
+    wait_for,
+};
 
 /// Clients that connect afresh to one port, one request each, and count what is refused.
 struct Knocking {
@@ -194,4 +198,63 @@ fn a_slot_changes_hands_with_the_daemon() {
     stage.start();
     stage.wait_state(&admin, InstanceState::Ready);
     assert!(pids(&new).into_iter().all(|pid| !is_alive(pid)));
+}
+
+/// One slot, under load through nginx and of clients that go to it directly.
+fn renewed_under_load(workers: u16, act: impl Fn(&Stage, &str)) {
+    let mut stage = Stage::new();
+    let admin = held(&mut stage, workers);
+    stage.settings.set("services.admin.rollout.watch", "500ms");
+    stage.settings.set("services.admin.drain.deadline", "10s");
+    stage.settings.set("services.admin.stop.deadline", "20s");
+    stage.start();
+    let before = stage.wait_instance(&admin, "ready", LONG, all_ready);
+    let (port, public) = stage.admin.unwrap();
+    let to = (Ipv4Addr::LOCALHOST, public).into();
+    let load = Load::start(Plan { websockets: 0, ..Plan::mixed(to) }).unwrap();
+    let knocking = Knocking::at(port);
+    knocking.wait_for_more();
+    act(&stage, &admin);
+    knocking.wait_for_more();
+    let after = stage.wait_instance(&admin, "ready", LONG, all_ready);
+    assert_eq!(after.workers.len(), usize::from(workers));
+    assert!(pids(&before).into_iter().all(|pid| !is_alive(pid)), "{after:?}");
+    assert_eq!(knocking.finish(), [""; 0]);
+    let report = load.finish(Some(&stage.executed())).unwrap();
+    assert_eq!(report.lost, 0, "{report}");
+}
+
+#[test]
+fn one_slot_restarts_and_nobody_notices() {
+    renewed_under_load(1, |stage, admin| drop(stage.ctl(&["restart", admin]).expect(0)));
+}
+
+#[test]
+fn one_slot_rolls_and_nobody_notices() {
+    renewed_under_load(2, |stage, _| {
+        stage.releases.write("v2", "ok");
+        stage.releases.set_current("v2");
+        stage.ctl(&["rolling", "admin"]).expect(0);
+        let (port, _) = stage.admin.unwrap();
+        assert!(fetch(port, "/version").unwrap().1.contains("v2"));
+    });
+}
+
+#[test]
+fn a_new_release_that_fails_beside_the_old_one_changes_nothing() {
+    for mode in ["exit", "health-500"] {
+        let mut stage = Stage::new();
+        let admin = held(&mut stage, 2);
+        stage.settings.set("services.admin.ready.deadline", "4s");
+        stage.start();
+        let before = stage.wait_instance(&admin, "ready", LONG, all_ready);
+        let knocking = Knocking::at(stage.admin.unwrap().0);
+        stage.releases.write("v2", mode);
+        stage.releases.set_current("v2");
+        stage.ctl(&["rolling", "admin"]).expect(1);
+        knocking.wait_for_more();
+        let after = stage.wait_instance(&admin, "ready", LONG, all_ready);
+        assert_eq!((pids(&after), after.workers.len()), (pids(&before), 2), "{mode}");
+        assert_eq!(knocking.finish(), [""; 0], "{mode}");
+    }
 }

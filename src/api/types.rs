@@ -260,7 +260,7 @@ impl RolloutState {
 /// One step of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
-    /// `start`, `await-ready`, `publish`, `watch`, `drain`, `stop`.
+    /// `start`, `await-ready`, `publish`, `watch`, `drain`, `stop`, `replace`, `dismiss`.
     pub name: String,
     /// What it acts on: `api@8001`, or the members published.
     pub on: String,

@@ -203,6 +203,16 @@ impl Nginx {
         Arc::clone(&self.site.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Makes nginx serve what the file says with new workers, and proves that it does: the old ones
+    /// close the connections they keep. Must be awaited to its end, as
+    /// [`Nginx::publish`].
+    ///
+    /// # Errors
+    /// As [`Nginx::publish`].
+    pub async fn renew(&self) -> Result<Edition, NginxError> {
+        publish::renew(self).await
+    }
+
     /// `nginx -t`: its own words.
     ///
     /// # Errors

@@ -71,6 +71,22 @@ pub(super) fn plan(
     Ok(Plan::Replace(Next { edited, text }))
 }
 
+/// The same content as another edition, so that it can be seen when nginx has read it again.
+///
+/// # Errors
+/// As [`plan`].
+pub(super) fn again(
+    same: Next,
+    last: Edition,
+    site: &Site,
+    socket: SocketPath<'_>,
+) -> Result<Next, NginxError> {
+    let edition = Edition(same.edited.edition.max(last).0.saturating_add(1));
+    let edited = Edited { edition, ..same.edited };
+    let text = render(&edited, site, socket)?;
+    Ok(Next { edited, text })
+}
+
 #[cfg(test)]
 mod tests {
     use std::{path::Path, time::Duration};

@@ -5,7 +5,7 @@ use super::{
     blocking::blocking,
     master::Master,
     owned_file::{self, OnDisk},
-    plan::{Next, Now, Plan, plan},
+    plan::{Next, Now, Plan, again, plan},
     proof::{self, Ask},
     reload::{Reload, Verdict},
     render::SocketPath,
@@ -24,6 +24,21 @@ pub(super) async fn publish(nginx: &Nginx, change: &Upstreams) -> Result<Edition
             return Ok(next.edited.edition);
         }
         Plan::Keep(next) | Plan::Replace(next) => next,
+    };
+    *last = next.edited.edition;
+    Change { nginx, master, now, next }.carry_out().await
+}
+
+/// See [`Nginx::renew`].
+pub(super) async fn renew(nginx: &Nginx) -> Result<Edition, NginxError> {
+    let mut last = nginx.last.lock().await;
+    let master = nginx.master().await?;
+    let (now, version) = tokio::join!(look(nginx), nginx.check());
+    let (now, _) = (now?, version?);
+    let socket = SocketPath::new(&nginx.config.proof_socket)?;
+    let next = match plan(&now, *last, &nginx.site(), socket, &Upstreams::new())? {
+        Plan::Keep(same) => again(same, *last, &nginx.site(), socket)?,
+        Plan::Replace(next) => next,
     };
     *last = next.edited.edition;
     Change { nginx, master, now, next }.carry_out().await

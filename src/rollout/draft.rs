@@ -69,7 +69,7 @@ impl Refusal {
     pub fn hint(&self) -> String {
         match self {
             Self::OneSlot(service) => format!(
-                "give {service} a second slot, or accept lost requests with \
+                "give {service} `socket: held` or a second slot, or accept lost requests with \
                  `aibkctl rolling {service} --force`"
             ),
             Self::NoColour(service, _) => format!(
@@ -150,7 +150,9 @@ impl<'a> Scene<'a> {
                 ]
             }
             (None, None) => vec![Stage { wants: vec![fresh(self.live)], watch: true }],
-            (None, Some(_)) if self.request.loss == Loss::Accepted => {
+            (None, Some(_))
+                if self.request.loss == Loss::Accepted || self.world.is_held(self.live) =>
+            {
                 vec![Stage { wants: vec![fresh(self.live)], watch: true }]
             }
             (None, Some(_)) => return Err(Refusal::OneSlot(self.service.name.clone())),
@@ -252,7 +254,8 @@ impl<'a> Scene<'a> {
         let slot = self.subject();
         let mut wants =
             vec![(slot, run(&self.release_for(slot), Start::Fresh, Some(self.role_for(slot))))];
-        if self.world.has_traffic(slot) {
+        // On a held socket another set of processes takes over, where no other slot does.
+        if self.world.has_traffic(slot) && !self.world.is_held(slot) {
             let successor_role = |other| self.world.role(other).unwrap_or(Role::Backup);
             wants.extend(
                 self.successor(slot)?

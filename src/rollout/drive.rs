@@ -169,7 +169,11 @@ impl Drive {
 
 /// Only waits are interrupted; an effect runs to its end and is undone then.
 const fn waits(step: &Step) -> bool {
-    matches!(step, Step::AwaitReady { .. } | Step::Watch { .. } | Step::Drain { .. })
+    // A replacement that is cut short is found as far as it got.
+    matches!(
+        step,
+        Step::AwaitReady { .. } | Step::Watch { .. } | Step::Drain { .. } | Step::Replace { .. }
+    )
 }
 
 fn may_be_turned_back(rollout: &Rollout) -> bool {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{
     EngineError,
     record::{Kind, Rollout, Step},
-    world::{Proof, Seen, World},
+    world::{Proof, Room, Seen, World},
 };
 use crate::{
     config::{OnDeadline, Service},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What an instance's own deadlines may take longer than they say.
-const SLACK: Duration = Duration::from_secs(15);
+pub(super) const SLACK: Duration = Duration::from_secs(15);
 
 /// What a step came to: a note for people, or why it failed.
 pub(super) type Result<T = Option<String>> = std::result::Result<T, String>;
@@ -61,6 +61,11 @@ impl Crew {
                     release: view.release,
                     generation: view.generation,
                     rollout: view.rollout,
+                    room: match (self.service.held(), view.beside) {
+                        (None, _) => Room::None,
+                        (Some(_), None) => Room::Free,
+                        (Some(_), Some(_)) => Room::Taken,
+                    },
                 };
                 (*slot, seen)
             })
@@ -99,6 +104,10 @@ impl Crew {
             Step::Watch { slots } => self.watch(slots).await,
             Step::Drain { slot } => self.drain(*slot, tell).await,
             Step::Stop { slot } => self.stop(*slot).await,
+            Step::Replace { slot, release, start } => {
+                self.replace((*slot, release, *start), rollout, tell).await
+            }
+            Step::Dismiss { slot } => self.dismiss(*slot).await,
         }
     }
 
@@ -154,7 +163,7 @@ impl Crew {
         view.phase == Phase::Ending && self.nginx.is_none()
     }
 
-    fn patience(&self, kind: Kind) -> Duration {
+    pub(super) fn patience(&self, kind: Kind) -> Duration {
         let once = self.service.ready.deadline + SLACK;
         match kind {
             Kind::Boot => {
@@ -238,7 +247,7 @@ impl Crew {
         }
     }
 
-    fn instance(&self, slot: Slot) -> Result<&Instance> {
+    pub(super) fn instance(&self, slot: Slot) -> Result<&Instance> {
         self.instances.get(&slot).ok_or_else(|| not_there(&self.service.name, slot))
     }
 }

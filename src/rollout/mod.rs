@@ -17,6 +17,7 @@ mod preflight;
 mod reconfigure;
 pub mod record;
 mod relief;
+mod replace;
 mod retire;
 mod words;
 pub mod world;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{
     record::{Course, Loss, Outcome, Rollout, Stage, Start, Step, Want},
-    world::{Proof, Seen, World},
+    world::{Proof, Room, Seen, World},
 };
 use crate::{
     ident::{Port, Slot},
@@ -69,7 +69,8 @@ fn toward(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> {
 pub fn is_reached(stage: &Stage, world: &World) -> bool {
     let as_wanted = |(slot, want): &(Slot, Want)| match (want, world.slots.get(slot)) {
         (Want::Run { release, .. }, Some(seen)) => {
-            seen.release.as_ref() == Some(release) && world.is_settled(*slot)
+            let alone = seen.room != Room::Taken;
+            seen.release.as_ref() == Some(release) && world.is_settled(*slot) && alone
         }
         (Want::Stopped, Some(seen)) => seen.phase == Phase::Stopped,
         (_, None) => true,
@@ -100,7 +101,10 @@ fn replace(
     let lost =
         seen.rollout == Some(rollout.id) && matches!(seen.phase, Phase::Failed | Phase::Finished);
     if right && (seen.phase.is_up() || world.is_settled(slot) || lost) {
-        return None;
+        return (seen.room == Room::Taken).then_some(Step::Dismiss { slot });
+    }
+    if seen.phase.is_up() && is_replaced_in_place(slot, stage, world) {
+        return Some(Step::Replace { slot, release: release.clone(), start: *start });
     }
     if seen.phase.is_up() {
         return Some(leave(slot, stage, rollout, world, seen));
@@ -109,6 +113,13 @@ fn replace(
         return Some(Step::Stop { slot });
     }
     Some(Step::Start { slot, release: release.clone() })
+}
+
+/// Where the daemon holds the socket and nobody else is there to take the requests, new processes
+/// take over in the same slot.
+fn is_replaced_in_place(slot: Slot, stage: &Stage, world: &World) -> bool {
+    let alone = world.has_traffic(slot) && without(slot, stage, world).is_none();
+    world.is_held(slot) && (world.members.is_none() || alone)
 }
 
 /// Takes an instance out: from the upstream, from its requests, from its slot.

@@ -76,7 +76,7 @@ mod tests {
         release::Release,
         rollout::{
             record::{Loss, Stage},
-            world::{Proof, Seen},
+            world::{Proof, Room, Seen},
         },
     };
 
@@ -88,6 +88,7 @@ mod tests {
             release: Some(release.clone()),
             generation: None,
             rollout: None,
+            room: Room::None,
         };
         World { slots: [(Slot::Sole, seen)].into(), members: None, proof: Proof::Agreed }
     }

@@ -148,7 +148,7 @@ pub enum Want {
 }
 
 /// Which start of an instance will do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
     /// Only one by this rollout.
@@ -219,6 +219,20 @@ pub enum Step {
         /// Which.
         slot: Slot,
     },
+    /// Let new processes take over from old ones in the same slot, on a held socket.
+    Replace {
+        /// Where.
+        slot: Slot,
+        /// Of what.
+        release: Release,
+        /// Which will do.
+        start: Start,
+    },
+    /// Stop what stands beside the instance in the same slot.
+    Dismiss {
+        /// Where.
+        slot: Slot,
+    },
 }
 
 /// A step that was begun.
@@ -269,7 +283,15 @@ impl Rollout {
                     self.committed = true;
                 }
             }
-            Step::AwaitReady { .. } | Step::Watch { .. } | Step::Drain { .. } => {}
+            // The socket stays: nginx sends to what is new there, and the old can be brought back.
+            Step::Replace { slot, .. } => {
+                self.drained.remove(slot);
+                self.exposed.insert(*slot);
+            }
+            Step::AwaitReady { .. }
+            | Step::Watch { .. }
+            | Step::Drain { .. }
+            | Step::Dismiss { .. } => {}
         }
         self.steps.push(Taken {
             step: step.clone(),

@@ -255,7 +255,11 @@ mod tests {
     use crate::{
         config::Config,
         ident::{Port, ReleaseId, RolloutId},
-        rollout::{draft, plan_tests::begun, world::Seen},
+        rollout::{
+            draft,
+            plan_tests::begun,
+            world::{Room, Seen},
+        },
     };
 
     const BLUE: u16 = 8000;
@@ -283,6 +287,7 @@ mod tests {
             generation: Some(Generation(1)),
             rollout: None,
             rest: None,
+            room: Room::None,
         };
         let member = |port, role: Option<Role>| role.map(|role| (Port::new(port).unwrap(), role));
         World {

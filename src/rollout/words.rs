@@ -38,6 +38,8 @@ impl Step {
             Self::Watch { .. } => "watch",
             Self::Drain { .. } => "drain",
             Self::Stop { .. } => "stop",
+            Self::Replace { .. } => "replace",
+            Self::Dismiss { .. } => "dismiss",
         }
     }
 
@@ -49,6 +51,8 @@ impl Step {
             Self::Start { slot, .. }
             | Self::AwaitReady { slot }
             | Self::Drain { slot }
+            | Self::Replace { slot, .. }
+            | Self::Dismiss { slot }
             | Self::Stop { slot } => instance(*slot),
             Self::Publish { members } => roster(members),
             Self::Watch { slots } => {

@@ -48,6 +48,19 @@ pub struct Seen {
     pub generation: Option<Generation>,
     /// The rollout that started it.
     pub rollout: Option<RolloutId>,
+    /// What can stand beside it in the slot.
+    pub room: Room,
+}
+
+/// What can stand beside an instance in its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Room {
+    /// Nothing: its socket is its own.
+    None,
+    /// Another set of processes, on the socket that the daemon holds.
+    Free,
+    /// One does already.
+    Taken,
 }
 
 impl Seen {
@@ -89,6 +102,12 @@ impl World {
         self.is_ready(slot)
             || self.members.is_none()
                 && self.slots.get(&slot).is_some_and(|seen| seen.phase == Phase::Finished)
+    }
+
+    /// New processes can take over from old ones in the slot.
+    #[must_use]
+    pub fn is_held(&self, slot: Slot) -> bool {
+        self.slots.get(&slot).is_some_and(|seen| seen.room != Room::None)
     }
 
     /// The slot's instance is ready.
