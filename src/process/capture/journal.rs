@@ -4,7 +4,7 @@
 //! so none needs a memfd.
 
 use std::{
-    collections::VecDeque,
+    collections::BTreeMap,
     io,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
@@ -15,7 +15,10 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{Line, Start, Stream, log_file::Health};
-use crate::{ident::InstanceId, process::Reading};
+use crate::{
+    ident::{Generation, InstanceId},
+    process::Reading,
+};
 
 /// Where journald listens.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
@@ -27,8 +30,8 @@ const REST: Duration = Duration::from_secs(5);
 const BURST: (u64, i64) = (10_000, 30_000_000);
 /// Fields of its own that a line may have, and bytes in the name of one.
 const FIELDS: (usize, usize) = (32, 64);
-/// Starts whose lines may still be on their way.
-const STARTS: usize = 4;
+/// Starts whose lines may still come: more than a service may have workers.
+const STARTS: usize = 1024;
 
 /// Until when journald is left alone. One for all instances: each would wait for it otherwise.
 #[derive(Debug, Default)]
@@ -51,7 +54,7 @@ pub(super) struct Journal {
     name: InstanceId,
     path: PathBuf,
     socket: Option<UnixDatagram>,
-    starts: VecDeque<Start>,
+    starts: BTreeMap<Generation, Start>,
     rate: Rate,
     lost: u64,
     gate: Arc<Gate>,
@@ -64,7 +67,7 @@ impl Journal {
             name,
             path: path.to_owned(),
             socket: None,
-            starts: VecDeque::new(),
+            starts: BTreeMap::new(),
             rate: Rate::default(),
             lost: 0,
             gate,
@@ -73,8 +76,10 @@ impl Journal {
     }
 
     pub(super) fn begin(&mut self, start: Start) {
-        self.starts.push_front(start);
-        self.starts.truncate(STARTS);
+        self.starts.insert(start.generation, start);
+        if self.starts.len() > STARTS {
+            self.starts.pop_first();
+        }
     }
 
     /// Sends lines of our log file; what cannot be sent is counted, and told once it can.
@@ -137,7 +142,7 @@ impl Journal {
     }
 
     fn try_send(&mut self, line: &Line) -> io::Result<()> {
-        let entry = entry(&self.name, self.starts.iter(), line);
+        let entry = entry(&self.name, self.starts.get(&line.generation), line);
         let socket = self.socket.take().map_or_else(|| connect(&self.path), Ok)?;
         socket.send(&entry)?;
         self.socket = Some(socket);
@@ -158,11 +163,7 @@ fn notice(line: &Line, text: String) -> Line {
 }
 
 /// One line as the journal takes it.
-fn entry<'s>(
-    name: &InstanceId,
-    mut starts: impl Iterator<Item = &'s Start>,
-    line: &Line,
-) -> Vec<u8> {
+fn entry(name: &InstanceId, start: Option<&Start>, line: &Line) -> Vec<u8> {
     let Reading { priority, message, fields } = line.read();
     let mut entry = Vec::with_capacity(256 + message.len());
     put(&mut entry, "MESSAGE", &message);
@@ -172,7 +173,7 @@ fn entry<'s>(
     put(&mut entry, "AIBK_INSTANCE", &name.to_string());
     put(&mut entry, "AIBK_GENERATION", &line.generation.0.to_string());
     put(&mut entry, "AIBK_STREAM", line.stream.word());
-    if let Some(start) = starts.find(|start| start.generation == line.generation) {
+    if let Some(start) = start {
         if let Some(release) = &start.release {
             put(&mut entry, "AIBK_RELEASE", &release.0);
         }
@@ -263,7 +264,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::ident::{Generation, ReleaseId, RolloutId};
+    use crate::ident::{ReleaseId, RolloutId};
 
     fn line(at: i64, text: &str) -> Line {
         Line { at, generation: Generation(7), stream: Stream::Stderr, text: text.to_owned() }
@@ -287,7 +288,7 @@ mod tests {
             rollout: Some(RolloutId(3)),
         };
         let text = r#"{"message":"two\nlines","level":"error","logger":"shop","n":[1],"aibk_instance":"x","_pid":1,"priority":0,"order-id":"7"}"#;
-        let entry = entry(&name(), [start].iter(), &line(1, text));
+        let entry = entry(&name(), Some(&start), &line(1, text));
         let mut expected = b"MESSAGE\n\x09\0\0\0\0\0\0\0two\nlines\n".to_vec();
         expected.extend_from_slice(
             b"PRIORITY=3\nSYSLOG_IDENTIFIER=api@8000\nAIBK_SERVICE=api\nAIBK_INSTANCE=api@8000\n\
@@ -296,6 +297,19 @@ mod tests {
         );
         let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert_eq!(shown(&entry), shown(&expected));
+    }
+
+    #[test]
+    fn each_of_many_workers_has_its_release() {
+        let mut journal = Journal::new(name(), Path::new("/nowhere"), Arc::default());
+        for generation in 1..=600 {
+            let release = Some(ReleaseId(format!("v{generation}")));
+            journal.begin(Start { generation: Generation(generation), release, rollout: None });
+        }
+        let entry = entry(&name(), journal.starts.get(&Generation(7)), &line(1, "x"));
+        assert!(String::from_utf8(entry).unwrap().contains("AIBK_RELEASE=v7\n"));
+        (601..=5000).for_each(|n| journal.begin(Generation(n).into()));
+        assert_eq!(journal.starts.len(), STARTS);
     }
 
     #[test]
