@@ -181,6 +181,11 @@ pub struct Generation(pub u64);
 #[serde(transparent)]
 pub struct RolloutId(pub u64);
 
+/// One run of a job; numbers go over all jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub u64);
+
 /// The name of a release: the last component of its directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

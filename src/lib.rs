@@ -8,6 +8,7 @@ pub mod config;
 pub mod daemon;
 pub mod ident;
 pub mod instance;
+pub mod job;
 pub mod nginx;
 pub mod process;
 pub mod release;

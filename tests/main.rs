@@ -22,6 +22,7 @@ mod dependencies;
 mod failover;
 mod following;
 mod health;
+mod jobs;
 mod load;
 mod logs;
 mod nginx;

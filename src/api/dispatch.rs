@@ -9,9 +9,12 @@ use super::{
     operations::{Answer, Operations},
     request::Ask,
     route::{Call, Change, Read},
-    types::{Events, Logs, Problem, ProblemCode, Roll, Wait},
+    types::{Events, Logs, Problem, ProblemCode, Roll, Wait, WaitRun},
 };
-use crate::{config::Access, ident::InstanceId};
+use crate::{
+    config::Access,
+    ident::{InstanceId, RunId},
+};
 
 /// Lines or events given back at most.
 const MOST: usize = 10_000;
@@ -63,6 +66,12 @@ async fn read(
             let how = Logs { n: how.n.or(usual).map(|n| n.min(MOST)), ..how };
             answer::lines(ops.logs(of, how).await?, closing)
         }
+        Read::Runs => answer::json(&ops.runs(ask.name()?).await?),
+        Read::RunEnd => {
+            let how: WaitRun = ask.query()?;
+            let timeout_s = Some(seconds_within_limit(how.timeout_s)?);
+            answer::json(&ops.run_end(RunId(ask.name()?), WaitRun { timeout_s }).await?)
+        }
         Read::Nginx => answer::json(&ops.nginx().await?),
         Read::OpenApi => answer::json(&openapi::document()),
     })
@@ -86,6 +95,7 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
         }
         Change::ResetFailed => answer::json(&ops.reset_failed(by, ask.body()?).await?),
         Change::Reload => answer::json(&ops.reload(by, ask.body()?).await?),
+        Change::Run => answer::json(&ops.run(by, ask.name()?).await?),
         Change::NginxTest => answer::json(&ops.nginx_test().await?),
     })
 }
@@ -97,12 +107,16 @@ fn names(given: &str) -> Answer<Vec<InstanceId>> {
 }
 
 fn within_limit(mut how: Wait) -> Answer<Wait> {
-    let seconds = how.timeout_s.unwrap_or(USUAL_WAIT);
+    how.timeout_s = Some(seconds_within_limit(how.timeout_s)?);
+    Ok(how)
+}
+
+fn seconds_within_limit(asked: Option<f64>) -> Answer<f64> {
+    let seconds = asked.unwrap_or(USUAL_WAIT);
     if !seconds.is_finite() || seconds < 0.0 {
         return Err(Problem::bad_request("`timeout_s` is not a number of seconds"));
     }
-    how.timeout_s = Some(seconds.min(LONGEST_WAIT));
-    Ok(how)
+    Ok(seconds.min(LONGEST_WAIT))
 }
 
 fn allowed(ask: &Ask, needs: Access) -> Answer<()> {

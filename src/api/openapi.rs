@@ -106,6 +106,8 @@ fn in_path(path: &'static str) -> impl Iterator<Item = &'static str> {
 fn path_parameter(name: &str) -> Value {
     let (description, schema) = match name {
         "id" => ("Id of a rollout", json!({ "type": "integer", "minimum": 0 })),
+        "run" => ("Number of a run", json!({ "type": "integer", "minimum": 0 })),
+        "job" => ("Name of a job: `backup`", json!({ "type": "string" })),
         "instance" => ("Name of an instance: `api@8000`", json!({ "type": "string" })),
         _ => ("Name of a service: `api`", json!({ "type": "string" })),
     };

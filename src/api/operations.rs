@@ -8,11 +8,12 @@ use super::{
     explain::Explanation,
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem,
-        Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Status, Version, Wait,
+        Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status, Version, Wait,
+        WaitRun,
     },
 };
 use crate::{
-    ident::{InstanceId, RolloutId, ServiceName},
+    ident::{InstanceId, RolloutId, RunId, ServiceName},
     store::Event,
 };
 
@@ -112,6 +113,12 @@ pub trait Operations: Send + Sync + 'static {
     fn events(&self, how: Events) -> Pending<'_, Answer<mpsc::Receiver<Event>>>;
     /// Reads the configuration again and applies what differs.
     fn reload(&self, by: Caller, how: Reload) -> Pending<'_, Answer<Reloaded>>;
+    /// Begins a run of a job.
+    fn run(&self, by: Caller, job: ServiceName) -> Pending<'_, Answer<Run>>;
+    /// The last runs of a job, newest first.
+    fn runs(&self, of: ServiceName) -> Pending<'_, Answer<Vec<Run>>>;
+    /// One run, once it has ended.
+    fn run_end(&self, id: RunId, how: WaitRun) -> Pending<'_, Answer<Run>>;
     /// The owned file and what nginx answers.
     fn nginx(&self) -> Pending<'_, Answer<NginxFile>>;
     /// `nginx -t`.

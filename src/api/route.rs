@@ -10,7 +10,8 @@ use super::{
     operations::{AtBoot, Verb, Way},
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Reload,
-        Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Status, Version, Wait,
+        Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status, Version, Wait,
+        WaitRun,
     },
 };
 use crate::{config::Access, store::Event};
@@ -35,6 +36,8 @@ pub(super) enum Read {
     Wait,
     Events,
     Logs,
+    Runs,
+    RunEnd,
     Nginx,
     OpenApi,
 }
@@ -48,6 +51,7 @@ pub(super) enum Change {
     ResetFailed,
     ReloadInstance,
     Enable(AtBoot),
+    Run,
     NginxTest,
     Reload,
 }
@@ -122,7 +126,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 22] = [
+pub(super) static TABLE: [Route; 25] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -154,6 +158,19 @@ pub(super) static TABLE: [Route; 22] = [
         Answers::Lines(of::<LogLine>),
     )
     .with_query(of::<Logs>),
+    read(
+        "/v1/jobs/{job}/runs",
+        Read::Runs,
+        "The last runs of a job, newest first",
+        Answers::Json(of::<Vec<Run>>),
+    ),
+    read(
+        "/v1/runs/{run}/wait",
+        Read::RunEnd,
+        "A run of a job, once it has ended, or after `timeout_s`",
+        Answers::Json(of::<Run>),
+    )
+    .with_query(of::<WaitRun>),
     read(
         "/v1/nginx",
         Read::Nginx,
@@ -237,6 +254,7 @@ pub(super) static TABLE: [Route; 22] = [
     )
     .with_body(of::<Reload>)
     .needing(Access::Deploy),
+    operate("/v1/jobs/{job}/run", Change::Run, "Run a job now", Answers::Json(of::<Run>)),
     operate("/v1/nginx/test", Change::NginxTest, "Run `nginx -t`", Answers::Json(of::<NginxTest>)),
 ];
 

@@ -19,6 +19,7 @@ use super::{
     reset_failed::ResetFailedArgs,
     roll::RollArgs,
     rollouts::RolloutsArgs,
+    run::{RunArgs, RunsArgs},
     status::StatusArgs,
     time,
 };
@@ -119,6 +120,10 @@ pub(super) enum Command {
     Cancel(CancelArgs),
     /// List the last rollouts, or show one with its steps
     Rollouts(RolloutsArgs),
+    /// Run a job now, and follow it to its end
+    Run(RunArgs),
+    /// List the last runs of a job
+    Runs(RunsArgs),
     /// Show the output of instances
     Logs(LogsArgs),
     /// Show what happened

@@ -13,7 +13,8 @@ use crate::{
         explain::Explanation,
         types::{
             Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxTest, Reload,
-            Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Status, Version, Wait,
+            Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status, Version, Wait,
+            WaitRun,
         },
     },
     ident::{InstanceId, ServiceName},
@@ -117,6 +118,22 @@ impl Daemon {
 
     pub(super) async fn reset_failed(&self, how: &ResetFailed) -> Answer<Forgiven> {
         self.client.post("/v1/reset-failed", how).await
+    }
+
+    /// Runs a job.
+    pub(super) async fn run(&self, job: &ServiceName) -> Answer<Run> {
+        self.client.post(&format!("/v1/jobs/{job}/run"), &Nothing {}).await
+    }
+
+    pub(super) async fn runs(&self, of: &ServiceName) -> Answer<Vec<Run>> {
+        self.client.get(&format!("/v1/jobs/{of}/runs")).await
+    }
+
+    /// The run once it has ended, at the latest after `patience`.
+    pub(super) async fn run_end(&self, id: u64, patience: Duration) -> Answer<Run> {
+        let how = WaitRun { timeout_s: Some(patience.as_secs_f64()) };
+        let path = target(&format!("/v1/runs/{id}/wait"), &how)?;
+        self.client.get_within(&path, patience + GRACE).await
     }
 
     /// Lines of output, one by one.

@@ -28,6 +28,7 @@ mod reload;
 mod reset_failed;
 mod roll;
 mod rollouts;
+mod run;
 #[cfg(test)]
 mod samples;
 mod screen;
@@ -120,6 +121,8 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Wait(args) => wait::run(&args, daemon, screen).await,
         Command::Cancel(args) => cancel::run(&args, daemon, screen).await,
         Command::Rollouts(args) => rollouts::run(&args, daemon, screen).await,
+        Command::Run(args) => run::run(&args, daemon, screen).await,
+        Command::Runs(args) => run::list(&args, daemon, screen).await,
         Command::Logs(args) => logs::run(&args, daemon, screen).await,
         Command::Events(args) => events::run(&args, daemon, screen).await,
         Command::Nginx(verb) => nginx::run(&verb, daemon, screen).await,

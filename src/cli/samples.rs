@@ -2,8 +2,8 @@
 #![allow(clippy::indexing_slicing, reason = "only tests are compiled with it")]
 
 use crate::api::types::{
-    Colour, Confined, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout,
-    RolloutState, ServiceStatus, Status, Step, Traffic, WorkerStatus,
+    Colour, Confined, DaemonStatus, InstanceState, InstanceStatus, JobStatus, NginxStatus, Rollout,
+    RolloutState, Run, RunState, ServiceStatus, Status, Step, Traffic, WorkerStatus,
 };
 
 fn instance(name: &str, colour: Option<Colour>, traffic: Option<Traffic>) -> InstanceStatus {
@@ -77,6 +77,7 @@ pub(super) fn all_fine() -> Status {
             problem: None,
         }),
         services: vec![service("admin", vec![admin]), service("api", vec![blue, green])],
+        jobs: vec![],
     }
 }
 
@@ -200,4 +201,43 @@ pub(super) fn failed_rolling() -> Rollout {
     rollout.steps.push(step("stop", "api@8001", Some(0.03), ""));
     rollout.steps.push(step("settle", "api", None, "writing the result"));
     rollout
+}
+
+fn one_run(id: u64, state: RunState, told: Option<&str>) -> Run {
+    Run {
+        id,
+        job: "backup".into(),
+        cause: "its schedule".into(),
+        scheduled: Some("2026-03-01T03:30:00Z".into()),
+        state,
+        begun: "2026-03-01T03:31:12Z".into(),
+        elapsed_s: 192.0,
+        told: told.map(str::to_owned),
+    }
+}
+
+/// Three runs of a job: one under way, one that failed, one that is done.
+pub(super) fn runs() -> Vec<Run> {
+    let failed = "ended with exit status 1\nits last lines:\n  pg_dump: no space is left";
+    let mut done = one_run(4, RunState::Done, Some("ended with exit status 0"));
+    (done.begun, done.cause) = ("2026-02-28T03:30:07Z".into(), "asked by uid 0".into());
+    vec![one_run(6, RunState::Running, None), one_run(5, RunState::Failed, Some(failed)), done]
+}
+
+/// A job of each kind, in each state.
+pub(super) fn jobs() -> Vec<JobStatus> {
+    let job = |name: &str, last: Option<Run>| JobStatus {
+        name: name.into(),
+        schedule: None,
+        next: None,
+        last,
+        enabled: true,
+        waits: None,
+    };
+    let mut backup = job("backup", runs().pop());
+    backup.schedule = Some("30 3 * * * Asia/Shanghai".into());
+    backup.next = Some("2026-03-02T19:33:41Z".into());
+    let mut held = job("reindex", None);
+    held.waits = Some("it requires db, which is stopped".into());
+    vec![backup, job("migrate", runs().into_iter().nth(1)), held]
 }

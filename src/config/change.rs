@@ -64,6 +64,12 @@ impl Changes {
     pub fn between(old: &Config, new: &Config) -> Self {
         let removed = old.services.keys().filter(|name| !new.services.contains_key(name));
         let removed = removed.map(|name| (name.clone(), Difference::Removed));
+        let is_job = |name: &ServiceName| {
+            [old, new]
+                .iter()
+                .filter_map(|config| config.services.get(name))
+                .any(|s| s.job.is_some())
+        };
         let kept = new.services.iter().filter_map(|(name, now)| {
             let difference = match old.services.get(name) {
                 None => Difference::Added,
@@ -71,7 +77,12 @@ impl Changes {
             };
             (difference != Difference::Changed(vec![])).then(|| (name.clone(), difference))
         });
-        Self { fixed: fixed(old, new), services: removed.chain(kept).collect() }
+        // A job is kept by a task that reads its configuration once.
+        let (jobs, services): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            removed.chain(kept).partition(|(name, _)| is_job(name));
+        let mut fixed = fixed(old, new);
+        fixed.extend((!jobs.is_empty()).then_some("services with `job`"));
+        Self { fixed, services }
     }
 
     /// Nothing differs.
@@ -118,6 +129,7 @@ fn keys(old: &Service, new: &Service) -> Vec<Key> {
         confinement,
         env,
         env_file,
+        job,
         depends,
         startup,
         ready,
@@ -138,6 +150,7 @@ fn keys(old: &Service, new: &Service) -> Vec<Key> {
         ("group", *group != new.group, Needs::Start),
         ("env", *env != new.env, Needs::Start),
         ("env_file", *env_file != new.env_file, Needs::Start),
+        ("job", *job != new.job, Needs::Start),
         ("after", depends.after != new.depends.after, Needs::Nothing),
         ("requires", depends.requires != new.depends.requires, Needs::Nothing),
         ("startup", *startup != new.startup, Needs::Nothing),

@@ -74,8 +74,13 @@ impl Wishes {
         names.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Notes names that are not among `known`, and cycles.
-    pub(super) fn judge(self, s: &Section<'_>, known: &BTreeSet<ServiceName>) {
+    /// Notes names that are not among `known` or are `scheduled` jobs, and cycles.
+    pub(super) fn judge(
+        self,
+        s: &Section<'_>,
+        known: &BTreeSet<ServiceName>,
+        scheduled: impl Fn(&ServiceName) -> bool,
+    ) {
         let wishes = self.0.into_inner();
         let complain = |wish: &Wish, wrong| {
             s.complain_at(wish.at, &format!("services.{}.{}", wish.owner, wish.key), wrong);
@@ -83,6 +88,11 @@ impl Wishes {
         for wish in wishes.iter().filter(|wish| !known.contains(&wish.on)) {
             let wrong = Wrong::new(format!("there is no service `{}`", wish.on));
             complain(wish, wrong.like(wish.on.as_str(), known.iter().map(ServiceName::as_str)));
+        }
+        for wish in wishes.iter().filter(|wish| scheduled(&wish.on)) {
+            let wrong =
+                Wrong::new(format!("`{}` runs by its schedule, not before others", wish.on));
+            complain(wish, wrong.instead("name a job without `schedule`"));
         }
         for cycle in cycles(&wishes) {
             let [.., last] = cycle.as_slice() else { continue };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use super::{By, Check, Depends, Logs, Ready, Reload, Restart, Secret, Socket, Workers};
+use super::{By, Check, Depends, Job, Logs, Ready, Reload, Restart, Secret, Socket, Workers};
 use crate::{
     ident::{Port, ServiceName, Slot},
     sys::confine::Confinement,
@@ -107,6 +107,8 @@ pub struct Service {
     pub env: BTreeMap<String, Secret>,
     /// A dotenv file, read afresh at each start.
     pub env_file: Option<PathBuf>,
+    /// What makes it a job; `None`: it is kept running.
+    pub job: Option<Job>,
     /// What it waits for.
     pub depends: Depends,
     /// When it has come up; `None`: when it is ready.
@@ -179,6 +181,12 @@ pub enum Slots {
 }
 
 impl Service {
+    /// It is a job that runs by a schedule.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.schedule.is_some())
+    }
+
     /// The address its instances listen on.
     #[must_use]
     pub const fn host(&self) -> std::net::IpAddr {

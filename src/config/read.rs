@@ -213,6 +213,6 @@ fn services(s: &mut Section<'_>, nginx: Option<&Nginx>) -> BTreeMap<ServiceName,
         }
     }
     let named = entries.iter().filter_map(|(key, _)| key.name.parse().ok()).collect();
-    wishes.judge(s, &named);
+    wishes.judge(s, &named, |name| services.get(name).is_some_and(Service::is_scheduled));
     services
 }

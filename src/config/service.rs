@@ -8,6 +8,7 @@ use super::{
     claims::Claims,
     depends::Wishes,
     health::{self, Around},
+    job,
     mistake::Wrong,
     reload, restart, sandbox,
     scalar::{self, some_time},
@@ -51,7 +52,8 @@ impl Reader<'_> {
         let ready = s.section("ready", |s| health::ready(s, around));
         let (drain, drain_is_sound) = s.section("drain", |s| (drain(s), s.sound()));
         let least_stop = (is_asgi && drain_is_sound).then(|| drain.graceful());
-        let service = Service {
+        let job = job::job(s, is_asgi);
+        let mut service = Service {
             name: self.name?.clone(),
             env_file: env_file.zip(directory.as_ref()).map(|(file, base)| base.join(file)),
             user: s.get("user", scalar::account),
@@ -59,6 +61,7 @@ impl Reader<'_> {
             env: env(s),
             depends: self.wishes.read(s, self.name),
             confinement: sandbox::confinement(s, directory.as_deref()),
+            job,
             stop: s.section("stop", |s| stop(s, &drain, least_stop)),
             restart: s.section("restart", restart::restart),
             reload: s
@@ -77,6 +80,9 @@ impl Reader<'_> {
             ready,
             drain,
         };
+        if service.job.is_some() {
+            job::lives_once(&mut service);
+        }
         Some(service)
     }
 

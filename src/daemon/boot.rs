@@ -74,6 +74,7 @@ pub(super) async fn assemble(
     let muster = Muster { config: &config, nginx: nginx.as_ref(), ground: &ground, rows: &rows };
     strays::put_away(muster).await?;
     let engine = Engine::new(store.clone(), muster.all()?);
+    let jobs = muster.jobs()?;
     let config_path = path.display().to_string();
     let (resumed, waits) = (OnceLock::new(), Waits::default());
     let config = Loaded::new(config);
@@ -91,6 +92,7 @@ pub(super) async fn assemble(
         waits,
         me: OnceLock::new(),
         disabled,
+        jobs,
     };
     Ok((daemon, journal))
 }
@@ -115,6 +117,7 @@ impl Daemon {
         if let Err(e) = self.engine.resume_retirements().await {
             self.record("retirement.failed", format!("old colours stay warm: {e}"));
         }
+        self.open_jobs().await;
         self.record("daemon.up", format!("aibkd {} is up", env!("CARGO_PKG_VERSION")));
         Ok(())
     }

@@ -55,6 +55,9 @@ impl Daemon {
         how: Enable,
     ) -> Answer<Enablement> {
         self.may_change()?;
+        if let Some(job) = self.jobs.get(&on) {
+            return self.set_schedule(by, boot, job, &how).await;
+        }
         let crew = self.engine.crew(&on).map_err(|e| problems::of_engine(&e))?;
         let rollout = match boot {
             AtBoot::Enabled => {
@@ -84,16 +87,30 @@ impl Daemon {
     async fn write_boots(&self, by: &Caller, crew: &Crew, boot: AtBoot) -> Answer<()> {
         let name = &crew.service.name;
         let wanted = crew.instances.values().any(|instance| instance.view().wanted);
-        let (boots, kind, word) = match boot {
-            AtBoot::Enabled if wanted => (Boots::AsLeft, "service.enabled", "enabled"),
-            AtBoot::Enabled => (Boots::AsConfigured, "service.enabled", "enabled"),
-            AtBoot::Disabled => (Boots::Not, "service.disabled", "disabled"),
+        let boots = match boot {
+            AtBoot::Enabled if wanted => Boots::AsLeft,
+            AtBoot::Enabled => Boots::AsConfigured,
+            AtBoot::Disabled => Boots::Not,
+        };
+        self.put_boots(by, name, boots).await
+    }
+
+    /// Writes down whether `name` comes up with its host, or keeps to its schedule.
+    pub(super) async fn put_boots(
+        &self,
+        by: &Caller,
+        name: &ServiceName,
+        boots: Boots,
+    ) -> Answer<()> {
+        let (kind, word) = match boots {
+            Boots::AsLeft | Boots::AsConfigured => ("service.enabled", "enabled"),
+            Boots::Not => ("service.disabled", "disabled"),
         };
         let written = self.store.put_boots(name, boots).await;
         written.map_err(|e| problems::failed(&format!("{name} is not {word}: {e}")))?;
-        match boot {
-            AtBoot::Enabled => drop(self.disabled.lock().remove(name)),
-            AtBoot::Disabled => drop(self.disabled.lock().insert(name.clone())),
+        match boots {
+            Boots::AsLeft | Boots::AsConfigured => drop(self.disabled.lock().remove(name)),
+            Boots::Not => drop(self.disabled.lock().insert(name.clone())),
         }
         self.record_of(name, kind, format!("{name} is {word} by uid {}", by.uid));
         Ok(())

@@ -38,6 +38,7 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
         confinement: Confinement::default(),
         env: BTreeMap::new(),
         env_file: None,
+        job: None,
         depends: config::Depends::default(),
         startup: None,
         ready: Ready {

@@ -4,6 +4,7 @@ mod boot;
 mod enable;
 mod error;
 mod explain;
+mod jobs;
 mod journal;
 mod logs;
 mod manage;
@@ -62,6 +63,8 @@ pub struct Daemon {
     /// Itself, for what goes on by itself.
     me: OnceLock<Weak<Daemon>>,
     disabled: enable::Disabled,
+    /// Commands that run to their end; the rest is the engine's.
+    jobs: jobs::Jobs,
 }
 
 /// Runs a daemon by the configuration at `path`, until it is told to stop.

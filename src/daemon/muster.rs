@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use super::DaemonError;
+use super::{DaemonError, jobs::Jobs};
 use crate::{
     config::{Config, Logs, LogsTo, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
     instance::{Ground, Instance, Outlet},
+    job::Job,
     nginx::{Nginx, Proxied, Site},
     process::{Also, Identity, Keeping, Packing},
     rollout::{Crew, Crews, Standing},
@@ -32,7 +33,7 @@ impl Muster<'_> {
     /// Every service of a daemon that comes up.
     pub(super) fn all(&self) -> Result<Crews, DaemonError> {
         let mut crews = Crews::new();
-        for service in self.config.services.values() {
+        for service in kept(self.config) {
             crews.insert(service.name.clone(), Arc::new(self.crew(service, None)?));
         }
         let managed = |nginx: &crate::config::Nginx| nginx.mode == NginxMode::Managed;
@@ -59,6 +60,20 @@ impl Muster<'_> {
             crews.insert(name.clone(), Arc::new(crew));
         }
         Ok(crews)
+    }
+
+    /// Every job of a daemon that comes up.
+    pub(super) fn jobs(&self) -> Result<Jobs, DaemonError> {
+        let mut jobs = Jobs::new();
+        for service in self.config.services.values() {
+            let Some(job) = service.job.clone() else { continue };
+            let service = Arc::new(service.clone());
+            let id = InstanceId::new(service.name.clone(), Slot::Sole);
+            let instance = self.begin(id, &service)?;
+            let name = service.name.clone();
+            jobs.insert(name, Job::begin(service, job, instance, self.ground.store.clone()));
+        }
+        Ok(jobs)
     }
 
     /// The crew of `service`: the instances that `there` has, and those that are missing. What it
@@ -122,6 +137,11 @@ impl Muster<'_> {
         };
         self.rows.iter().filter(move |row| !configured(&row.instance) && lives(row))
     }
+}
+
+/// What is kept running: every service that is no job.
+pub(super) fn kept(config: &Config) -> impl Iterator<Item = &Service> {
+    config.services.values().filter(|service| service.job.is_none())
 }
 
 /// A definition for what nobody defines any more: it is only ever stopped.

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Daemon, logs, problems, streams, views};
+use super::{Daemon, jobs, logs, problems, streams, views};
 use crate::{
     api::{
         explain::Explanation,
         operations::{Answer, AtBoot, Caller, Operations, Pending, Verb, Way},
         types::{
             Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest,
-            PROTOCOL, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Status,
-            Version, Wait,
+            PROTOCOL, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status,
+            Version, Wait, WaitRun,
         },
     },
-    ident::{InstanceId, RolloutId, ServiceName},
+    ident::{InstanceId, RolloutId, RunId, ServiceName},
     instance::Instance,
     release::Release,
     rollout::{
@@ -172,6 +172,21 @@ impl Operations for Daemon {
         Box::pin(async move { self.reload(&how, &name(&by)).await })
     }
 
+    fn run(&self, by: Caller, job: ServiceName) -> Pending<'_, Answer<Run>> {
+        Box::pin(async move { self.run_job(by, &job).await })
+    }
+
+    fn runs(&self, of: ServiceName) -> Pending<'_, Answer<Vec<Run>>> {
+        Box::pin(async move { self.runs_of(&of).await })
+    }
+
+    fn run_end(&self, id: RunId, how: WaitRun) -> Pending<'_, Answer<Run>> {
+        Box::pin(async move {
+            let within = Duration::try_from_secs_f64(how.timeout_s.unwrap_or_default());
+            self.run_ended(id.0, within.unwrap_or_default()).await
+        })
+    }
+
     fn nginx(&self) -> Pending<'_, Answer<NginxFile>> {
         Box::pin(async { self.nginx_file().await.ok_or_else(problems::no_nginx) })
     }
@@ -196,6 +211,9 @@ impl Daemon {
         by: &Caller,
     ) -> Answer<Rollout> {
         self.may_change()?;
+        if self.jobs.contains_key(service) {
+            return Err(problems::is_job(service));
+        }
         let crew = self.engine.crew(service).map_err(|e| problems::of_engine(&e))?;
         let current = match given {
             Some(given) => given,
@@ -222,7 +240,8 @@ impl Daemon {
         let known = crew.as_ref().and_then(|crew| crew.instances.get(&id.slot));
         let known = known.filter(|known| known.id() == id);
         let nginx = self.managed_nginx.as_ref().filter(|nginx| nginx.id() == id);
-        known.or(nginx).cloned().ok_or_else(|| problems::no_instance(id, crew.as_deref()))
+        let job = jobs::instance_of(&self.jobs, &id.service).filter(|job| job.id() == id);
+        known.or(nginx).cloned().or(job).ok_or_else(|| problems::no_instance(id, crew.as_deref()))
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) enum Lack {
     Stopped,
     Held,
     NotReady,
+    /// A job that has not run to its end yet.
+    NotRun,
 }
 
 impl fmt::Display for Hold {
@@ -56,6 +58,7 @@ impl fmt::Display for Hold {
             Lack::Stopped => "is stopped",
             Lack::Held => "is held itself",
             Lack::NotReady => "is not ready",
+            Lack::NotRun => "has not run",
         };
         write!(f, "it requires {}, which {is}", self.on)
     }

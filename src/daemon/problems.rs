@@ -4,6 +4,7 @@ use super::order::Hold;
 use crate::{
     api::types::{Problem, ProblemCode},
     ident::{InstanceId, ServiceName},
+    job::JobError,
     rollout::{Crew, EngineError},
     store::StoreError,
 };
@@ -41,6 +42,37 @@ pub(super) fn refused(message: &str, hint: Option<String>) -> Problem {
 pub(super) fn held(service: &ServiceName, hold: &Hold) -> Problem {
     let hint = format!("start {} first; `aibkctl status` shows how it is", hold.on);
     refused(&format!("{service} cannot be started: {hold}"), Some(hint))
+}
+
+pub(super) fn is_job(name: &ServiceName) -> Problem {
+    let hint = format!("`aibkctl run {name}` runs it now");
+    refused(&format!("{name} is a job: it runs to its end, and is not kept running"), Some(hint))
+}
+
+pub(super) fn no_job(name: &ServiceName) -> Problem {
+    let hint = "`aibkctl status` lists every job".to_owned();
+    Problem {
+        code: ProblemCode::NotFound,
+        message: format!("there is no job {name}"),
+        hint: Some(hint),
+    }
+}
+
+pub(super) fn no_run(id: u64) -> Problem {
+    let hint = "`aibkctl runs JOB` lists the last ones".to_owned();
+    let message = format!("there is no run {id}");
+    Problem { code: ProblemCode::NotFound, message, hint: Some(hint) }
+}
+
+pub(super) fn of_job(error: &JobError) -> Problem {
+    let (code, hint) = match error {
+        JobError::Busy { job, .. } => {
+            (ProblemCode::Busy, Some(format!("`aibkctl logs -f {job}` shows what it does")))
+        }
+        JobError::Ending(_) => (ProblemCode::Refused, None),
+        JobError::Store(..) => (ProblemCode::Failed, None),
+    };
+    Problem { code, message: error.to_string(), hint }
 }
 
 pub(super) fn failed(message: &str) -> Problem {

@@ -11,7 +11,7 @@ use tokio::{signal::unix::Signal, time::timeout};
 
 use super::{
     Daemon,
-    muster::{Muster, site},
+    muster::{Muster, kept, site},
     problems,
 };
 use crate::{
@@ -202,7 +202,7 @@ impl Daemon {
             rows: &[],
         };
         let mut crews = Crews::new();
-        for service in change.new.services.values() {
+        for service in kept(&change.new) {
             let known = there.get(&service.name);
             let crew = match known {
                 Some(crew) if !change.between.services.contains_key(&service.name) => {

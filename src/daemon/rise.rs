@@ -1,7 +1,7 @@
 //! Everything comes up: in parallel, but each service only after what it depends on.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -53,7 +53,9 @@ impl Daemon {
     /// What every service waits for.
     pub(super) fn graph(&self) -> Graph {
         let crews = self.engine.crews();
-        crews.iter().map(|(name, crew)| (name.clone(), crew.service.depends.clone())).collect()
+        let services = crews.values().map(|crew| &crew.service);
+        let jobs = self.jobs.values().map(|job| &job.service);
+        services.chain(jobs).map(|s| (s.name.clone(), s.depends.clone())).collect()
     }
 
     /// Boots every service when its turn comes. Returns when each is ready, or was reported as
@@ -61,12 +63,13 @@ impl Daemon {
     pub(super) async fn rise(self: Arc<Self>) {
         let mut graph = self.graph();
         // What runs is not made to wait.
-        let lives = join_all(self.engine.crews().values().map(|crew| runs(crew))).await;
-        for (name, _) in graph.clone().keys().zip(lives).filter(|(_, lives)| *lives) {
-            graph.insert(name.clone(), Depends::default());
-        }
+        let lives = self.lives().await;
+        graph.extend(lives.iter().map(|name| (name.clone(), Depends::default())));
+        let needed = self.needed(&graph, &lives);
+        let idle = |name: &ServiceName| self.jobs.contains_key(name) && !needed.contains(name);
+        let first = |name| if idle(name) { Standing::Up } else { Standing::Waiting };
         let mut standings: Standings =
-            graph.keys().map(|name| (name.clone(), Standing::Waiting)).collect();
+            graph.keys().map(|name| (name.clone(), first(name))).collect();
         let mut boots = tokio::task::JoinSet::new();
         loop {
             let turns = order::turns(&graph, &standings);
@@ -77,7 +80,10 @@ impl Daemon {
                         let daemon = Arc::clone(&self);
                         let of = name.clone();
                         boots.spawn(async move {
-                            Arc::clone(&daemon).boot(of.clone()).await;
+                            match daemon.jobs.get(&of) {
+                                Some(job) => daemon.run_before(job).await,
+                                None => Arc::clone(&daemon).boot(of.clone()).await,
+                            }
                             (of.clone(), daemon.booted(&of))
                         });
                         Standing::Starting
@@ -112,24 +118,45 @@ impl Daemon {
         }
     }
 
-    /// Boots a held service once everything that it requires is ready.
+    /// Boots a held service once everything that it requires is ready. A held job is run with
+    /// whoever needs it.
     async fn release(self: Arc<Self>, name: ServiceName) {
-        let Ok(crew) = self.engine.crew(&name) else { return };
-        while let Some(hold) = self.lack(&crew.service.depends) {
-            let Ok(required) = self.engine.crew(&hold.on) else { return };
-            let ready = required.instances.values().map(|instance| {
-                let mut view = instance.watch();
-                Box::pin(
-                    async move { view.wait_for(|view| view.phase == Phase::Ready).await.map(drop) },
-                )
-            });
-            // Its drivers are gone when the daemon ends.
-            if let (Err(_), ..) = select_all(ready).await {
+        let graph = self.graph();
+        let Some(depends) = graph.get(&name) else { return };
+        while let Some(hold) = self.lack(depends) {
+            // Its driver is gone when the daemon ends.
+            if self.until_ready(&hold.on).await.is_none() {
                 return;
             }
         }
         self.waits.lock().remove(&name);
-        self.boot(name).await;
+        match self.jobs.get(&name) {
+            Some(job) => self.run_before(job).await,
+            None => Arc::clone(&self).boot(name.clone()).await,
+        }
+    }
+
+    /// Waits until `name` is as those want it who require it; `None` when nobody tells any more.
+    async fn until_ready(&self, name: &ServiceName) -> Option<()> {
+        if let Some(job) = self.jobs.get(name) {
+            let mut view = job.watch();
+            let done = view.wait_for(|_| Self::standing_of(job) == Standing::Up).await;
+            return done.ok().map(drop);
+        }
+        let crew = self.engine.crew(name).ok()?;
+        let ready = crew.instances.values().map(|instance| {
+            let mut view = instance.watch();
+            Box::pin(async move { view.wait_for(|v| v.phase == Phase::Ready).await.map(drop) })
+        });
+        let (ready, ..) = select_all(ready).await;
+        ready.ok()
+    }
+
+    /// Services of which something was taken over from an earlier daemon.
+    async fn lives(&self) -> BTreeSet<ServiceName> {
+        let crews = self.engine.crews();
+        let lives = join_all(crews.values().map(|crew| runs(crew))).await;
+        crews.keys().zip(lives).filter(|(_, lives)| *lives).map(|(name, _)| name.clone()).collect()
     }
 
     /// The first of what is required that is not ready now.
@@ -138,6 +165,7 @@ impl Daemon {
             let is = match self.standing(on) {
                 Standing::Up => return None,
                 Standing::Failed => Lack::Failed,
+                Standing::Stopped if self.jobs.contains_key(on) => Lack::NotRun,
                 Standing::Stopped => Lack::Stopped,
                 _ => Lack::NotReady,
             };
@@ -155,6 +183,9 @@ impl Daemon {
 
     /// How a service stands by itself.
     fn standing(&self, name: &ServiceName) -> Standing {
+        if let Some(job) = self.jobs.get(name) {
+            return Self::standing_of(job);
+        }
         let Ok(crew) = self.engine.crew(name) else { return Standing::Stopped };
         let phases: Vec<Phase> = crew.instances.values().map(|i| i.view().phase).collect();
         if phases.contains(&Phase::Ready) {

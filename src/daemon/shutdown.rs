@@ -8,11 +8,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Daemon, DaemonError, order, systemd};
+use super::{Daemon, DaemonError, jobs, order, systemd};
 use crate::{
     ident::ServiceName,
     instance::{Instance, Phase},
-    rollout::Crew,
 };
 
 /// What an instance's stop may take longer than its own deadline.
@@ -66,6 +65,7 @@ impl Daemon {
     pub(super) async fn stop_everything(self: &Arc<Self>) {
         // A rollout under way would take what is stopped here for dead.
         self.engine.freeze().await;
+        self.close_jobs().await;
         if let Some(nginx) = &self.managed_nginx {
             halt(nginx.clone(), Duration::from_secs(30)).await;
         }
@@ -75,10 +75,8 @@ impl Daemon {
         let mut stops = FuturesUnordered::new();
         while !running.is_empty() {
             for name in order::may_stop(&graph, &running) {
-                if stopping.insert(name.clone())
-                    && let Ok(crew) = self.engine.crew(&name)
-                {
-                    stops.push(stop(name, crew));
+                if stopping.insert(name.clone()) {
+                    stops.push(self.stop(name));
                 }
             }
             let Some(stopped) = stops.next().await else { break };
@@ -88,13 +86,18 @@ impl Daemon {
             tracing::error!("the next daemon will take this for a crash: {e}");
         }
     }
-}
 
-/// Stops every instance of a service.
-async fn stop(name: ServiceName, crew: Arc<Crew>) -> ServiceName {
-    let halts = crew.instances.values().cloned();
-    join_all(halts.map(|instance| halt(instance, crew.service.stop.deadline))).await;
-    name
+    /// Stops every instance of a service, or the run of a job.
+    async fn stop(&self, name: ServiceName) -> ServiceName {
+        if let Some(job) = self.jobs.get(&name) {
+            halt(job.instance.clone(), job.service.stop.deadline).await;
+            jobs::settle(job).await;
+        } else if let Ok(crew) = self.engine.crew(&name) {
+            let halts = crew.instances.values().cloned();
+            join_all(halts.map(|instance| halt(instance, crew.service.stop.deadline))).await;
+        }
+        name
+    }
 }
 
 async fn halt(instance: Instance, deadline: Duration) {

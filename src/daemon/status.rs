@@ -40,6 +40,7 @@ impl Daemon {
             },
             nginx: observed.map(|observed| self.nginx_status(observed)),
             services,
+            jobs: self.job_statuses(),
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) async fn put_away(muster: Muster<'_>) -> Result<(), DaemonError> {
     Ok(())
 }
 
-const fn fits(row: &SlotRow, service: &Service) -> bool {
-    service.held().is_some() == row.instance.worker.is_some()
+/// Of a job nothing but its runs has a driver, and those have no port.
+fn fits(row: &SlotRow, service: &Service) -> bool {
+    let has_driver = service.job.is_none() || service.slots.all().contains(&row.instance.slot);
+    has_driver && service.held().is_some() == row.instance.worker.is_some()
 }

@@ -12,6 +12,7 @@ use crate::{
     nginx::{Members, Role},
     process::{Confined, Line, Reading, Refusal},
     rollout::record::{Course, Outcome, Rollout, Taken},
+    store::RunRow,
 };
 
 /// A rollout as clients see it, at `now` (microseconds since the epoch).
@@ -146,6 +147,31 @@ fn colour(slots: Slots, slot: Slot) -> Option<types::Colour> {
         port if port == green => Some(types::Colour::Green),
         _ => None,
     }
+}
+
+/// A run of a job as clients see it.
+pub(super) fn run(run: &RunRow) -> types::Run {
+    let until = run.end.as_ref().map_or_else(Timestamp::now, |end| end.at);
+    let state = match &run.end {
+        None => types::RunState::Running,
+        Some(end) if end.success => types::RunState::Done,
+        Some(_) => types::RunState::Failed,
+    };
+    types::Run {
+        id: run.id,
+        job: run.job.to_string(),
+        cause: run.cause.clone(),
+        scheduled: run.scheduled.map(second),
+        state,
+        begun: second(run.begun),
+        elapsed_s: seconds_between(run.begun.as_microsecond(), until.as_microsecond()),
+        told: run.end.as_ref().map(|end| end.told.clone()),
+    }
+}
+
+/// RFC 3339, to the second.
+pub(super) fn second(at: Timestamp) -> String {
+    format!("{at:.0}")
 }
 
 /// A line of output as clients see it.

@@ -158,6 +158,7 @@ pub(super) fn service() -> Service {
         confinement: Confinement::default(),
         env: BTreeMap::new(),
         env_file: None,
+        job: None,
         depends: crate::config::Depends::default(),
         startup: None,
         ready: Ready { sign: Sign::Alive { after: Duration::ZERO }, deadline: LONG },

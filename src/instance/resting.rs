@@ -60,6 +60,7 @@ impl Driver {
             }
             // What waits for others is started by who knows them.
             None if !is_free && (row.identity.is_none() || !given_up) => return self.publish(),
+            None if self.service.job.is_some() && row.identity.is_none() => return self.publish(),
             None if row.identity.is_some() => {
                 self.death = Some(died(Cause::Unseen));
                 Event::Vanished

@@ -11,6 +11,7 @@ mod events;
 mod generations;
 mod lock;
 mod rollouts;
+mod runs;
 mod schema;
 mod slots;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod thread;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
+use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 pub use self::{
@@ -27,6 +29,7 @@ pub use self::{
     error::{Holder, StoreError},
     events::Event,
     rollouts::RolloutRow,
+    runs::{NewRun, RunEnd, RunRow},
     slots::SlotRow,
 };
 use self::{generations::Generations, lock::Lock, rollouts::Refused, thread::Thread};
@@ -216,5 +219,59 @@ impl Store {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.inner.told.subscribe()
+    }
+}
+
+/// Jobs.
+impl Store {
+    /// A new run of a job; what it deals with of the schedule is durable together with it.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn begin_run(&self, new: NewRun) -> Result<RunRow, StoreError> {
+        self.inner.thread.call("begin a run", move |db| runs::begin(db, new)).await
+    }
+
+    /// The run `id` has ended.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn end_run(&self, id: u64, end: RunEnd) -> Result<(), StoreError> {
+        self.inner.thread.call("end a run", move |db| runs::end(db, id, &end)).await
+    }
+
+    /// The schedule of `job` has been dealt with up to `moment`.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn deal(&self, job: &ServiceName, moment: Timestamp) -> Result<(), StoreError> {
+        let job = job.clone();
+        self.inner.thread.call("write a schedule", move |db| runs::deal(db, &job, moment)).await
+    }
+
+    /// Up to when the schedule of `job` has been dealt with; `None` for a new one.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn dealt(&self, job: &ServiceName) -> Result<Option<Timestamp>, StoreError> {
+        let job = job.clone();
+        self.inner.thread.call("read a schedule", move |db| runs::dealt(db, &job)).await
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn run(&self, id: u64) -> Result<Option<RunRow>, StoreError> {
+        self.inner.thread.call("read a run", move |db| runs::one(db, id)).await
+    }
+
+    /// The last `n` runs of `job`, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn runs(&self, job: &ServiceName, n: usize) -> Result<Vec<RunRow>, StoreError> {
+        let job = job.clone();
+        self.inner.thread.call("read the runs", move |db| runs::last(db, &job, n)).await
     }
 }

@@ -58,6 +58,20 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE boots (service TEXT PRIMARY KEY, how TEXT NOT NULL) STRICT;
 ",
+    "
+    CREATE TABLE schedules (job TEXT PRIMARY KEY, dealt INTEGER NOT NULL) STRICT;
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        job TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        scheduled INTEGER,
+        begun INTEGER NOT NULL,
+        ended INTEGER,
+        success INTEGER NOT NULL DEFAULT 0,
+        told TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX runs_of_a_job ON runs (job, id);
+",
 ];
 
 /// The newest version this program knows.

@@ -14,4 +14,5 @@ pub mod proc;
 pub mod session;
 pub mod sockets;
 pub mod spawn;
+pub mod wall_clock;
 pub mod watch;

@@ -10,7 +10,7 @@ use crate::{
         operations::{Answer, AtBoot, Caller, Operations, Pending, Verb, Way},
         types::*,
     },
-    ident::{InstanceId, RolloutId, ServiceName},
+    ident::{InstanceId, RolloutId, RunId, ServiceName},
     store::Event,
 };
 
@@ -45,6 +45,19 @@ pub(super) fn rollout(id: u64) -> Rollout {
         failure: None,
         committed: false,
         revision: 1,
+    }
+}
+
+fn run(id: u64) -> Run {
+    Run {
+        id,
+        job: "backup".into(),
+        cause: "its schedule".into(),
+        scheduled: None,
+        state: RunState::Done,
+        begun: "2026-01-01T00:00:00Z".into(),
+        elapsed_s: 1.5,
+        told: None,
     }
 }
 
@@ -91,7 +104,9 @@ impl Operations for Fake {
     fn status(&self) -> Pending<'_, Answer<Status>> {
         let daemon =
             DaemonStatus { version: "0".into(), pid: 1, uptime_s: 1.0, config: "aibk.yaml".into() };
-        Box::pin(async { Ok(Status { daemon, nginx: Some(nginx()), services: vec![] }) })
+        Box::pin(async {
+            Ok(Status { daemon, nginx: Some(nginx()), services: vec![], jobs: vec![] })
+        })
     }
 
     fn explain(&self, of: InstanceId) -> Pending<'_, Answer<Explanation>> {
@@ -219,6 +234,21 @@ impl Operations for Fake {
             }
             Ok(events)
         })
+    }
+
+    fn run(&self, by: Caller, job: ServiceName) -> Pending<'_, Answer<Run>> {
+        self.note(format!("run {job} by {}", by.uid));
+        Box::pin(async { Ok(run(3)) })
+    }
+
+    fn runs(&self, of: ServiceName) -> Pending<'_, Answer<Vec<Run>>> {
+        self.note(format!("runs of {of}"));
+        Box::pin(async { Ok(vec![run(3)]) })
+    }
+
+    fn run_end(&self, id: RunId, how: WaitRun) -> Pending<'_, Answer<Run>> {
+        self.note(format!("end of run {} {how:?}", id.0));
+        Box::pin(async move { Ok(run(id.0)) })
     }
 
     fn nginx(&self) -> Pending<'_, Answer<NginxFile>> {

@@ -76,7 +76,9 @@ async fn each_level_reaches_its_routes_and_no_others() {
             .path
             .replace("{id}", "7")
             .replace("{instance}", "api@8000")
-            .replace("{service}", "api");
+            .replace("{service}", "api")
+            .replace("{job}", "backup")
+            .replace("{run}", "3");
         for access in levels {
             let reply = room.reply(known(access), route.method.clone(), &path, "").await;
             let expected = match route.answers {

@@ -1,6 +1,7 @@
 //! `status`: every service, what nginx serves, rollouts under way.
 
 mod explain;
+mod jobs;
 mod page;
 mod watch;
 mod workers;

@@ -1,5 +1,7 @@
 //! The status page: pure.
 
+use jiff::Timestamp;
+
 use super::workers::workers;
 use crate::{
     api::types::{
@@ -9,7 +11,10 @@ use crate::{
     cli::{
         layout::{Cell, Column, Fit, hanging, harmless, table},
         look::{self, Look},
-        steps, time, verdict,
+        status::jobs,
+        steps,
+        time::{self, Clock},
+        verdict,
     },
 };
 
@@ -49,6 +54,7 @@ pub(super) fn page(status: &Status, look: Look) -> String {
         status.services.iter().filter_map(|service| waiting(service, look)).collect();
     let troubles: String =
         instances.iter().filter_map(|instance| trouble(instance, look)).collect();
+    text.push_str(&jobs::part(&status.jobs, &Clock::system(), Timestamp::now(), look));
     let workers: String = instances.iter().filter_map(|instance| workers(instance, look)).collect();
     let parts = [workers, rollouts, waits, disabled(&status.services, look), troubles];
     for part in parts.iter().filter(|part| !part.is_empty()) {

@@ -1,0 +1,151 @@
+//! Jobs: commands that run to their end, when asked to or by a schedule.
+//!
+//! A run is the life of an instance that is not started again. One task per job begins runs, sees
+//! their ends and writes both down; what it is goes out as a [`View`] in a `watch`.
+
+mod due;
+mod keeper;
+mod verdict;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    config::{self, Service},
+    ident::ServiceName,
+    instance::Instance,
+    store::{RunRow, Store, StoreError},
+};
+
+/// A run that was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// Another one goes on.
+    #[error("{job} runs already (run {run}, since {since})")]
+    Busy {
+        /// Which job.
+        job: ServiceName,
+        /// The run that goes on.
+        run: u64,
+        /// When it began.
+        since: Timestamp,
+    },
+    /// It could not be written down.
+    #[error("cannot write down that {0} runs, and so it was not started: {1}")]
+    Store(ServiceName, StoreError),
+    /// The daemon is ending.
+    #[error("{0} is not run any more: the daemon is ending")]
+    Ending(ServiceName),
+}
+
+/// A job as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// Its last run, which may go on.
+    pub last: Option<RunRow>,
+    /// When it is to run by its schedule.
+    pub next: Option<Timestamp>,
+}
+
+impl View {
+    /// The run that goes on.
+    #[must_use]
+    pub fn running(&self) -> Option<&RunRow> {
+        self.last.as_ref().filter(|run| run.end.is_none())
+    }
+}
+
+/// Says what keeps a job from running now.
+pub type Gate = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// What can be asked of a keeper.
+enum Order {
+    /// Keep to the schedule from now on.
+    Open(Gate),
+    /// Leave the schedule alone.
+    Rest,
+    /// Begin nothing any more.
+    Close,
+    /// Run now.
+    Run { cause: String, done: oneshot::Sender<Result<RunRow, JobError>> },
+}
+
+/// Handle of one job. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What the operator configured.
+    pub service: Arc<Service>,
+    /// What its runs are lives of.
+    pub instance: Instance,
+    orders: mpsc::Sender<Order>,
+    view: watch::Receiver<View>,
+}
+
+impl Job {
+    /// Begins to keep the job that `service` is: a run that goes on is taken over. Nothing is run
+    /// by the schedule before [`Job::open`].
+    #[must_use]
+    pub fn begin(
+        service: Arc<Service>,
+        job: config::Job,
+        instance: Instance,
+        store: Store,
+    ) -> Self {
+        let (orders, taken) = mpsc::channel(8);
+        let (tell, view) = watch::channel(View::default());
+        let keeper = keeper::Keeper::new(Arc::clone(&service), job, instance.clone(), store, tell);
+        tokio::spawn(keeper.run(taken));
+        Self { service, instance, orders, view }
+    }
+
+    /// Keeps to the schedule from now on, as far as `gate` lets it.
+    pub async fn open(&self, gate: Gate) {
+        // Nobody is there only when the daemon is ending.
+        let _ = self.orders.send(Order::Open(gate)).await;
+    }
+
+    /// Runs only when asked to from now on, until it is opened again.
+    pub async fn rest(&self) {
+        let _ = self.orders.send(Order::Rest).await;
+    }
+
+    /// Begins no run any more.
+    pub async fn close(&self) {
+        let _ = self.orders.send(Order::Close).await;
+    }
+
+    /// Begins a run. It is written down, and its process was spawned or has failed to, when this
+    /// returns.
+    ///
+    /// # Errors
+    /// When another one goes on, or it cannot be written down.
+    pub async fn run(&self, cause: &str) -> Result<RunRow, JobError> {
+        let (done, answer) = oneshot::channel();
+        let ending = || JobError::Ending(self.service.name.clone());
+        let order = Order::Run { cause: cause.to_owned(), done };
+        self.orders.send(order).await.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
+    }
+
+    /// What it is now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// Waits until `is` holds of it, at most `within`; gives what it is then.
+    pub async fn until(&self, within: Duration, is: impl Fn(&View) -> bool) -> View {
+        let mut view = self.view.clone();
+        // Its keeper is gone only when the daemon ends.
+        let _ = tokio::time::timeout(within, view.wait_for(|view| is(view))).await;
+        self.view()
+    }
+
+    /// What it is, and every change.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+}
