@@ -126,6 +126,32 @@ fn what_died_meanwhile_is_started_again() {
     let after = stage.wait_state(&stage.blue_name(), InstanceState::Ready);
     assert!(after.generation > before.generation);
     assert_eq!(stage.answering(), "v1");
+    let told = stage.ctl(&["events"]).expect(0).stdout;
+    // Who reaps it is not ours to say; its zombie tells how it ended.
+    let ways = ["ended while no aibkd ran", "was killed by signal 9"];
+    assert!(ways.iter().any(|way| told.contains(way)), "{told}");
+}
+
+/// Another process has the pid that the store knows, as after many others.
+#[test]
+fn a_pid_that_is_anothers_now_is_not_adopted() {
+    let mut stage = Stage::new();
+    stage.add_command("worker", &["sleep", "1000"]);
+    stage.start();
+    let before = stage.instance("worker");
+    stage.kill_daemon();
+    kill(before.pid.unwrap(), Signal::KILL);
+    ends(before.pid.unwrap(), LONG);
+    let own = std::process::id();
+    let db = rusqlite::Connection::open(stage.path("state/aibk.db")).unwrap();
+    let other = format!("json_set(identity, '$.pid', {own})");
+    let changed = format!("UPDATE slots SET identity = {other} WHERE instance = 'worker'");
+    assert_eq!(db.execute(&changed, []).unwrap(), 1);
+    drop(db);
+    stage.restart_daemon();
+    let after = stage.wait_state("worker", InstanceState::Ready);
+    assert!(after.pid.is_some_and(|pid| pid.cast_unsigned() != own), "{after:?}");
+    assert!(after.generation > before.generation);
 }
 
 #[test]

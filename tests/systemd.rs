@@ -1,6 +1,7 @@
 //! Under a real systemd: the unit starts, swaps, survives the death of the daemon, and stops.
 //!
-//! It runs in a throw-away system that is booted by the program named in `AIBK_SYSTEMD_BOX` (or
+//! It runs on this machine's own release of Debian, or on the one that `AIBK_SYSTEMD_SUITE` names
+//! (`bookworm`, `trixie`), in a throw-away system that is booted by the program named in `AIBK_SYSTEMD_BOX` (or
 //! `../shared/e2e/systemd-box` beside the checkout), and is skipped where there is none.
 
 use std::{
@@ -67,7 +68,11 @@ impl Booted {
         if !rustix::process::geteuid().is_root() {
             return Err("it needs root".to_owned());
         }
-        let booted = Self { program, directory: target().join("systemd-box") };
+        let directory = match env::var("AIBK_SYSTEMD_SUITE") {
+            Ok(suite) => target().join(format!("systemd-box-{suite}")),
+            Err(_) => target().join("systemd-box"),
+        };
+        let booted = Self { program, directory };
         let output = run(booted.command(&["up"])?.arg(&booted.directory), BUILD);
         if output.status == Some(0) { Ok(booted) } else { Err(output.words()) }
     }
@@ -125,9 +130,10 @@ impl Drop for Booted {
     }
 }
 
-/// Programs that were built here run there only when both have the same C library.
+/// Programs that were built here run there only when its C library is not older.
 fn suite() -> Result<&'static str, String> {
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let release = env::var("AIBK_SYSTEMD_SUITE")
+        .unwrap_or_else(|_| fs::read_to_string("/etc/os-release").unwrap_or_default());
     ["bookworm", "trixie"]
         .into_iter()
         .find(|suite| release.contains(suite))
@@ -207,6 +213,22 @@ fn the_unit_serves_swaps_and_survives() {
     the_daemon_ends(&booted, Signal::STOP);
 
     output_is_in_the_journal(&booted);
+    // Only a stop of the unit takes the applications with it.
+    let before = booted.status();
+    let same = || assert_eq!(pids(&booted.status()), pids(&before), "the same processes serve on");
+    for _ in 0..2 {
+        booted.sh("systemctl restart aibkd").expect(0);
+        same();
+    }
+    the_daemon_ends(&booted, Signal::TERM);
+    same();
+    the_daemon_is_replaced(&booted);
+    same();
+    booted.sh("systemctl reload aibkd").expect(0);
+    same();
+    let told = booted.sh("aibkctl events -n 1000").expect(0);
+    told.says(&["daemon.leaving", "the applications run on", "daemon.reexec"]);
+
     booted.sh("journalctl -u aibkd --no-pager").expect(0).says(&["api@8001"]);
     booted.sh("systemctl stop aibkd").expect(0);
     let left = booted.sh("pgrep -fa '[u]vicorn' || :").expect(0);
@@ -232,6 +254,23 @@ fn output_is_in_the_journal(booted: &Booted) {
     }
     assert_eq!(read("AIBK_SERVICE=api AIBK_RELEASE=v2 -p err"), "");
     booted.sh("aibkctl logs api").expect(0).says(&["importing v2"]);
+}
+
+/// For longer than the watchdog waits, so that it is seen to be fed.
+fn the_daemon_is_replaced(booted: &Booted) {
+    let pid = booted.main_pid();
+    let restarts = || booted.sh("systemctl show -P NRestarts aibkd").expect(0).stdout;
+    let before = restarts();
+    let replace = "cp /usr/bin/aibkd /usr/bin/aibkd.new; mv /usr/bin/aibkd.new /usr/bin/aibkd
+                   aibkctl daemon-reexec";
+    for _ in 0..3 {
+        booted.sh(replace).expect(0).says(&["took the place of"]);
+        wait_for("systemd to know", LONG, || {
+            let state = booted.sh("systemctl is-active aibkd").stdout;
+            (state.trim() == "active").then_some(())
+        });
+    }
+    assert_eq!((booted.main_pid(), restarts()), (pid, before), "it is the same to systemd");
 }
 
 fn serving(status: &Status) -> Vec<&str> {

@@ -5,13 +5,17 @@ use std::{
     fs::{self, DirBuilder, Permissions},
     io,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, OwnedFd},
         unix::{
             fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown},
             net::UnixListener as StdListener,
         },
     },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use nix::unistd::Group;
@@ -63,6 +67,24 @@ pub(super) struct Listening {
     pub(super) listener: UnixListener,
     path: PathBuf,
     inode: u64,
+    /// Another program goes on listening.
+    inherited: Arc<AtomicBool>,
+}
+
+/// The control socket, for whoever listens on it next.
+#[derive(Debug)]
+pub struct Heir {
+    fd: OwnedFd,
+    inherited: Arc<AtomicBool>,
+}
+
+impl Heir {
+    /// The socket. Its file stays when the server ends.
+    #[must_use]
+    pub fn keep(self) -> OwnedFd {
+        self.inherited.store(true, Ordering::Relaxed);
+        self.fd
+    }
 }
 
 impl Listening {
@@ -91,12 +113,38 @@ impl Listening {
         fs::rename(&new, path).map_err(failed("put in place"))?;
         let listener = UnixListener::from_std(StdListener::from(socket))
             .map_err(failed("wait for connections on"))?;
-        Ok(Self { listener, path: path.to_owned(), inode })
+        Ok(Self { listener, path: path.to_owned(), inode, inherited: Arc::default() })
+    }
+
+    /// Goes on listening on `fd`, which a predecessor bound to `path`; `None` when it is not that,
+    /// or its file is gone.
+    pub(super) fn handed(fd: OwnedFd, path: &Path) -> Option<Self> {
+        let bound = rustix::net::getsockname(&fd).ok()?;
+        let bound = SocketAddrUnix::try_from(bound).ok()?;
+        // It was bound under another name and then renamed.
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        if bound.path_bytes()? != new.as_encoded_bytes() {
+            return None;
+        }
+        let file = fs::symlink_metadata(path).ok().filter(|file| file.file_type().is_socket())?;
+        let listener = UnixListener::from_std(StdListener::from(fd)).ok()?;
+        let inherited = Arc::default();
+        Some(Self { listener, path: path.to_owned(), inode: file.ino(), inherited })
+    }
+
+    pub(super) fn heir(&self) -> Result<Heir, ListenError> {
+        let fd = rustix::io::fcntl_dupfd_cloexec(self.listener.as_fd(), 3);
+        let fd = fd.map_err(|errno| system("keep", &self.path)(errno.into()))?;
+        Ok(Heir { fd, inherited: Arc::clone(&self.inherited) })
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
+        if self.inherited.load(Ordering::Relaxed) {
+            return;
+        }
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
         if ours && let Err(e) = fs::remove_file(&self.path) {
             tracing::warn!("cannot remove {}: {e}", self.path.display());

@@ -18,5 +18,5 @@ mod server;
 mod tests;
 pub mod types;
 
-pub use listen::ListenError;
+pub use listen::{Heir, ListenError};
 pub use server::{Limits, Server};

@@ -8,8 +8,8 @@ use super::{
     explain::Explanation,
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem,
-        Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status, Version, Wait,
-        WaitRun,
+        Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status,
+        Version, Wait, WaitRun,
     },
 };
 use crate::{
@@ -111,6 +111,8 @@ pub trait Operations: Send + Sync + 'static {
     fn logs(&self, of: Vec<InstanceId>, how: Logs) -> Pending<'_, Answer<mpsc::Receiver<LogLine>>>;
     /// Events; the channel ends when there is no more to come.
     fn events(&self, how: Events) -> Pending<'_, Answer<mpsc::Receiver<Event>>>;
+    /// Lets the program that is installed now take the place of this one, if it can.
+    fn reexec(&self, by: Caller) -> Pending<'_, Answer<Reexec>>;
     /// Reads the configuration again and applies what differs.
     fn reload(&self, by: Caller, how: Reload) -> Pending<'_, Answer<Reloaded>>;
     /// Begins a run of a job.

@@ -9,8 +9,8 @@ use super::{
     explain::Explanation,
     operations::{AtBoot, Verb, Way},
     types::{
-        Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Reload,
-        Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status, Version, Wait,
+        Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Reexec,
+        Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status, Version, Wait,
         WaitRun,
     },
 };
@@ -54,6 +54,7 @@ pub(super) enum Change {
     Run,
     NginxTest,
     Reload,
+    Reexec,
 }
 
 /// Gives the schema of a type.
@@ -126,7 +127,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 25] = [
+pub(super) static TABLE: [Route; 26] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -246,6 +247,13 @@ pub(super) static TABLE: [Route; 25] = [
         Answers::Json(of::<Forgiven>),
     )
     .with_body(of::<ResetFailed>),
+    operate(
+        "/v1/daemon/reexec",
+        Change::Reexec,
+        "Let the installed program take this one's place; needs the level `admin`",
+        Answers::Json(of::<Reexec>),
+    )
+    .needing(Access::Admin),
     operate(
         "/v1/daemon/reload",
         Change::Reload,

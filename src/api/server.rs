@@ -1,6 +1,6 @@
 //! The server of the control socket: connections, their limits, and the end of it all.
 
-use std::{convert::Infallible, error::Error, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Request, body::Body, server::conn::http1, service::service_fn};
@@ -16,7 +16,7 @@ use super::{
     access::{Peer, Policy, credentials},
     answer::{self, Reply},
     dispatch::{dispatch, stranger, too_long},
-    listen::{ListenError, Listening},
+    listen::{Heir, ListenError, Listening},
     operations::{Caller, Operations},
     patience::Impatient,
     request::{Ask, Head, read_body},
@@ -110,19 +110,32 @@ impl Shared {
 }
 
 impl Server {
-    /// Listens on the control socket; within a tokio runtime. Clients that connect from now on
-    /// wait until [`Server::run`].
+    /// Listens on the control socket, on the one that a predecessor handed over where it is that;
+    /// within a tokio runtime. Clients that connect from now on wait until [`Server::run`].
     ///
     /// # Errors
     /// When somebody else listens there, or the socket cannot be made as configured.
     pub fn bind(
         control: &Control,
+        handed: Option<OwnedFd>,
         ops: Arc<dyn Operations>,
         limits: Limits,
     ) -> Result<Self, ListenError> {
-        let listening = Listening::at(&control.socket, control.group.as_deref())?;
+        let group = control.group.as_deref();
+        let listening = match handed.and_then(|fd| Listening::handed(fd, &control.socket)) {
+            Some(listening) => listening,
+            None => Listening::at(&control.socket, group)?,
+        };
         let policy = Policy::new(control.grants.clone());
         Ok(Self { listening, shared: Arc::new(Shared::new(ops, policy, limits)) })
+    }
+
+    /// What lets another program listen on when this one is gone.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn heir(&self) -> Result<Heir, ListenError> {
+        self.listening.heir()
     }
 
     /// Answers until `shutdown`; then ends streams, lets answers under way finish, and returns.

@@ -22,6 +22,9 @@ pub struct Version {
     pub protocol: u32,
     /// Its process id.
     pub pid: u32,
+    /// When it began, RFC 3339: another program in the place of this one has the same pid.
+    #[serde(default)]
+    pub begun: String,
 }
 
 /// `GET /v1/status`.
@@ -466,6 +469,16 @@ pub struct Reload {
     /// Do it although requests may be lost (`T1`): for a service with one slot.
     #[serde(default)]
     pub force: bool,
+}
+
+/// `POST /v1/daemon/reexec`: another program is about to take this one's place. It answers on the
+/// same socket; `begun` of its version is another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reexec {
+    /// The daemon that answered.
+    pub before: Version,
+    /// Version of the program that takes its place.
+    pub after: String,
 }
 
 /// The configuration was read again.

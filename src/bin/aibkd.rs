@@ -2,25 +2,49 @@
 
 use std::process::ExitCode;
 
-use aibk::cli::DaemonArgs;
+use aibk::{cli::DaemonArgs, daemon::Ended};
 use clap::Parser;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> ExitCode {
     let args = DaemonArgs::parse();
     log_to_journal_or_stderr();
+    if args.check_state {
+        return check_state(&args);
+    }
+    // First of all, before anything else can be opened under its number.
+    let control = args.control_fd.and_then(|number| aibk::sys::exec::inherited(number).ok());
     // One thread is enough for waiting, and keeps the daemon small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.map_err(|e| format!("cannot start: {e}")).and_then(|runtime| {
-        let ended = runtime.block_on(aibk::daemon::run(&args.config)).map_err(|e| e.to_string());
+        let ended =
+            runtime.block_on(aibk::daemon::run(&args.config, control)).map_err(|e| e.to_string());
         // What still waits for a file system that hangs is left behind.
         runtime.shutdown_background();
         ended
     });
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Told) => ExitCode::SUCCESS,
+        Ok(Ended::Replaced(handover)) => {
+            let why = handover.carry_out();
+            tracing::error!("the other program cannot be run: {why}; the applications run on");
+            ExitCode::FAILURE
+        }
         Err(why) => {
             tracing::error!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check_state(args: &DaemonArgs) -> ExitCode {
+    match aibk::daemon::check_state(&args.config) {
+        Ok(()) => {
+            anstream::println!("{}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            anstream::eprintln!("{why}");
             ExitCode::FAILURE
         }
     }

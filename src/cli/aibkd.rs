@@ -11,10 +11,18 @@ pub struct DaemonArgs {
     /// The configuration
     #[arg(long, short, env = "AIBK_CONFIG", default_value = "/etc/aibk/aibk.yaml")]
     pub config: PathBuf,
+    /// Only look whether this program understands the configuration and the state of the daemon
+    /// that runs, and say its version; change nothing
+    #[arg(long)]
+    pub check_state: bool,
+    /// The control socket, left open by a predecessor
+    #[arg(long, hide = true, value_name = "FD")]
+    pub control_fd: Option<i32>,
 }
 
 const EXIT_CODES: &str = "Exit codes:
-  0  stopped as it was told to (SIGTERM, SIGINT): every instance was stopped
+  0  ended as it was told to: on SIGINT, and on SIGTERM outside systemd, every
+     instance was stopped; as a unit of systemd, only where that stops the unit
   1  could not come up; the reason is in its log
   2  the command line makes no sense
 

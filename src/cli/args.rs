@@ -136,6 +136,8 @@ pub(super) enum Command {
     Config(ConfigVerb),
     /// Let the daemon read its configuration again, and apply what differs
     DaemonReload(DaemonReloadArgs),
+    /// Let the aibkd that is installed now take the place of the one that runs
+    DaemonReexec,
     /// Show the versions of this command and of the daemon
     Version,
     /// Print a completion script; needs no daemon

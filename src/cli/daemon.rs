@@ -12,7 +12,7 @@ use crate::{
         client::{Client, ClientError, Lines, target},
         explain::Explanation,
         types::{
-            Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxTest, Reload,
+            Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxTest, Reexec, Reload,
             Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status, Version, Wait,
             WaitRun,
         },
@@ -149,6 +149,10 @@ impl Daemon {
 
     pub(super) async fn reload(&self, how: &Reload) -> Answer<Reloaded> {
         self.client.post("/v1/daemon/reload", how).await
+    }
+
+    pub(super) async fn reexec(&self) -> Answer<Reexec> {
+        self.client.post("/v1/daemon/reexec", &Nothing {}).await
     }
 
     pub(super) async fn nginx(&self) -> Answer<NginxFile> {

@@ -11,6 +11,7 @@ mod cancel;
 mod completions;
 mod config;
 mod daemon;
+mod daemon_reexec;
 mod daemon_reload;
 mod enable;
 mod events;
@@ -126,6 +127,7 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Logs(args) => logs::run(&args, daemon, screen).await,
         Command::Events(args) => events::run(&args, daemon, screen).await,
         Command::Nginx(verb) => nginx::run(&verb, daemon, screen).await,
+        Command::DaemonReexec => daemon_reexec::run(daemon, screen).await,
         Command::DaemonReload(args) => daemon_reload::run(&args, daemon, screen).await,
         Command::Version => version::run(daemon, screen).await,
         Command::Config(_) | Command::Completions(_) | Command::Man(_) => Ok(Exit::Usage),

@@ -37,13 +37,11 @@ pub(super) async fn run(daemon: &Daemon, screen: Screen) -> Ended {
 }
 
 fn text(theirs: &Version) -> String {
-    let Version { daemon, protocol, pid } = theirs;
+    let Version { daemon, protocol, pid, .. } = theirs;
     let mut text = format!("aibkd   {daemon}, protocol {protocol}, pid {pid}\n");
     if daemon != OURS {
         text.push_str(
-            "the two differ: the daemon runs what was installed before. What it starts runs on\n\
-             when it alone is killed: systemctl kill --kill-who=main -s KILL aibkd\n\
-             (`systemctl restart aibkd` stops and starts every application)\n",
+            "the two differ: after an update, `aibkctl daemon-reexec` (instances live on)\n",
         );
     }
     text
@@ -55,7 +53,12 @@ mod tests {
 
     #[test]
     fn a_difference_is_told() {
-        let theirs = |daemon: &str| Version { daemon: daemon.into(), protocol: 1, pid: 7 };
+        let theirs = |daemon: &str| Version {
+            daemon: daemon.into(),
+            protocol: 1,
+            pid: 7,
+            begun: String::new(),
+        };
         assert_eq!(text(&theirs(OURS)).lines().count(), 1);
         assert!(text(&theirs("0.0.9")).contains("the two differ"));
     }

@@ -14,6 +14,7 @@ mod named;
 mod operations;
 mod order;
 mod problems;
+mod reexec;
 mod reload;
 mod rise;
 mod shutdown;
@@ -24,17 +25,25 @@ mod systemd;
 mod views;
 
 use std::{
+    os::fd::OwnedFd,
     path::Path,
     sync::{Arc, OnceLock, Weak},
     time::Instant,
 };
 
 pub use error::DaemonError;
+pub use reexec::{Handover, check_state};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    reexec::Successor,
+    shutdown::{Asked, Goal},
+};
+
 use crate::{
-    api::{Limits, Server, operations::Operations},
+    api::{Heir, Limits, Server, operations::Operations},
     config::Config,
     instance::{Ground, Instance},
     nginx::Nginx,
@@ -48,6 +57,8 @@ pub struct Daemon {
     config: reload::Loaded,
     config_path: String,
     began: Instant,
+    /// When it began, in microseconds since the epoch.
+    since: i64,
     /// The host's boot.
     boot: String,
     store: Store,
@@ -60,6 +71,8 @@ pub struct Daemon {
     resumed: OnceLock<()>,
     /// Why services are not started yet.
     waits: rise::Waits,
+    /// The program that is to take this one's place.
+    replaced: watch::Sender<Option<Successor>>,
     /// Itself, for what goes on by itself.
     me: OnceLock<Weak<Daemon>>,
     disabled: enable::Disabled,
@@ -67,31 +80,49 @@ pub struct Daemon {
     jobs: jobs::Jobs,
 }
 
-/// Runs a daemon by the configuration at `path`, until it is told to stop.
+/// How the daemon's process came to be what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It was started.
+    Beginning,
+    /// It took the place of another program, and is known to systemd.
+    Succeeding,
+}
+
+/// How a daemon ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// As it was told to.
+    Told,
+    /// Another program is to take its place, now.
+    Replaced(Handover),
+}
+
+/// Runs a daemon by the configuration at `path`, until it is told to stop. `control` is the control
+/// socket, where another program has left it to this one.
 ///
 /// # Errors
-/// Whatever keeps it from coming up. Once it is up, it ends only on SIGTERM or SIGINT.
-pub async fn run(path: &Path) -> Result<(), DaemonError> {
+/// Whatever keeps it from coming up. Once it is up, it ends only on SIGTERM or SIGINT, or for
+/// another program.
+pub async fn run(path: &Path, control: Option<OwnedFd>) -> Result<Ended, DaemonError> {
+    let life = if control.is_some() { Life::Succeeding } else { Life::Beginning };
     let config = Config::load(path)?;
     let (daemon, journal) = boot::assemble(config, path).await?;
     let daemon = Arc::new(daemon);
     daemon.me.get_or_init(|| Arc::downgrade(&daemon));
     let signals = shutdown::Signals::listen()?;
+    tokio::spawn(reload::on_hangup(Arc::clone(&daemon), shutdown::hangup()?));
+    crate::sys::exec::let_signals_in();
     let operations: Arc<dyn Operations> = daemon.clone();
-    let server = Server::bind(&daemon.config.now().control, operations, Limits::default())?;
+    let access = &daemon.config.now().control;
+    let server = Server::bind(access, control, operations, Limits::default())?;
+    let heir = server.heir()?;
     let closing = CancellationToken::new();
     let serving = tokio::spawn(server.run(closing.clone()));
-    let mut systemd = systemd::Link::begin(&daemon);
-    tokio::spawn(reload::on_hangup(Arc::clone(&daemon), shutdown::hangup()?));
+    let mut systemd = systemd::Link::begin(&daemon, life);
     let booted = tokio::spawn(Arc::clone(&daemon).bring_up());
-    let ended = match signals.wait_for(booted, &systemd).await {
-        Ok(asked) => {
-            systemd.stopping();
-            daemon.record("daemon.stopping", format!("aibkd stops: {asked}"));
-            daemon.stop_everything().await;
-            daemon.record("daemon.stopped", "aibkd has stopped everything".to_owned());
-            Ok(())
-        }
+    let ended = match signals.wait_for(booted, daemon.replaced.subscribe(), &systemd).await {
+        Ok(asked) => Ok(daemon.end(asked, &mut systemd, heir).await),
         // What runs, runs on (`P4`): systemd starts the next daemon, which takes it over.
         Err(e) => {
             systemd.failed(&e);
@@ -105,4 +136,38 @@ pub async fn run(path: &Path) -> Result<(), DaemonError> {
     let _ = serving.await;
     systemd.finish().await;
     ended
+}
+
+impl Daemon {
+    async fn end(self: &Arc<Self>, asked: Asked, systemd: &mut systemd::Link, heir: Heir) -> Ended {
+        let job = match asked {
+            Asked::Term => systemd::job::ours().await,
+            Asked::Int | Asked::Replace(_) => systemd::job::Job::NotAUnit,
+        };
+        let goal = shutdown::goal(&asked, &job);
+        if let Asked::Replace(successor) = asked {
+            systemd.reloading();
+            self.leave_everything().await;
+            return Ended::Replaced(Handover::new(successor, heir.keep()));
+        }
+        systemd.stopping(goal);
+        let signal = if asked == Asked::Term { "SIGTERM" } else { "SIGINT" };
+        match goal {
+            Goal::StopAll => {
+                self.record("daemon.stopping", format!("aibkd stops everything: {signal}"));
+                self.stop_everything().await;
+                self.record("daemon.stopped", "aibkd has stopped everything".to_owned());
+            }
+            Goal::Leave => {
+                let why = match job {
+                    systemd::job::Job::Unknown(why) => format!(", and it is not known why: {why}"),
+                    _ => " without an order to stop the unit".to_owned(),
+                };
+                let message = format!("aibkd ends: {signal}{why}; the applications run on");
+                self.record("daemon.leaving", message);
+                self.leave_everything().await;
+            }
+        }
+        Ended::Told
+    }
 }

@@ -11,8 +11,8 @@ use crate::{
         operations::{Answer, AtBoot, Caller, Operations, Pending, Verb, Way},
         types::{
             Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest,
-            PROTOCOL, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status,
-            Version, Wait, WaitRun,
+            PROTOCOL, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run,
+            Status, Version, Wait, WaitRun,
         },
     },
     ident::{InstanceId, RolloutId, RunId, ServiceName},
@@ -34,6 +34,7 @@ impl Operations for Daemon {
             daemon: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL,
             pid: std::process::id(),
+            begun: views::moment(self.since),
         }
     }
 
@@ -185,6 +186,10 @@ impl Operations for Daemon {
             let within = Duration::try_from_secs_f64(how.timeout_s.unwrap_or_default());
             self.run_ended(id.0, within.unwrap_or_default()).await
         })
+    }
+
+    fn reexec(&self, _by: Caller) -> Pending<'_, Answer<Reexec>> {
+        Box::pin(async move { self.make_way(self.version()).await })
     }
 
     fn nginx(&self) -> Pending<'_, Answer<NginxFile>> {

@@ -5,10 +5,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
     task::JoinHandle,
 };
 
-use super::{Daemon, DaemonError, jobs, order, systemd};
+use super::{
+    Daemon, DaemonError, jobs, order,
+    reexec::Successor,
+    systemd::{self, job::Job},
+};
 use crate::{
     ident::ServiceName,
     instance::{Instance, Phase},
@@ -31,35 +36,83 @@ pub(super) fn hangup() -> Result<Signal, DaemonError> {
     signal(SignalKind::hangup()).map_err(DaemonError::Signals)
 }
 
+/// What becomes of the instances when the daemon ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// They are stopped, in order.
+    StopAll,
+    /// They run on, for the next daemon to take over (`P4`).
+    Leave,
+}
+
+/// Why a daemon that is up ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// SIGTERM.
+    Term,
+    /// SIGINT: Ctrl-C, where it runs in a terminal.
+    Int,
+    /// Another program is to take its place.
+    Replace(Successor),
+}
+
+/// What a signal means. Only a stop takes the applications with it: a restart of the unit, or a
+/// signal that systemd knows nothing of, is followed by another daemon.
+pub(super) fn goal(asked: &Asked, job: &Job) -> Goal {
+    match (asked, job) {
+        (Asked::Int, _) | (Asked::Term, Job::NotAUnit | Job::Stop) => Goal::StopAll,
+        (Asked::Replace(_), _) | (Asked::Term, Job::Other | Job::Unknown(_)) => Goal::Leave,
+    }
+}
+
 impl Signals {
     pub(super) fn listen() -> Result<Self, DaemonError> {
         let listen = |kind| signal(kind).map_err(DaemonError::Signals);
         Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
     }
 
-    /// Waits for a signal to stop, and says which; tells systemd when everything is up.
+    /// Waits until the daemon is to end, and says why; tells systemd when everything is up.
     ///
     /// # Errors
     /// Why the daemon could not come up as a whole. It is not ready then, and has to end.
     pub(super) async fn wait_for(
         mut self,
         booted: JoinHandle<Result<(), DaemonError>>,
+        mut replaced: watch::Receiver<Option<Successor>>,
         systemd: &systemd::Link,
-    ) -> Result<&'static str, DaemonError> {
+    ) -> Result<Asked, DaemonError> {
         let up = async {
             booted.await.map_err(DaemonError::CutShort)??;
             systemd.ready();
             std::future::pending().await
         };
+        let replaced = async {
+            match replaced.wait_for(Option::is_some).await.map(|successor| successor.clone()) {
+                Ok(Some(successor)) => Asked::Replace(successor),
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
             failed = up => failed,
-            _ = self.term.recv() => Ok("SIGTERM"),
-            _ = self.int.recv() => Ok("SIGINT"),
+            _ = self.term.recv() => Ok(Asked::Term),
+            _ = self.int.recv() => Ok(Asked::Int),
+            asked = replaced => Ok(asked),
         }
     }
 }
 
 impl Daemon {
+    /// Ends what the daemon does, and lets the applications run on: rollouts come to rest, and what
+    /// was read of their output is written.
+    pub(super) async fn leave_everything(&self) {
+        self.engine.freeze().await;
+        self.close_jobs().await;
+        let crews = self.engine.crews();
+        let instances = crews.values().flat_map(|crew| crew.instances.values());
+        let instances = instances.chain(self.jobs.values().map(|job| &job.instance));
+        join_all(instances.chain(&self.managed_nginx).map(flush)).await;
+    }
+
     /// Stops nginx where it is ours (it finishes what it serves), then every instance, each before
     /// what it depends on. They stay meant to run: the next daemon starts them again.
     pub(super) async fn stop_everything(self: &Arc<Self>) {
@@ -109,6 +162,10 @@ async fn halt(instance: Instance, deadline: Duration) {
     if let Err(e) = stopped.await {
         tracing::error!("{e}");
     }
+    flush(&instance).await;
+}
+
+async fn flush(instance: &Instance) {
     if tokio::time::timeout(FLUSH, instance.output().flush()).await.is_err() {
         tracing::warn!(instance = %instance.id(), "its last lines could not be written in {FLUSH:?}");
     }
@@ -123,12 +180,27 @@ mod tests {
     async fn a_daemon_that_cannot_come_up_is_not_ready() {
         let failing = || StoreError::Closed { doing: "read the rollouts" };
         let link = systemd::Link::silent();
+        let (_nobody, replaced) = watch::channel(None);
         let booted = tokio::spawn(async move { Err(failing().into()) });
-        let ended = Signals::listen().unwrap().wait_for(booted, &link).await;
+        let ended = Signals::listen().unwrap().wait_for(booted, replaced.clone(), &link).await;
         assert!(matches!(ended, Err(DaemonError::Store(_))), "{ended:?}");
         let booted = tokio::spawn(async { panic!("on purpose") });
-        let ended = Signals::listen().unwrap().wait_for(booted, &link).await;
+        let ended = Signals::listen().unwrap().wait_for(booted, replaced.clone(), &link).await;
         assert!(matches!(ended, Err(DaemonError::CutShort(_))), "{ended:?}");
         assert!(!link.is_ready());
+    }
+
+    #[test]
+    fn only_a_stop_takes_the_applications_with_it() {
+        let unknown = Job::Unknown(String::new());
+        for (job, expected) in [
+            (Job::NotAUnit, Goal::StopAll),
+            (Job::Stop, Goal::StopAll),
+            (Job::Other, Goal::Leave),
+            (unknown, Goal::Leave),
+        ] {
+            assert_eq!(goal(&Asked::Term, &job), expected, "{job:?}");
+            assert_eq!(goal(&Asked::Int, &job), Goal::StopAll, "{job:?}");
+        }
     }
 }

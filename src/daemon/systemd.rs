@@ -2,6 +2,7 @@
 //! Without systemd, nothing.
 
 mod desk;
+pub(super) mod job;
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
@@ -11,8 +12,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::desk::Desk;
-use super::{Daemon, DaemonError};
+use self::desk::{Desk, Going};
+use super::{Daemon, DaemonError, Life, shutdown::Goal};
 use crate::{instance::Phase, store::Store};
 
 /// Between two signs of life while services start; well within what each asks for.
@@ -33,8 +34,10 @@ pub(super) struct Link {
 
 impl Link {
     /// Begins to give signs of life and to keep the status line true.
-    pub(super) fn begin(daemon: &Arc<Daemon>) -> Self {
+    pub(super) fn begin(daemon: &Arc<Daemon>, life: Life) -> Self {
         let mut link = Self::silent();
+        // The watchdog that its predecessor fed goes on.
+        link.desk.change(|news| news.watched = life == Life::Succeeding);
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
             return link;
         }
@@ -69,9 +72,19 @@ impl Link {
         self.desk.is_ready()
     }
 
-    pub(super) fn stopping(&mut self) {
-        self.last_status("stopping every instance".to_owned());
-        self.desk.change(|news| news.stopping = true);
+    pub(super) fn stopping(&mut self, goal: Goal) {
+        let line = match goal {
+            Goal::StopAll => "stopping every instance",
+            Goal::Leave => "the instances run on; waiting for the next aibkd",
+        };
+        self.last_status(line.to_owned());
+        self.desk.change(|news| news.going = Some(Going::Stopping));
+    }
+
+    /// Another program takes this one's place.
+    pub(super) fn reloading(&mut self) {
+        self.last_status("making way for another aibkd; the instances run on".to_owned());
+        self.desk.change(|news| news.going = Some(Going::Replaced));
     }
 
     pub(super) fn failed(&mut self, why: &DaemonError) {

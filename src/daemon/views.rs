@@ -193,7 +193,7 @@ pub(super) fn log_line(instance: &str, line: Line) -> types::LogLine {
 }
 
 /// RFC 3339, of microseconds since the epoch.
-fn moment(at: i64) -> String {
+pub(super) fn moment(at: i64) -> String {
     Timestamp::from_microsecond(at).map_or_else(|_| String::from("?"), |at| at.to_string())
 }
 

@@ -12,7 +12,7 @@ use super::{
     life::Event,
 };
 use crate::{
-    process::{Start, Tree},
+    process::{Exit, ProcessError, Start, Tree},
     store::SlotRow,
 };
 
@@ -40,7 +40,7 @@ impl Driver {
         self.predecessor = Predecessor::Settled;
         match found {
             Ok(Some(tree)) => Some(self.take_over(row, tree, seen)),
-            Ok(None) => match self.ground.launcher.sweep(&self.id, END_DEADLINE).await {
+            Ok(None) => match self.sweep(&row).await {
                 Ok(()) => None,
                 Err(e) => Some(self.park("instance.leftovers", &row, e.to_string())),
             },
@@ -50,6 +50,15 @@ impl Driver {
                 Some(self.park("instance.not-adopted", &row, why))
             }
         }
+    }
+
+    /// The kernel remembers how a process ended only for those who held it (`PIDFD_GET_INFO`).
+    async fn sweep(&mut self, row: &SlotRow) -> Result<(), ProcessError> {
+        if row.wanted && row.identity.is_some() {
+            let how = format!("{} ended while no aibkd ran: {}", self.id, Exit::Unknown);
+            self.record("instance.died", how);
+        }
+        self.ground.launcher.sweep(&self.id, END_DEADLINE).await
     }
 
     /// One that may have become ready while nobody looked has its start deadline anew.

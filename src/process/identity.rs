@@ -44,6 +44,14 @@ impl Identity {
         proc::boot_id().and_then(|boot_id| self.is_alive(&boot_id)).unwrap_or(false)
     }
 
+    /// Whether the process that has our pid now is us; a zombie still tells how it ended.
+    pub(super) fn is_there(&self, boot_id: &str) -> io::Result<bool> {
+        if self.boot_id != boot_id {
+            return Ok(false);
+        }
+        Ok(proc::stat(self.pid)?.is_some_and(|stat| stat.start_ticks == self.start_ticks))
+    }
+
     /// Whether the process that has our pid now is us, and alive.
     pub(super) fn is_alive(&self, boot_id: &str) -> io::Result<bool> {
         if self.boot_id != boot_id {

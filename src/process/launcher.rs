@@ -316,15 +316,15 @@ impl Launcher {
         Ok(leaf.into_iter().chain(self.remembered_session(key)).collect())
     }
 
-    /// Takes over the tree of an earlier daemon; `None` when it is gone or is somebody else. Needs a
-    /// runtime.
+    /// Takes over the tree of an earlier daemon; `None` when it is gone or is somebody else. One that
+    /// has ended and was not reaped is there: its end is learned from it. Needs a runtime.
     ///
     /// # Errors
     /// When the kernel refuses to tell.
     pub fn adopt(&self, name: &InstanceId, who: &Identity) -> Result<Option<Tree>, ProcessError> {
         let kernel = ProcessError::kernel("look for a process of an earlier daemon");
         // The pidfd comes first: what is read after it is about the process that it names.
-        let found = self.kernel.open(who.pid).and_then(|fd| Ok((fd, who.is_alive(&self.boot_id)?)));
+        let found = self.kernel.open(who.pid).and_then(|fd| Ok((fd, who.is_there(&self.boot_id)?)));
         let (Some(pidfd), true) = found.map_err(kernel)? else { return Ok(None) };
         let leaf = self.base.as_ref().and_then(|base| base.leaf_of(who.pid, &name.to_string()));
         let place = match leaf {

@@ -54,6 +54,21 @@ struct Inner {
     told: broadcast::Sender<Event>,
 }
 
+/// Reads all of the state in `dir` that a daemon would go on with, beside the daemon that works on it,
+/// and gives the rollouts that have not ended. Changes nothing.
+///
+/// # Errors
+/// What [`Store::open`] would refuse, but for the lock.
+pub fn unfinished(dir: &Path) -> Result<Vec<RolloutRow>, StoreError> {
+    let path = dir.join("aibk.db");
+    let db = schema::look(&path)?;
+    let read = || {
+        slots::all(&db)?;
+        rollouts::last(&db, 0)
+    };
+    read().map_err(|e| StoreError::sqlite(&path, "read the state", e))
+}
+
 impl Store {
     /// Opens `dir/aibk.db`, locks it against a second daemon, and brings it up to date.
     ///

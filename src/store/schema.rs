@@ -103,6 +103,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(db)
 }
 
+/// Opens the database at `path` to be read beside whoever writes it.
+pub(super) fn look(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> rusqlite::Result<Connection> {
+        let db = Connection::open_with_flags(path, flags)?;
+        db.busy_timeout(Duration::from_secs(2))?;
+        Ok(db)
+    };
+    let db = open().map_err(|e| StoreError::sqlite(path, "open the state", e))?;
+    check(&db, path)?;
+    Ok(db)
+}
+
 /// Makes a database under another name and renames it when it is whole, so that an empty or
 /// half-made file under its own name is always damage, never a beginning.
 fn create(path: &Path) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 pub mod blocking;
 pub mod cgroup;
 pub mod confine;
+pub mod exec;
 #[cfg(test)]
 pub mod fake;
 pub mod kernel;

@@ -98,7 +98,7 @@ impl Fake {
 
 impl Operations for Fake {
     fn version(&self) -> Version {
-        Version { daemon: "0".into(), protocol: PROTOCOL, pid: 1 }
+        Version { daemon: "0".into(), protocol: PROTOCOL, pid: 1, begun: String::new() }
     }
 
     fn status(&self) -> Pending<'_, Answer<Status>> {
@@ -262,6 +262,12 @@ impl Operations for Fake {
         Box::pin(async move {
             Ok(Reloaded { dry_run: how.dry_run, changes, rollouts: vec![], troubles: vec![] })
         })
+    }
+
+    fn reexec(&self, by: Caller) -> Pending<'_, Answer<Reexec>> {
+        self.note(format!("reexec by {}", by.uid));
+        let before = self.version();
+        Box::pin(async move { Ok(Reexec { before, after: "1".into() }) })
     }
 
     fn nginx_test(&self) -> Pending<'_, Answer<NginxTest>> {

@@ -48,7 +48,7 @@ impl Running {
     fn start(limits: Limits) -> Self {
         let dir = TempDir::new().unwrap();
         let ops = Arc::new(Fake::default());
-        let server = Server::bind(&control(&dir), Arc::clone(&ops) as _, limits).unwrap();
+        let server = Server::bind(&control(&dir), None, Arc::clone(&ops) as _, limits).unwrap();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(server.run(shutdown.clone()));
         Self { dir, ops, shutdown, task }

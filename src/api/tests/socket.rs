@@ -15,7 +15,7 @@ use crate::api::{Limits, ListenError, Server, client::ClientError, types::LogLin
 use crate::config::Control;
 
 fn bind(control: &Control) -> Result<Server, ListenError> {
-    Server::bind(control, Arc::new(Fake::default()), Limits::default())
+    Server::bind(control, None, Arc::new(Fake::default()), Limits::default())
 }
 
 fn mode(path: &std::path::Path) -> u32 {

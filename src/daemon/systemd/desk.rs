@@ -22,10 +22,21 @@ pub(super) struct News {
     pub(super) status: String,
     /// Everything is up, or was reported as failed.
     pub(super) ready: bool,
-    /// It was told to stop.
-    pub(super) stopping: bool,
+    /// Why it goes, once it does.
+    pub(super) going: Option<Going>,
+    /// It is the program that did, so that systemd waits for signs of life already.
+    pub(super) watched: bool,
     /// Signs of life so far.
     pub(super) beats: u64,
+}
+
+/// Why a daemon goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Going {
+    /// It ends.
+    Stopping,
+    /// Another program takes its place.
+    Replaced,
 }
 
 /// Where the news lie.
@@ -103,11 +114,20 @@ fn words<'a>(told: &News, news: &'a News) -> Vec<NotifyState<'a>> {
     if told.ready != news.ready {
         words.push(NotifyState::Ready);
     }
-    if told.stopping != news.stopping {
-        words.push(NotifyState::Stopping);
+    match news.going.filter(|_| told.going != news.going) {
+        Some(Going::Stopping) => words.push(NotifyState::Stopping),
+        Some(Going::Replaced) => {
+            words.push(NotifyState::Reloading);
+            // Since systemd 253 this belongs to it.
+            words.extend(NotifyState::monotonic_usec_now());
+        }
+        None => {}
     }
     if told.beats != news.beats {
-        words.push(match (news.ready, news.stopping) {
+        if news.watched && !news.ready {
+            words.push(NotifyState::Watchdog);
+        }
+        words.push(match (news.ready, news.going.is_some()) {
             (false, false) => NotifyState::ExtendTimeoutUsec(MORE_TIME),
             _ => NotifyState::Watchdog,
         });
@@ -134,7 +154,13 @@ mod tests {
         assert_eq!(said(&begun, &up), ["READY=1", "WATCHDOG=1"]);
         assert_eq!(said(&up, &up), [""; 0]);
         // However much happens while systemd does not listen.
-        let end = News { status: "stopping".into(), ready: true, stopping: true, beats: 99 };
+        let end = News {
+            status: "stopping".into(),
+            ready: true,
+            going: Some(Going::Stopping),
+            beats: 99,
+            ..News::default()
+        };
         assert_eq!(said(&begun, &end), ["STATUS=stopping", "READY=1", "STOPPING=1", "WATCHDOG=1"]);
     }
 
@@ -147,10 +173,10 @@ mod tests {
         desk.change(|news| news.ready = true);
         let seen = desk.newer_than(&News::default()).unwrap();
         assert_eq!((seen.status.as_str(), seen.ready), ("999", true));
-        desk.change(|news| news.stopping = true);
+        desk.change(|news| news.going = Some(Going::Stopping));
         desk.close();
         let last = desk.newer_than(&seen).unwrap();
-        assert!(last.stopping, "what was left is taken before the end");
+        assert!(last.going.is_some(), "what was left is taken before the end");
         assert_eq!(desk.newer_than(&last), None);
     }
 }

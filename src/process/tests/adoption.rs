@@ -54,6 +54,26 @@ fn the_next_daemon_takes_over_and_no_line_is_lost() {
     });
 }
 
+/// As after a re-exec: the children are ours still, and one has ended meanwhile.
+#[test]
+fn how_a_child_ended_meanwhile_is_learned_from_its_zombie() {
+    let home = Home::new();
+    let who = life(async {
+        let daemon = Daemon::new(&home);
+        daemon.spawn(&sh("sleep 1000")).await.identity().clone()
+    });
+    let kill = rustix::process::Signal::KILL;
+    assert!(crate::sys::pidfd::signal_checked(who.pid, kill, || true).unwrap());
+    life(until("it has ended", || !is_alive(who.pid)));
+    life(async {
+        let daemon = Daemon::new(&home);
+        let tree = daemon.launcher.adopt(&daemon.name, &who).unwrap().unwrap();
+        assert_eq!(within(tree.exited()).await, Exit::Signal(9));
+        within(tree.end(LONG)).await.unwrap();
+        assert!(daemon.launcher.adopt(&daemon.name, &who).unwrap().is_none());
+    });
+}
+
 #[tokio::test]
 async fn a_reused_pid_is_not_adopted() {
     let home = Home::new();
