@@ -1,7 +1,8 @@
 //! From the kill of a process to the first instruction of the one in its place.
 //!
 //! Floor: this process as a minimal parent, which waits on a pidfd with poll(2) and calls
-//! `posix_spawn(3)`. Both sides run the same program, in turn.
+//! `posix_spawn(3)`. Both sides run the same program, in turn. Peers: supervisord and runit, where they
+//! are installed, afterwards.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,7 +29,9 @@ use std::{
 };
 
 use common::{
-    Against, Figure, Table, rest,
+    Against, Figure, Table,
+    peers::Peer,
+    rest,
     stamps::{Stamps, compile, now, readable},
 };
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -40,6 +43,10 @@ const ROUNDS: usize = 200;
 /// writes down after a start is written by then, too.
 const BETWEEN: Duration = Duration::from_millis(60);
 const STABLE: &str = "10ms";
+const TARGET: f64 = 1.3;
+const PEER_ROUNDS: usize = 10;
+/// runit starts at once only what has run for a second.
+const BETWEEN_OF_PEERS: Duration = Duration::from_millis(1200);
 
 fn main() {
     let mut stage = Stage::new();
@@ -74,11 +81,38 @@ fn main() {
         exit.add(seen.saturating_sub(killed));
     }
     drop(parent);
-    Table::new(&format!("respawn: SIGKILL -> first instruction of the next, {ROUNDS} rounds"))
-        .row("aibkd", &aibkd, Against::Target(&floor, 1.5))
+    let mut table =
+        Table::new(&format!("respawn: SIGKILL -> first instruction of the next, {ROUNDS} rounds"));
+    table
+        .row("aibkd", &aibkd, Against::Target(&floor, TARGET))
         .row("floor: poll(pidfd) + posix_spawn", &floor, Against::Floor)
-        .row("  of it: until the exit is seen", &exit, Against::Part)
-        .print();
+        .row("  of it: until the exit is seen", &exit, Against::Part);
+    for peer in Peer::installed() {
+        table.row(peer.name(), &peered(peer), Against::Only(&floor));
+    }
+    table.print();
+}
+
+fn peered(peer: Peer) -> Figure {
+    let home = tempfile::tempdir_in("/tmp").expect("a directory");
+    let program = compile(home.path());
+    let stamps = Stamps::at(home.path().join("stamps"));
+    let mut command = peer.prepare(home.path(), 1, &program, &stamps.path);
+    let supervisor = support::Running::start(&mut command);
+    let mut supervised = stamps.next().pid;
+    let mut figure = Figure::default();
+    for _ in 0..PEER_ROUNDS {
+        rest(BETWEEN_OF_PEERS);
+        let killed = now();
+        kill_process(supervised, Signal::KILL).expect("a living process");
+        let next = stamps.next();
+        supervised = next.pid;
+        figure.add(next.at.saturating_sub(killed));
+    }
+    let pidfd = pidfd_open(supervised, PidfdFlags::empty()).expect("a living process");
+    support::kill(supervisor.pid(), peer.stop_signal());
+    readable(&pidfd, "an end");
+    figure
 }
 
 /// The least that a parent has to do.

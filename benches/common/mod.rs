@@ -7,6 +7,11 @@ pub mod stamps;
 
 use std::{fmt::Write as _, time::Duration};
 
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_micros(200);
+
 /// One quantity, measured once per round, in milliseconds.
 #[derive(Debug, Default)]
 pub struct Figure(Vec<f64>);
@@ -51,6 +56,8 @@ pub enum Against<'a> {
     Target(&'a Figure, f64),
     /// Its ratio to this floor is shown, and nothing was promised of it.
     Only(&'a Figure),
+    /// The target is a time, in milliseconds.
+    Within(f64),
     /// It is a part of another row.
     Part,
 }
@@ -76,6 +83,7 @@ impl Table {
             Against::Floor => ("1".to_owned(), String::new()),
             Against::Target(floor, target) => (ratio(floor), format!("<= {target}")),
             Against::Only(floor) => (ratio(floor), String::new()),
+            Against::Within(target) => (String::new(), format!("<= {target}")),
             Against::Part => (String::new(), String::new()),
         };
         let (median, least, most) = (figure.median(), figure.least(), figure.most());
@@ -100,4 +108,13 @@ impl Table {
 pub fn rest(time: Duration) {
     #[expect(clippy::disallowed_methods, reason = "here the passing of time is what is wanted")]
     std::thread::sleep(time);
+}
+
+/// Asks `look` often, until it says yes.
+pub fn until(what: &str, mut look: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !look() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        rest(LOOK);
+    }
 }

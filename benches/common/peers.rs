@@ -65,7 +65,7 @@ impl Peer {
                 let dir = home.display();
                 let mut text = format!(
                     "[supervisord]\nnodaemon=true\nminfds=8192\nminprocs=2000\n\
-                     logfile={dir}/log\npidfile={dir}/pid\n"
+                     logfile={dir}/log\npidfile={dir}/pid\nchildlogdir={dir}\n"
                 );
                 for n in 0..services {
                     let _ = writeln!(text, "[program:s{n}]\ncommand={run}\nstartsecs=0");
