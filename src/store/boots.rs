@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
 use super::columns::parsed;
 use crate::ident::ServiceName;
@@ -26,7 +26,7 @@ pub(super) fn disabled(db: &Connection) -> rusqlite::Result<BTreeSet<ServiceName
         .collect()
 }
 
-pub(super) fn put(db: &mut Connection, of: &ServiceName, boots: Boots) -> rusqlite::Result<()> {
+pub(super) fn put(db: &Connection, of: &ServiceName, boots: Boots) -> rusqlite::Result<()> {
     let how = match boots {
         Boots::AsLeft => {
             return db.execute("DELETE FROM boots WHERE service = ?1", [of.as_str()]).map(drop);
@@ -44,18 +44,18 @@ pub(super) fn put(db: &mut Connection, of: &ServiceName, boots: Boots) -> rusqli
 
 /// A daemon begins afresh: no slot has a process or rests, but those of services that do not come
 /// up rest as `stopped`.
-pub(super) fn apply(write: &Transaction<'_>, stopped: &str) -> rusqlite::Result<()> {
+pub(super) fn apply(db: &Connection, stopped: &str) -> rusqlite::Result<()> {
     // `api@8000` and `worker` are of `api` and `worker`.
     const OF: &str = "substr(instance, 1, instr(instance || '@', '@') - 1)";
-    write.execute("UPDATE slots SET identity = NULL, rest = NULL", [])?;
-    write.execute(
+    db.execute("UPDATE slots SET identity = NULL, rest = NULL", [])?;
+    db.execute(
         &format!(
             "UPDATE slots SET rest = ?1
              WHERE wanted AND {OF} IN (SELECT service FROM boots WHERE how = 'not')"
         ),
         [stopped],
     )?;
-    write.execute(
+    db.execute(
         &format!(
             "DELETE FROM slots
              WHERE {OF} IN (SELECT service FROM boots WHERE how = 'as-configured')
@@ -63,5 +63,5 @@ pub(super) fn apply(write: &Transaction<'_>, stopped: &str) -> rusqlite::Result<
         ),
         [],
     )?;
-    write.execute("DELETE FROM boots WHERE how = 'as-configured'", []).map(drop)
+    db.execute("DELETE FROM boots WHERE how = 'as-configured'", []).map(drop)
 }

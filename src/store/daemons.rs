@@ -1,6 +1,6 @@
 //! The daemon before this one: whether this one goes on where it left, or begins afresh.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::boots;
 
@@ -15,9 +15,8 @@ pub enum Beginning {
 
 /// Begins a daemon in the boot `boot`. Where that is afresh, what [`boots::apply`] makes of the slots
 /// becomes durable in the same transaction.
-pub(super) fn begin(db: &mut Connection, boot: &str, stopped: &str) -> rusqlite::Result<Beginning> {
-    let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let last: Option<(String, bool)> = write
+pub(super) fn begin(db: &Connection, boot: &str, stopped: &str) -> rusqlite::Result<Beginning> {
+    let last: Option<(String, bool)> = db
         .query_row("SELECT boot, ended FROM daemons", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let beginning = match last {
@@ -26,23 +25,18 @@ pub(super) fn begin(db: &mut Connection, boot: &str, stopped: &str) -> rusqlite:
         Some(_) | None => Beginning::Successor,
     };
     if beginning == Beginning::Afresh {
-        boots::apply(&write, stopped)?;
+        boots::apply(db, stopped)?;
     }
-    put(&write, boot, false)?;
-    write.commit()?;
+    put(db, boot, false)?;
     Ok(beginning)
 }
 
 /// The daemon of the boot `boot` has stopped everything.
-pub(super) fn end(db: &mut Connection, boot: &str) -> rusqlite::Result<()> {
-    let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    put(&write, boot, true)?;
-    write.commit()
+pub(super) fn end(db: &Connection, boot: &str) -> rusqlite::Result<()> {
+    put(db, boot, true)
 }
 
-fn put(write: &Transaction<'_>, boot: &str, ended: bool) -> rusqlite::Result<()> {
-    write.execute("DELETE FROM daemons", [])?;
-    write
-        .execute("INSERT INTO daemons (boot, ended) VALUES (?1, ?2)", params![boot, ended])
-        .map(drop)
+fn put(db: &Connection, boot: &str, ended: bool) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM daemons", [])?;
+    db.execute("INSERT INTO daemons (boot, ended) VALUES (?1, ?2)", params![boot, ended]).map(drop)
 }

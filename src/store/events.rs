@@ -1,10 +1,7 @@
 //! What happened: kept, pruned, and told to whoever listens.
 
-use std::path::Path;
-
-use rusqlite::{Connection, Row, TransactionBehavior, params};
+use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
 
 use super::{
     columns::{number, signed},
@@ -41,56 +38,32 @@ pub struct Event {
     pub message: String,
 }
 
-/// Writes `batch` in one transaction, then tells everybody. What cannot be stored is logged and
-/// told all the same, with the id 0.
-pub(super) fn keep(
-    db: &mut Connection,
-    path: &Path,
-    mut batch: Vec<Event>,
-    told: &broadcast::Sender<Event>,
-) {
-    if let Err(e) = append(db, &mut batch) {
-        let reason = StoreError::sqlite(path, "keep events", e);
-        for event in &mut batch {
-            event.id = 0;
-            lost(event, &reason);
-        }
-    }
-    for event in batch {
-        // An error only means that nobody listens.
-        drop(told.send(event));
-    }
-}
-
 /// Says in the log what the store could not keep.
 pub(super) fn lost(event: &Event, reason: &StoreError) {
     tracing::error!(kind = %event.kind, message = %event.message, "event not kept: {reason}");
 }
 
-fn append(db: &mut Connection, batch: &mut [Event]) -> rusqlite::Result<()> {
-    let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut insert = write.prepare(
+/// Keeps `event`; its id.
+pub(super) fn append(db: &Connection, event: &Event) -> rusqlite::Result<u64> {
+    db.prepare(
         "INSERT INTO events (at, kind, service, instance, generation, rollout, message)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    for event in batch {
-        insert.execute(params![
-            event.at,
-            event.kind,
-            event.service,
-            event.instance,
-            event.generation.map(signed),
-            event.rollout.map(signed),
-            event.message,
-        ])?;
-        event.id = number(0, write.last_insert_rowid())?;
-        if event.id.is_multiple_of(PRUNED_EVERY) {
-            let newest_gone = event.id.saturating_sub(KEPT);
-            write.execute("DELETE FROM events WHERE id <= ?1", [signed(newest_gone)])?;
-        }
+    )?
+    .execute(params![
+        event.at,
+        event.kind,
+        event.service,
+        event.instance,
+        event.generation.map(signed),
+        event.rollout.map(signed),
+        event.message,
+    ])?;
+    let id = number(0, db.last_insert_rowid())?;
+    if id.is_multiple_of(PRUNED_EVERY) {
+        let newest_gone = id.saturating_sub(KEPT);
+        db.execute("DELETE FROM events WHERE id <= ?1", [signed(newest_gone)])?;
     }
-    drop(insert);
-    write.commit()
+    Ok(id)
 }
 
 pub(super) fn after(db: &Connection, after: u64, n: usize) -> rusqlite::Result<Vec<Event>> {

@@ -85,7 +85,7 @@ impl Generations {
                     return Ok(Generation(n));
                 }
                 Taken::Empty => {
-                    let end = thread.call(DOING, |db| reserve(db)).await?;
+                    let end = thread.write(DOING, reserve).await?;
                     with(&self.0, |reserve| reserve.refilled(Some(end)));
                 }
             }
@@ -100,7 +100,7 @@ impl Generations {
             }
             with(&shared, |reserve| reserve.refilled(end.ok()));
         };
-        if thread.post(DOING, |db| reserve(db), then).is_err() {
+        if thread.post(DOING, reserve, then).is_err() {
             with(&self.0, |reserve| reserve.refilled(None));
         }
     }

@@ -3,6 +3,7 @@
 //! Writes are durable when they return (WAL, `synchronous=FULL`). One daemon works on a state
 //! directory at a time; what cannot be read is refused and kept (`S4`).
 
+mod batch;
 mod boots;
 mod columns;
 mod daemons;
@@ -96,8 +97,8 @@ impl Store {
     /// When the database cannot be written.
     pub async fn begin_daemon(&self, boot: &str, stopped: &str) -> Result<Beginning, StoreError> {
         let (boot, stopped) = (boot.to_owned(), stopped.to_owned());
-        let begin = move |db: &mut _| daemons::begin(db, &boot, &stopped);
-        self.inner.thread.call("begin a daemon", begin).await
+        let begin = move |db: &_| daemons::begin(db, &boot, &stopped);
+        self.inner.thread.write("begin a daemon", begin).await
     }
 
     /// The services that do not come up when a daemon begins afresh.
@@ -105,7 +106,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn disabled(&self) -> Result<BTreeSet<ServiceName>, StoreError> {
-        self.inner.thread.call("read what is disabled", |db| boots::disabled(db)).await
+        self.inner.thread.read("read what is disabled", boots::disabled).await
     }
 
     /// Keeps what becomes of `service` when a daemon begins afresh; durable when it returns.
@@ -114,8 +115,8 @@ impl Store {
     /// When the database cannot be written.
     pub async fn put_boots(&self, service: &ServiceName, boots: Boots) -> Result<(), StoreError> {
         let service = service.clone();
-        let put = move |db: &mut _| boots::put(db, &service, boots);
-        self.inner.thread.call("write what is enabled", put).await
+        let put = move |db: &_| boots::put(db, &service, boots);
+        self.inner.thread.write("write what is enabled", put).await
     }
 
     /// Keeps that this daemon has stopped everything.
@@ -124,7 +125,7 @@ impl Store {
     /// When the database cannot be written.
     pub async fn end_daemon(&self, boot: &str) -> Result<(), StoreError> {
         let boot = boot.to_owned();
-        self.inner.thread.call("end a daemon", move |db| daemons::end(db, &boot)).await
+        self.inner.thread.write("end a daemon", move |db| daemons::end(db, &boot)).await
     }
 
     /// Every slot ever written.
@@ -132,7 +133,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn slots(&self) -> Result<Vec<SlotRow>, StoreError> {
-        self.inner.thread.call("read the slots", |db| slots::all(db)).await
+        self.inner.thread.read("read the slots", slots::all).await
     }
 
     /// Writes one slot; durable when it returns.
@@ -140,7 +141,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn put_slot(&self, row: SlotRow) -> Result<(), StoreError> {
-        self.inner.thread.call("write a slot", move |db| slots::put(db, &row)).await
+        self.inner.thread.write("write a slot", move |db| slots::put(db, &row)).await
     }
 
     /// Forgets a slot that is not configured any more; durable when it returns.
@@ -148,7 +149,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn forget_slot(&self, instance: InstanceId) -> Result<(), StoreError> {
-        self.inner.thread.call("forget a slot", move |db| slots::forget(db, &instance)).await
+        self.inner.thread.write("forget a slot", move |db| slots::forget(db, &instance)).await
     }
 
     /// A generation that was never given out, by any daemon. Taken from a durable reservation
@@ -172,7 +173,7 @@ impl Store {
         let begun = self
             .inner
             .thread
-            .call("begin a rollout", move |db| rollouts::begin(db, service, document))
+            .write("begin a rollout", move |db| rollouts::begin(db, service, document))
             .await?;
         begun.map_err(|refused| match refused {
             Refused::Busy(holder) => StoreError::Busy(holder),
@@ -186,7 +187,7 @@ impl Store {
     /// When the database cannot be written, or has no rollout of this id.
     pub async fn put_rollout(&self, row: RolloutRow) -> Result<(), StoreError> {
         let id = row.id;
-        let put = self.inner.thread.call("write a rollout", move |db| rollouts::put(db, &row));
+        let put = self.inner.thread.write("write a rollout", move |db| rollouts::put(db, &row));
         put.await?.map_err(|refused| match refused {
             Refused::Busy(holder) => StoreError::Busy(holder),
             Refused::Missing => StoreError::NoRollout(id),
@@ -198,7 +199,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn rollout(&self, id: RolloutId) -> Result<Option<RolloutRow>, StoreError> {
-        self.inner.thread.call("read a rollout", move |db| rollouts::one(db, id)).await
+        self.inner.thread.read("read a rollout", move |db| rollouts::one(db, id)).await
     }
 
     /// The last `n` rollouts (newest first), and every one that has not ended.
@@ -206,7 +207,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn rollouts(&self, n: usize) -> Result<Vec<RolloutRow>, StoreError> {
-        self.inner.thread.call("read the rollouts", move |db| rollouts::last(db, n)).await
+        self.inner.thread.read("read the rollouts", move |db| rollouts::last(db, n)).await
     }
 
     /// Keeps `event` and tells every subscriber; never waits. Its id and time are filled in.
@@ -226,7 +227,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn events(&self, after: u64, n: usize) -> Result<Vec<Event>, StoreError> {
-        self.inner.thread.call("read events", move |db| events::after(db, after, n)).await
+        self.inner.thread.read("read events", move |db| events::after(db, after, n)).await
     }
 
     /// Every event from now on, once it is durable. To miss none, subscribe first, then read
@@ -244,7 +245,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn begin_run(&self, new: NewRun) -> Result<RunRow, StoreError> {
-        self.inner.thread.call("begin a run", move |db| runs::begin(db, new)).await
+        self.inner.thread.write("begin a run", move |db| runs::begin(db, new)).await
     }
 
     /// The run `id` has ended.
@@ -252,7 +253,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written.
     pub async fn end_run(&self, id: u64, end: RunEnd) -> Result<(), StoreError> {
-        self.inner.thread.call("end a run", move |db| runs::end(db, id, &end)).await
+        self.inner.thread.write("end a run", move |db| runs::end(db, id, &end)).await
     }
 
     /// The schedule of `job` has been dealt with up to `moment`.
@@ -261,7 +262,7 @@ impl Store {
     /// When the database cannot be written.
     pub async fn deal(&self, job: &ServiceName, moment: Timestamp) -> Result<(), StoreError> {
         let job = job.clone();
-        self.inner.thread.call("write a schedule", move |db| runs::deal(db, &job, moment)).await
+        self.inner.thread.write("write a schedule", move |db| runs::deal(db, &job, moment)).await
     }
 
     /// Up to when the schedule of `job` has been dealt with; `None` for a new one.
@@ -270,7 +271,7 @@ impl Store {
     /// When the database cannot be read.
     pub async fn dealt(&self, job: &ServiceName) -> Result<Option<Timestamp>, StoreError> {
         let job = job.clone();
-        self.inner.thread.call("read a schedule", move |db| runs::dealt(db, &job)).await
+        self.inner.thread.read("read a schedule", move |db| runs::dealt(db, &job)).await
     }
 
     /// One run.
@@ -278,7 +279,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn run(&self, id: u64) -> Result<Option<RunRow>, StoreError> {
-        self.inner.thread.call("read a run", move |db| runs::one(db, id)).await
+        self.inner.thread.read("read a run", move |db| runs::one(db, id)).await
     }
 
     /// The last `n` runs of `job`, newest first.
@@ -287,6 +288,6 @@ impl Store {
     /// When the database cannot be read.
     pub async fn runs(&self, job: &ServiceName, n: usize) -> Result<Vec<RunRow>, StoreError> {
         let job = job.clone();
-        self.inner.thread.call("read the runs", move |db| runs::last(db, &job, n)).await
+        self.inner.thread.read("read the runs", move |db| runs::last(db, &job, n)).await
     }
 }

@@ -1,8 +1,6 @@
 //! Rollouts: at most one per service that has not ended (`S2`), held to by a unique index.
 
-use rusqlite::{
-    Connection, Error, OptionalExtension, Row, Transaction, TransactionBehavior, ffi, params,
-};
+use rusqlite::{Connection, Error, OptionalExtension, Row, ffi, params};
 
 use super::columns::{number, parsed, signed};
 use crate::ident::{RolloutId, ServiceName};
@@ -30,41 +28,35 @@ pub(super) enum Refused {
 }
 
 pub(super) fn begin(
-    db: &mut Connection,
+    db: &Connection,
     service: ServiceName,
     document: Box<dyn FnOnce(RolloutId) -> String + Send>,
 ) -> rusqlite::Result<Result<RolloutRow, Refused>> {
-    let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let inserted = write.execute(
-        "INSERT INTO rollouts (service, document, ended) VALUES (?1, '', 0)",
-        [service.as_str()],
-    );
-    if let Some(refused) = refusal(&write, &service, inserted)? {
+    let insert = "INSERT INTO rollouts (service, document, ended) VALUES (?1, '', 0)";
+    let inserted = db.prepare(insert).and_then(|mut i| i.execute([service.as_str()]));
+    if let Some(refused) = refusal(db, &service, inserted)? {
         return Ok(Err(refused));
     }
-    let id = write.last_insert_rowid();
+    let id = db.last_insert_rowid();
     let document = document(RolloutId(number(0, id)?));
-    write.execute("UPDATE rollouts SET document = ?2 WHERE id = ?1", params![id, document])?;
-    write.commit()?;
+    db.prepare("UPDATE rollouts SET document = ?2 WHERE id = ?1")?
+        .execute(params![id, document])?;
     Ok(Ok(RolloutRow { id: RolloutId(number(0, id)?), service, document, ended: false }))
 }
 
-pub(super) fn put(db: &mut Connection, row: &RolloutRow) -> rusqlite::Result<Result<(), Refused>> {
-    let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let written = write.execute(
-        "UPDATE rollouts SET document = ?2, ended = ?3 WHERE id = ?1",
-        params![signed(row.id.0), row.document, row.ended],
-    );
-    if let Some(refused) = refusal(&write, &row.service, written)? {
+pub(super) fn put(db: &Connection, row: &RolloutRow) -> rusqlite::Result<Result<(), Refused>> {
+    let update = "UPDATE rollouts SET document = ?2, ended = ?3 WHERE id = ?1";
+    let values = params![signed(row.id.0), row.document, row.ended];
+    let written = db.prepare(update).and_then(|mut update| update.execute(values));
+    if let Some(refused) = refusal(db, &row.service, written)? {
         return Ok(Err(refused));
     }
-    write.commit()?;
     Ok(Ok(()))
 }
 
 /// Why a write that answered `written` did nothing, if so. Other errors are passed on.
 fn refusal(
-    write: &Transaction<'_>,
+    db: &Connection,
     service: &ServiceName,
     written: rusqlite::Result<usize>,
 ) -> rusqlite::Result<Option<Refused>> {
@@ -72,7 +64,7 @@ fn refusal(
         Ok(0) => Ok(Some(Refused::Missing)),
         Ok(_) => Ok(None),
         Err(Error::SqliteFailure(e, _)) if e.extended_code == ffi::SQLITE_CONSTRAINT_UNIQUE => {
-            let holder = write.query_row(
+            let holder = db.query_row(
                 "SELECT id FROM rollouts WHERE service = ?1 AND ended = 0",
                 [service.as_str()],
                 |row| row.get(0),

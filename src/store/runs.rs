@@ -1,7 +1,7 @@
 //! Runs of jobs, and up to which moment the schedule of each has been dealt with.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 
 use super::columns::{number, parsed, signed};
 use crate::ident::ServiceName;
@@ -50,10 +50,9 @@ pub struct NewRun {
     pub begun: Timestamp,
 }
 
-pub(super) fn begin(db: &mut Connection, new: NewRun) -> rusqlite::Result<RunRow> {
-    let write = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+pub(super) fn begin(db: &Connection, new: NewRun) -> rusqlite::Result<RunRow> {
     let NewRun { job, cause, scheduled, begun } = new;
-    write.execute(
+    db.execute(
         "INSERT INTO runs (job, cause, scheduled, begun) VALUES (?1, ?2, ?3, ?4)",
         params![
             job.as_str(),
@@ -62,16 +61,15 @@ pub(super) fn begin(db: &mut Connection, new: NewRun) -> rusqlite::Result<RunRow
             begun.as_microsecond()
         ],
     )?;
-    let id = number(0, write.last_insert_rowid())?;
-    write.execute(
+    let id = number(0, db.last_insert_rowid())?;
+    db.execute(
         "DELETE FROM runs WHERE job = ?1 AND id NOT IN
              (SELECT id FROM runs WHERE job = ?1 ORDER BY id DESC LIMIT ?2)",
         params![job.as_str(), KEPT],
     )?;
     if let Some(moment) = scheduled {
-        deal(&write, &job, moment)?;
+        deal(db, &job, moment)?;
     }
-    write.commit()?;
     Ok(RunRow { id, job, cause, scheduled, begun, end: None })
 }
 

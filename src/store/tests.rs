@@ -278,7 +278,7 @@ async fn a_full_or_read_only_disk_is_a_typed_error() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let set = |pragma: &'static str, value: i64| {
-        store.inner.thread.call("test", move |db| {
+        store.inner.thread.read("test", move |db| {
             db.query_row(&format!("PRAGMA {pragma} = {value}"), [], |_| Ok(())).or_else(|e| {
                 if e == rusqlite::Error::QueryReturnedNoRows { Ok(()) } else { Err(e) }
             })

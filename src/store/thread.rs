@@ -1,10 +1,10 @@
 //! The thread that owns the database, and the queue of work for it.
 //!
 //! The daemon runs on one thread and may not wait for a disk, so the disk has a thread of its own.
-//! It sleeps in the queue while there is nothing to do.
+//! It sleeps in the queue while there is nothing to do. What was queued while it waited for the disk
+//! shares the next wait.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -18,8 +18,9 @@ use rusqlite::Connection;
 use tokio::sync::{broadcast, oneshot};
 
 use super::{
+    batch::{self, Change, Write, caught},
     error::StoreError,
-    events::{self, Event},
+    events::Event,
     lock::Lock,
 };
 
@@ -27,12 +28,9 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long closing waits for what is still queued.
 const CLOSING: Duration = Duration::from_secs(5);
-/// Events that share a transaction at most.
-const BATCH: usize = 64;
-
 enum Job {
-    Run(Box<dyn FnOnce(&mut Connection) + Send>),
-    Record(Box<Event>),
+    Read(Box<dyn FnOnce(&Connection) + Send>),
+    Change(Change),
 }
 
 /// The store's thread. Dropped, it does what is queued and closes the database.
@@ -69,43 +67,51 @@ impl Thread {
         Ok(Self { path: path.to_owned(), jobs: Some(jobs), ended: Mutex::new(ended), id })
     }
 
-    /// Runs `work` on the thread, after everything that was queued before.
-    pub(super) async fn call<T: Send + 'static>(
+    /// Runs `work`, which changes nothing, on the thread, after everything that was queued before.
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let path = self.path.clone();
+        let read = move |db: &Connection| {
+            let read = caught(|| work(db));
+            let _ = reply.send(read.map_err(|why| why.of(&path, doing)));
+        };
+        self.queue(Job::Read(Box::new(read))).map_err(|_| StoreError::Closed { doing })?;
+        answered(doing, answer).await
+    }
+
+    /// Runs `work` on the thread, after everything that was queued before; what it wrote is durable
+    /// when this returns.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.post(doing, work, move |result| drop(reply.send(result)))?;
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(StoreError::Closed { doing }),
-            Err(_) => Err(StoreError::Stalled { doing, after: PATIENCE }),
-        }
+        answered(doing, answer).await
     }
 
-    /// Queues `work`; its result is given to `then` on the thread.
-    pub(super) fn post<T>(
+    /// Queues `work`; once what it wrote is durable, its result is given to `then` on the thread.
+    pub(super) fn post<T: Send + 'static>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
         then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) -> Result<(), StoreError> {
         let path = self.path.clone();
-        self.queue(Job::Run(Box::new(move |db| {
-            let result = match catch_unwind(AssertUnwindSafe(|| work(db))) {
-                Ok(done) => done.map_err(|e| StoreError::sqlite(path, doing, e)),
-                Err(_) => Err(StoreError::Panicked { doing }),
-            };
-            then(result);
-        })))
-        .map_err(|_| StoreError::Closed { doing })
+        let write = Write::new(work, move |done| then(done.map_err(|why| why.of(&path, doing))));
+        self.queue(Job::Change(Change::Write(write))).map_err(|_| StoreError::Closed { doing })
     }
 
-    /// Queues `event`; gives it back when the thread has ended.
+    /// Queues `event`, to be told to everybody once it is durable; gives it back when the thread has
+    /// ended.
     pub(super) fn record(&self, event: Box<Event>) -> Result<(), Box<Event>> {
-        match self.queue(Job::Record(event)) {
-            Err(Job::Record(event)) => Err(event),
+        match self.queue(Job::Change(Change::Record(event))) {
+            Err(Job::Change(Change::Record(event))) => Err(event),
             _ => Ok(()),
         }
     }
@@ -133,38 +139,37 @@ impl Drop for Thread {
     }
 }
 
+async fn answered<T>(
+    doing: &'static str,
+    answer: oneshot::Receiver<Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(StoreError::Closed { doing }),
+        Err(_) => Err(StoreError::Stalled { doing, after: PATIENCE }),
+    }
+}
+
 fn serve(mut db: Connection, path: &Path, queue: &Receiver<Job>, told: &broadcast::Sender<Event>) {
     let mut next = queue.recv().ok();
     while let Some(job) = next {
-        next = match job {
-            Job::Run(work) => {
-                work(&mut db);
+        let mut other = None;
+        let more = || match queue.try_recv() {
+            Ok(Job::Change(change)) => Some(change),
+            met => {
+                other = met.ok();
                 None
             }
-            Job::Record(event) => {
-                let (batch, after) = gather(*event, queue);
-                events::keep(&mut db, path, batch, told);
-                after
-            }
+        };
+        match job {
+            Job::Read(look) => look(&db),
+            Job::Change(first) => batch::together(&mut db, (path, told), first, more),
         }
-        .or_else(|| queue.recv().ok());
+        next = other.or_else(|| queue.recv().ok());
     }
     if let Err((_, e)) = db.close() {
         tracing::error!("cannot close {}: {e}", path.display());
     }
-}
-
-/// `first` and the events queued right behind it, and the other work met then.
-fn gather(first: Event, queue: &Receiver<Job>) -> (Vec<Event>, Option<Job>) {
-    let mut batch = vec![first];
-    while batch.len() < BATCH {
-        match queue.try_recv() {
-            Ok(Job::Record(event)) => batch.push(*event),
-            Ok(other) => return (batch, Some(other)),
-            Err(_) => break,
-        }
-    }
-    (batch, None)
 }
 
 #[cfg(test)]
