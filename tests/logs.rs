@@ -1,5 +1,7 @@
 //! Output: read back by instance, time and pattern; and what a flood of it may do.
 
+mod exactly_once;
+
 use std::{fs, path::Path};
 
 use aibk::api::types::LogLine;

@@ -12,6 +12,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::{
     Line, Wanted,
+    fifo::Since,
     files::{Closed, LogFiles, PACKED, Packing, with_suffix},
 };
 
@@ -58,10 +59,11 @@ impl Found<'_> {
 }
 
 impl LogFiles {
-    /// The last line of all. Closed files are looked for only where there is an empty current one:
-    /// not at the very first start.
-    pub(super) fn newest(&self) -> Option<Line> {
-        self.current().exists().then(|| self.last(1, &Wanted::default(), i64::MAX).pop()).flatten()
+    /// The last line of all. At the very first start no closed files are looked for; later there may
+    /// be no current one, for a daemon was killed as it closed it.
+    pub(super) fn newest(&self, since: Since) -> Option<Line> {
+        let looks = since == Since::Before || self.current().exists();
+        looks.then(|| self.last(1, &Wanted::default(), i64::MAX).pop()).flatten()
     }
 
     /// The last `n` wanted lines before the time `before`, oldest first; fewer where they are more

@@ -8,7 +8,7 @@ use super::{
     Start, Wanted,
     follower::Follower,
     log_file::{Mark, Span},
-    writer::Slot,
+    writer::{Lines, Origin, Slot},
 };
 use crate::{
     ident::Generation,
@@ -76,11 +76,11 @@ impl Hub {
         self.remember(line);
     }
 
-    /// Gives the lines taken since the last time to the writer thread.
-    pub(super) fn hand_over(&mut self) {
+    /// Gives the lines taken since the last time, which came from `origin`, to the writer thread.
+    pub(super) fn hand_over(&mut self, origin: Option<Origin>) {
         self.now = None;
         if let Some(span) = self.span.take() {
-            self.slot.send(std::mem::take(&mut self.batch), span);
+            self.slot.send(Lines { bytes: std::mem::take(&mut self.batch), span, origin });
         }
     }
 

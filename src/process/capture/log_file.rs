@@ -123,8 +123,8 @@ impl LogFile {
             }
             Err(error) => {
                 self.trouble("cannot write a log file; lines are counted until it can", &error);
-                self.current = None;
-                self.torn = true;
+                let torn = |current: Current| current.is_torn().unwrap_or(true);
+                self.torn = self.current.take().map_or(self.torn, torn);
                 if let Some(span) = span {
                     self.lose(span);
                 }
@@ -141,9 +141,7 @@ impl LogFile {
         if current.size > self.keeping.size.saturating_mul(2) {
             return Err(io::Error::other("it is too long, and cannot be renamed"));
         }
-        current.file.write_all(bytes)?;
-        current.size += bytes.len() as u64;
-        Ok(())
+        current.append(bytes)
     }
 
     fn close_if_long(&mut self) {
@@ -210,6 +208,18 @@ impl Current {
         let file = options.read(true).create(true).append(true).mode(0o640).open(path)?;
         let seen = file.metadata()?;
         Ok(Self { file, place: (seen.dev(), seen.ino()), size: seen.len() })
+    }
+
+    /// All of it, or nothing where the disk takes only a part.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(bytes);
+        if written.is_ok() {
+            self.size += bytes.len() as u64;
+        } else if self.file.metadata().is_ok_and(|seen| seen.len() > self.size) {
+            // Not where somebody has truncated it: that would make it longer.
+            self.file.set_len(self.size)?;
+        }
+        written
     }
 
     fn is_at(&self, path: &Path) -> bool {

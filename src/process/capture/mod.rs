@@ -1,18 +1,20 @@
 //! The output of one instance, over all its generations and over the daemon's own restarts.
 //!
-//! Child → FIFO → reader task → memory ring and followers → writer thread → rotated files (and the
-//! journal). The
-//! reader never stops: what comes after it drops and counts where it is too slow. Files that are
-//! not written any more are compressed by a thread that gives way to the others.
+//! Child → FIFO → reader task, through a spool that outlives the daemon → memory ring and followers →
+//! writer thread → rotated files (and the journal). The reader never stops: what comes after it drops
+//! and counts where it is too slow. Files that are not written any more are compressed by a thread
+//! that gives way to the others.
 
 mod fifo;
 mod files;
 mod follower;
 mod history;
 mod hub;
+mod inlet;
 mod journal;
 mod log_file;
 mod reader;
+mod spool;
 mod squeeze;
 mod wanted;
 mod writer;
@@ -20,6 +22,9 @@ mod writer;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
 mod history_tests;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod spool_tests;
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]
 mod tests;
@@ -33,10 +38,7 @@ use std::{
     },
 };
 
-use tokio::{
-    net::unix::pipe,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Line, ProcessError, Stream};
 use crate::ident::{Generation, InstanceId, ReleaseId, RolloutId};
@@ -47,6 +49,7 @@ pub use wanted::Wanted;
 use fifo::Fifo;
 use files::LogFiles;
 use hub::Hub;
+use inlet::Inlet;
 use log_file::Mark;
 
 /// What is known of the start that lines belong to.
@@ -78,6 +81,8 @@ struct Shared {
     fifos: [Fifo; 2],
     files: LogFiles,
     hub: Arc<Mutex<Hub>>,
+    /// The time of the last line that an earlier daemon put into the files.
+    found: i64,
     /// Whose lines come through these FIFOs now.
     generation: AtomicU64,
 }
@@ -113,14 +118,14 @@ impl Capture {
         let dir = runtime_dir.join("fifo");
         let stdout = Fifo::make(&dir, &format!("{name}.out"))?;
         let stderr = Fifo::make(&dir, &format!("{name}.err"))?;
-        let readers = [stdout.reader()?, stderr.reader()?];
         let files = LogFiles::new(log_dir, name);
-        let last = files.newest().as_ref().map_or(Mark::START, Mark::from);
+        let last = files.newest(stdout.since).as_ref().map_or(Mark::START, Mark::from);
+        let inlets = [Inlet::open(&stdout, last.at)?, Inlet::open(&stderr, last.at)?];
         let slot = writer::Slot::open(name, &files, keeping, last)?;
         let generation = AtomicU64::new(last.generation.0);
         let hub = Arc::new(Mutex::new(Hub::new(last, slot)));
         let fifos = [stdout, stderr];
-        Ok(Self::read(Shared { fifos, files, hub, generation }, readers))
+        Ok(Self::read(Shared { fifos, files, hub, found: last.at, generation }, inlets))
     }
 
     /// FIFOs of its own for `name`, whose lines go where the lines of this one go. Needs a runtime.
@@ -131,21 +136,22 @@ impl Capture {
         let dir = runtime_dir.join("fifo");
         let stdout = Fifo::make(&dir, &format!("{name}.out"))?;
         let stderr = Fifo::make(&dir, &format!("{name}.err"))?;
-        let readers = [stdout.reader()?, stderr.reader()?];
-        let Shared { files, hub, .. } = &*self.shared;
+        let Shared { files, hub, found, .. } = &*self.shared;
+        let inlets = [Inlet::open(&stdout, *found)?, Inlet::open(&stderr, *found)?];
         let shared = Shared {
             fifos: [stdout, stderr],
             files: files.clone(),
             hub: Arc::clone(hub),
+            found: *found,
             generation: AtomicU64::new(self.shared.generation.load(Relaxed)),
         };
-        Ok(Self::read(shared, readers))
+        Ok(Self::read(shared, inlets))
     }
 
-    fn read(shared: Shared, readers: [pipe::Receiver; 2]) -> Self {
+    fn read(shared: Shared, inlets: [Inlet; 2]) -> Self {
         let shared = Arc::new(shared);
         let (settle, requests) = mpsc::unbounded_channel();
-        tokio::spawn(reader::run(Arc::clone(&shared), readers, requests));
+        tokio::spawn(reader::run(Arc::clone(&shared), inlets, requests));
         Self { shared, settle }
     }
 

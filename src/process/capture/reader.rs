@@ -2,12 +2,14 @@
 
 use std::{io, sync::Arc};
 
-use tokio::{
-    net::unix::pipe::Receiver,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Shared, Stream};
+use super::{
+    Shared, Stream,
+    inlet::{Inlet, Taken},
+    spool::Stretch,
+    writer::Origin,
+};
 use crate::process::line::Splitter;
 
 /// Bytes taken at once.
@@ -17,53 +19,89 @@ const CHUNK: usize = 16 * 1024;
 const SETTLE_AT_MOST: usize = 4 * 1024 * 1024;
 
 struct Source {
-    pipe: Receiver,
+    inlet: Inlet,
     stream: Stream,
     splitter: Splitter,
+    /// The offset at which the line begins that has no end yet.
+    line: u64,
 }
 
 impl Source {
-    fn new(pipe: Receiver, stream: Stream) -> Self {
-        Self { pipe, stream, splitter: Splitter::default() }
+    fn new(inlet: Inlet, stream: Stream) -> Self {
+        let line = inlet.next();
+        Self { inlet, stream, splitter: Splitter::default(), line }
     }
 
     /// Reads one chunk; zero when there is nothing to read now.
     fn take(&mut self, shared: &Shared) -> io::Result<usize> {
         // On the stack: a buffer that is kept would cost every idle instance its size.
         let mut buffer = [0; CHUNK];
-        let n = match self.pipe.try_read(&mut buffer) {
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(e) => return Err(e),
-        };
+        let taken = self.inlet.take(&mut buffer)?;
+        let bytes = buffer.get(..taken.len()).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(0);
+        }
         let mut hub = shared.hub_for_lines();
+        let missing = self.inlet.missing();
+        if missing > 0 {
+            hub.push(self.stream, notice(missing));
+            hub.hand_over(None);
+        }
         let (stream, splitter) = (self.stream, &mut self.splitter);
-        splitter.feed(buffer.get(..n).unwrap_or_default(), |text| hub.push(stream, text));
-        hub.hand_over();
-        Ok(n)
+        splitter.feed(bytes, |text| hub.push(stream, text));
+        let behind = bytes.iter().rev().position(|byte| *byte == b'\n');
+        let origin = behind.and_then(|behind| self.turn(taken, behind as u64));
+        hub.hand_over(origin);
+        drop(hub);
+        self.inlet.bound();
+        Ok(bytes.len())
+    }
+
+    /// The next line begins so many bytes before the end of what was taken.
+    fn turn(&mut self, taken: Taken, behind: u64) -> Option<Origin> {
+        let next = self.inlet.next();
+        let to = match taken {
+            Taken::Kept(_) => next - behind,
+            Taken::Loose(_) => next,
+        };
+        let stretch = Stretch { from: std::mem::replace(&mut self.line, to), to };
+        let spool = self.inlet.spool().filter(|_| stretch.from < stretch.to)?;
+        Some(Origin { spool: Arc::clone(spool), stretch })
+    }
+
+    /// Waits until there may be something to take.
+    async fn readable(&self) -> io::Result<()> {
+        if self.inlet.waits() { Ok(()) } else { self.inlet.readable().await }
     }
 
     fn finish(&mut self, shared: &Shared) {
         if let Some(text) = self.splitter.finish() {
             let mut hub = shared.hub_for_lines();
             hub.push(self.stream, text);
-            hub.hand_over();
+            hub.hand_over(self.turn(Taken::Loose(0), 0));
         }
     }
+}
+
+fn notice(missing: u64) -> String {
+    format!(
+        "[aibk: {missing} bytes of output are missing here: aibkd was killed while the disk was \
+         too slow, or full]"
+    )
 }
 
 /// Reads until every handle of the capture is gone.
 pub(super) async fn run(
     shared: Arc<Shared>,
-    [stdout, stderr]: [Receiver; 2],
+    [stdout, stderr]: [Inlet; 2],
     mut requests: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
 ) {
     let mut out = Source::new(stdout, Stream::Stdout);
     let mut err = Source::new(stderr, Stream::Stderr);
     loop {
         let taken = tokio::select! {
-            ready = out.pipe.readable() => ready.and_then(|()| out.take(&shared)),
-            ready = err.pipe.readable() => ready.and_then(|()| err.take(&shared)),
+            ready = out.readable() => ready.and_then(|()| out.take(&shared)),
+            ready = err.readable() => ready.and_then(|()| err.take(&shared)),
             request = requests.recv() => {
                 let Some(done) = request else { return };
                 let settled = settle(&shared, [&mut out, &mut err]).await;
@@ -87,15 +125,15 @@ async fn settle(shared: &Shared, sources: [&mut Source; 2]) -> io::Result<usize>
     for source in sources {
         let mut total = 0;
         loop {
-            // try_read knows only what epoll told; a writer's bytes may be newer than that.
-            let pending = rustix::io::ioctl_fionread(&source.pipe)?;
+            // The runtime knows only what epoll told; a writer's bytes may be newer than that.
+            let pending = source.inlet.pending()?;
             let n = if pending == 0 { 0 } else { source.take(shared)? };
             total += n;
             if pending == 0 || total >= SETTLE_AT_MOST {
                 break;
             }
             if n == 0 {
-                source.pipe.readable().await?;
+                source.inlet.readable().await?;
             } else {
                 tokio::task::yield_now().await;
             }

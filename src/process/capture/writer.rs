@@ -18,8 +18,9 @@ use super::{
     files::{Keeping, LogFiles},
     journal::{Gate, Journal, SOCKET},
     log_file::{LogFile, Mark, Span},
+    spool::{Spool, Stretch},
 };
-use crate::ident::InstanceId;
+use crate::{ident::InstanceId, sync_point};
 
 /// What may wait for the disk, of all instances together, in bytes.
 const QUEUE_BYTES: usize = 2 * 1024 * 1024;
@@ -30,14 +31,25 @@ const GROWING_OLD: Duration = Duration::from_secs(3600);
 /// The thread of this process, while any capture is open.
 static SHARED: Mutex<Weak<Writer>> = Mutex::new(Weak::new());
 
+/// Where lines were taken from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) spool: Arc<Spool>,
+    pub(super) stretch: Stretch,
+}
+
+/// Lines of one stream, as they stand in the file.
+#[derive(Debug)]
+pub(super) struct Lines {
+    pub(super) bytes: Vec<u8>,
+    pub(super) span: Span,
+    pub(super) origin: Option<Origin>,
+}
+
 enum Job {
     /// From now on its files grow old.
     Begin(Weak<Log>),
-    Write {
-        log: Arc<Log>,
-        bytes: Vec<u8>,
-        span: Span,
-    },
+    Write(Arc<Log>, Lines),
     /// Lines were dropped after everything that is in the queue before this.
     Note(Arc<Log>),
     Flush(oneshot::Sender<()>),
@@ -90,12 +102,9 @@ impl Job {
     fn run(self, logs: &mut Vec<Weak<Log>>, queued: &AtomicUsize) {
         match self {
             Self::Begin(log) => logs.push(log),
-            Self::Write { log, bytes, span } => {
-                log.file().write(&bytes, Some(span));
-                if let Some(journal) = log.journal().as_mut() {
-                    journal.write(&bytes);
-                }
-                queued.fetch_sub(bytes.len(), Ordering::Relaxed);
+            Self::Write(log, lines) => {
+                log.write(&lines);
+                queued.fetch_sub(lines.bytes.len(), Ordering::Relaxed);
             }
             Self::Note(log) => {
                 let dropped = log.dropped().take();
@@ -151,14 +160,14 @@ impl Slot {
         }
     }
 
-    /// Queues `bytes`, the lines of `span`. Drops and counts them where the queue is full.
-    pub(super) fn send(&self, bytes: Vec<u8>, span: Span) {
+    /// Queues `lines`. Drops and counts them where the queue is full.
+    pub(super) fn send(&self, lines: Lines) {
         let log = Arc::clone(&self.log);
-        let size = bytes.len();
+        let (size, span) = (lines.bytes.len(), lines.span);
         // Only the one runtime thread adds, so the sum stays below the limit.
         if self.writer.queued.load(Ordering::Relaxed) + size <= QUEUE_BYTES {
             self.writer.queued.fetch_add(size, Ordering::Relaxed);
-            let _ = self.writer.jobs.send(Job::Write { log, bytes, span });
+            let _ = self.writer.jobs.send(Job::Write(log, lines));
             return;
         }
         let mut dropped = self.log.dropped();
@@ -184,6 +193,24 @@ struct Log {
 }
 
 impl Log {
+    /// Writes lines such that whoever comes after a kill in here finds out how many are in the file.
+    /// The journal cannot be asked: it gets them first, and so perhaps twice, but not never.
+    fn write(&self, Lines { bytes, span, origin }: &Lines) {
+        let trouble = |error: io::Error| tracing::debug!(%error, "a kill may double some lines");
+        if let Some(Origin { spool, stretch }) = origin {
+            let _ = spool.begin(*stretch, *span).map_err(trouble);
+        }
+        sync_point!("capture.begun");
+        if let Some(journal) = self.journal().as_mut() {
+            journal.write(bytes);
+        }
+        self.file().write(bytes, Some(*span));
+        sync_point!("capture.written");
+        if let Some(Origin { spool, stretch }) = origin {
+            let _ = spool.done(stretch.to).map_err(trouble);
+        }
+    }
+
     fn dropped(&self) -> MutexGuard<'_, Option<Span>> {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }

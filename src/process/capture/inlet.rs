@@ -1,0 +1,156 @@
+//! Where the bytes of one FIFO come in: through its [`Spool`], or where there can be none, past it.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use tokio::net::unix::pipe::Receiver;
+
+use super::{
+    ProcessError,
+    fifo::Fifo,
+    log_file::Health,
+    spool::{Found, Spool},
+};
+
+#[derive(Debug)]
+pub(super) struct Inlet {
+    pipe: Receiver,
+    path: PathBuf,
+    /// The time of the last line that an earlier daemon put into the log.
+    last: i64,
+    /// Made when the first byte comes: most write to one of two streams only.
+    spool: Option<Arc<Spool>>,
+    /// The offset of the next byte to be given, and of the next to be taken.
+    next: u64,
+    size: u64,
+    missing: u64,
+    health: Health,
+}
+
+/// Bytes that came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// So many, which end before [`Inlet::next`].
+    Kept(usize),
+    /// So many, which are nowhere but here.
+    Loose(usize),
+}
+
+impl Taken {
+    pub(super) const fn len(self) -> usize {
+        let (Self::Kept(n) | Self::Loose(n)) = self;
+        n
+    }
+}
+
+impl Inlet {
+    /// Opens the reading end of `fifo`; what an earlier daemon took and had not written when the
+    /// last line in the log was of the time `last` comes first. Needs a runtime.
+    pub(super) fn open(fifo: &Fifo, last: i64) -> Result<Self, ProcessError> {
+        let (pipe, path, health) = (fifo.reader()?, fifo.spool(), Health::Good);
+        let mut inlet =
+            Self { pipe, path, last, spool: None, next: 0, size: 0, missing: 0, health };
+        let found = Spool::find(&inlet.path)
+            .and_then(|spool| spool.map(|spool| inlet.go_on(spool)).transpose());
+        if let Err(e) = found {
+            inlet.is_ill(&e);
+        }
+        Ok(inlet)
+    }
+
+    fn go_on(&mut self, spool: Spool) -> io::Result<Arc<Spool>> {
+        let Found { next, size, missing } = spool.found(self.last)?;
+        (self.next, self.size, self.missing) = (next, size, missing);
+        Ok(Arc::clone(self.spool.insert(Arc::new(spool))))
+    }
+
+    /// The offset of the next byte.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) const fn spool(&self) -> Option<&Arc<Spool>> {
+        self.spool.as_ref()
+    }
+
+    /// Bytes that an earlier daemon lost; told once.
+    pub(super) const fn missing(&mut self) -> u64 {
+        std::mem::replace(&mut self.missing, 0)
+    }
+
+    /// Bytes that were taken, and are to be given.
+    pub(super) const fn waits(&self) -> bool {
+        self.next < self.size
+    }
+
+    /// Bytes that are in the pipe or wait here.
+    pub(super) fn pending(&self) -> io::Result<u64> {
+        Ok(rustix::io::ioctl_fionread(&self.pipe)? + (self.size - self.next))
+    }
+
+    /// Waits until there may be something in the pipe.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.pipe.readable().await
+    }
+
+    /// The next bytes, at most as many as `buffer` has room for; none where there are none now.
+    pub(super) fn take(&mut self, buffer: &mut [u8]) -> io::Result<Taken> {
+        if !self.waits() {
+            match self.fill(buffer.len()) {
+                Ok(()) => self.is_well(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Taken::Kept(0)),
+                Err(e) => {
+                    self.is_ill(&e);
+                    return self.read_past(buffer);
+                }
+            }
+        }
+        let Some(spool) = &self.spool else { return Ok(Taken::Kept(0)) };
+        let waiting = usize::try_from(self.size - self.next).unwrap_or(usize::MAX);
+        let room = buffer.len().min(waiting);
+        let n = spool.read(buffer.get_mut(..room).unwrap_or_default(), self.next)?;
+        self.next += n as u64;
+        Ok(Taken::Kept(n))
+    }
+
+    /// Gives up what the log was too slow for, if it is much.
+    pub(super) fn bound(&mut self) {
+        let bounded = self.spool.as_ref().map(|spool| spool.bound(self.next));
+        if let Some(Err(e)) = bounded {
+            self.is_ill(&e);
+        }
+    }
+
+    fn fill(&mut self, n: usize) -> io::Result<()> {
+        let spool = match &self.spool {
+            Some(spool) => Arc::clone(spool),
+            None => self.go_on(Spool::make(&self.path)?)?,
+        };
+        let size = self.size;
+        let moved = self.pipe.try_io(|| spool.fill(&self.pipe, size, n))?;
+        self.size += moved as u64;
+        Ok(())
+    }
+
+    fn read_past(&self, buffer: &mut [u8]) -> io::Result<Taken> {
+        match self.pipe.try_read(buffer) {
+            Ok(n) => Ok(Taken::Loose(n)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Taken::Loose(0)),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn is_ill(&mut self, error: &io::Error) {
+        if std::mem::replace(&mut self.health, Health::Bad) == Health::Good {
+            tracing::warn!(
+                path = %self.path.display(), %error,
+                "output goes to its log directly: lines may be lost if aibkd is killed now"
+            );
+        }
+    }
+
+    fn is_well(&mut self) {
+        if std::mem::replace(&mut self.health, Health::Good) == Health::Bad {
+            tracing::info!(path = %self.path.display(), "output is safe from a kill of aibkd again");
+        }
+    }
+}
