@@ -1,5 +1,6 @@
 //! Output: read back by instance, time and pattern; and what a flood of it may do.
 
+mod bad_disk;
 mod exactly_once;
 
 use std::{fs, path::Path};

@@ -1,5 +1,7 @@
 //! Instances are kept running, or given up with a reason, and nothing of them is ever left.
 
+mod odd_children;
+
 use std::{fs, net::TcpListener, process, time::Duration};
 
 use aibk::api::types::{InstanceState, Traffic};

@@ -11,6 +11,7 @@ mod processes;
 mod proxy;
 mod releases;
 mod settings;
+mod small_disk;
 mod stage;
 
 mod wait;
@@ -23,5 +24,6 @@ pub use processes::{children_of, ends, is_alive, kill, listener_on};
 pub use proxy::{Nginx, Site};
 pub use releases::Releases;
 pub use settings::Settings;
+pub use small_disk::SmallDisk;
 pub use stage::Stage;
 pub use wait::{LONG, wait_for};
