@@ -20,6 +20,7 @@ mod crash;
 mod daemon;
 mod dependencies;
 mod failover;
+mod fd_store;
 mod following;
 mod health;
 mod hundred;

@@ -14,7 +14,7 @@ use crate::support::{
 
 #[test]
 fn a_service_starts_and_serves() {
-    let mut stage = Stage::started();
+    let stage = Stage::started();
     let blue = stage.instance(&stage.blue_name());
     assert_eq!((blue.state, blue.traffic), (InstanceState::Ready, Some(Traffic::Serving)));
     assert_eq!(blue.pid, listener_on(stage.blue));

@@ -212,6 +212,8 @@ fn the_unit_serves_swaps_and_survives() {
     // The watchdog replaces one that hangs.
     the_daemon_ends(&booted, Signal::STOP);
 
+    an_end_that_nobody_saw_is_known(&booted);
+
     output_is_in_the_journal(&booted);
     // Only a stop of the unit takes the applications with it.
     let before = booted.status();
@@ -233,6 +235,25 @@ fn the_unit_serves_swaps_and_survives() {
     booted.sh("systemctl stop aibkd").expect(0);
     let left = booted.sh("pgrep -fa '[u]vicorn' || :").expect(0);
     assert_eq!(left.stdout, "", "left behind:\n{left}");
+}
+
+/// systemd keeps what tells of it. The daemon is killed first, so that it cannot be the one who saw.
+fn an_end_that_nobody_saw_is_known(booted: &Booted) {
+    let (name, pid) = {
+        let status = booted.status();
+        let (name, pid) = pids(&status)[0];
+        (name.to_owned(), pid)
+    };
+    booted.sh(&format!("kill -KILL {} {pid}", booted.main_pid())).expect(0);
+    wait_for("another instance", LONG * 2, || {
+        let told = booted.sh("aibkctl status --json").stdout;
+        let status: Status = serde_json::from_str(&told).ok()?;
+        let (is, now) = pids(&status).into_iter().next()?;
+        (is == name && now != pid).then_some(())
+    });
+    let told = booted.sh("aibkctl events -n 1000").expect(0);
+    told.says(&[&format!("{name} has ended while no aibkd ran")]);
+    told.says(&[&format!("{name} was killed by signal 9")]);
 }
 
 /// With fields and priorities.

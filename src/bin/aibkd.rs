@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use aibk::{cli::DaemonArgs, daemon::Ended};
+use aibk::{
+    cli::DaemonArgs,
+    daemon::{Ended, Estate},
+};
 use clap::Parser;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -12,13 +15,16 @@ fn main() -> ExitCode {
     if args.check_state {
         return check_state(&args);
     }
-    // First of all, before anything else can be opened under its number.
-    let control = args.control_fd.and_then(|number| aibk::sys::exec::inherited(number).ok());
+    // First of all, before anything else can be opened under its numbers.
+    let estate = Estate::claim(args.control_fd, &args.listener).unwrap_or_else(|e| {
+        tracing::error!("what systemd kept cannot be taken: {e}");
+        Estate::default()
+    });
     // One thread is enough for waiting, and keeps the daemon small.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.map_err(|e| format!("cannot start: {e}")).and_then(|runtime| {
         let ended =
-            runtime.block_on(aibk::daemon::run(&args.config, control)).map_err(|e| e.to_string());
+            runtime.block_on(aibk::daemon::run(&args.config, estate)).map_err(|e| e.to_string());
         // What still waits for a file system that hangs is left behind.
         runtime.shutdown_background();
         ended

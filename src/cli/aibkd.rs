@@ -18,6 +18,15 @@ pub struct DaemonArgs {
     /// The control socket, left open by a predecessor
     #[arg(long, hide = true, value_name = "FD")]
     pub control_fd: Option<i32>,
+    /// A listening socket, left open by a predecessor
+    #[arg(long, hide = true, value_name = "NAME=FD", value_parser = named)]
+    pub listener: Vec<(String, i32)>,
+}
+
+fn named(word: &str) -> Result<(String, i32), String> {
+    let (name, number) = word.rsplit_once('=').ok_or("it has no `=`")?;
+    let number = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
+    Ok((name.to_owned(), number))
 }
 
 const EXIT_CODES: &str = "Exit codes:

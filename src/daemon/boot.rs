@@ -40,6 +40,7 @@ const NGINX_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) async fn assemble(
     config: Config,
     path: &Path,
+    shelf: Shelf,
 ) -> Result<(Daemon, Journal), DaemonError> {
     let began = Instant::now();
     for (dir, mode) in
@@ -55,7 +56,7 @@ pub(super) async fn assemble(
     store.begin_daemon(&boot, &stopped_for_now()).await?;
     let disabled = Disabled::new(store.disabled().await?);
     let rows = store.slots().await?;
-    let ground = Ground { launcher, store: store.clone(), shelf: Shelf::default() };
+    let ground = Ground { launcher, store: store.clone(), shelf };
     let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
     if let Some(nginx) = &nginx {
         write_first_file(nginx, &config, &store).await;
@@ -120,6 +121,8 @@ impl Daemon {
             self.record("retirement.failed", format!("old colours stay warm: {e}"));
         }
         self.open_jobs().await;
+        // By now everybody has taken what is theirs.
+        self.ground.shelf.clear();
         self.record("daemon.up", format!("aibkd {} is up", env!("CARGO_PKG_VERSION")));
         Ok(())
     }

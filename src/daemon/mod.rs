@@ -3,6 +3,7 @@
 mod boot;
 mod enable;
 mod error;
+mod estate;
 mod explain;
 mod jobs;
 mod journal;
@@ -25,13 +26,13 @@ mod systemd;
 mod views;
 
 use std::{
-    os::fd::OwnedFd,
     path::Path,
     sync::{Arc, OnceLock, Weak},
     time::Instant,
 };
 
 pub use error::DaemonError;
+pub use estate::Estate;
 pub use reexec::{Handover, check_state};
 
 use tokio::sync::watch;
@@ -47,6 +48,7 @@ use crate::{
     config::Config,
     instance::{Ground, Instance},
     nginx::Nginx,
+    process::{Keeper, Shelf},
     rollout::Engine,
     store::Store,
 };
@@ -98,16 +100,19 @@ pub enum Ended {
     Replaced(Handover),
 }
 
-/// Runs a daemon by the configuration at `path`, until it is told to stop. `control` is the control
-/// socket, where another program has left it to this one.
+/// Runs a daemon by the configuration at `path`, until it is told to stop.
 ///
 /// # Errors
 /// Whatever keeps it from coming up. Once it is up, it ends only on SIGTERM or SIGINT, or for
 /// another program.
-pub async fn run(path: &Path, control: Option<OwnedFd>) -> Result<Ended, DaemonError> {
+pub async fn run(path: &Path, estate: Estate) -> Result<Ended, DaemonError> {
+    let Estate { control, kept } = estate;
     let life = if control.is_some() { Life::Succeeding } else { Life::Beginning };
     let config = Config::load(path)?;
-    let (daemon, journal) = boot::assemble(config, path).await?;
+    let desk = Arc::<systemd::Desk>::default();
+    let keeper = systemd::listens().then(|| Arc::clone(&desk) as Arc<dyn Keeper>);
+    let shelf = Shelf::new(kept, keeper);
+    let (daemon, journal) = boot::assemble(config, path, shelf).await?;
     let daemon = Arc::new(daemon);
     daemon.me.get_or_init(|| Arc::downgrade(&daemon));
     let signals = shutdown::Signals::listen()?;
@@ -119,7 +124,7 @@ pub async fn run(path: &Path, control: Option<OwnedFd>) -> Result<Ended, DaemonE
     let heir = server.heir()?;
     let closing = CancellationToken::new();
     let serving = tokio::spawn(server.run(closing.clone()));
-    let mut systemd = systemd::Link::begin(&daemon, life);
+    let mut systemd = systemd::Link::begin(&daemon, life, desk);
     let booted = tokio::spawn(Arc::clone(&daemon).bring_up());
     let ended = match signals.wait_for(booted, daemon.replaced.subscribe(), &systemd).await {
         Ok(asked) => Ok(daemon.end(asked, &mut systemd, heir).await),
@@ -148,7 +153,8 @@ impl Daemon {
         if let Asked::Replace(successor) = asked {
             systemd.reloading();
             self.leave_everything().await;
-            return Ended::Replaced(Handover::new(successor, heir.keep()));
+            let listeners = self.ground.shelf.listeners();
+            return Ended::Replaced(Handover::new(successor, heir.keep(), listeners));
         }
         systemd.stopping(goal);
         let signal = if asked == Asked::Term { "SIGTERM" } else { "SIGINT" };

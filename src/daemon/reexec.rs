@@ -4,27 +4,26 @@
 use std::{
     ffi::OsString,
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
-use super::{Daemon, DaemonError, problems};
+use super::{Daemon, DaemonError, estate, problems};
 use crate::{
     api::{
         operations::Answer,
         types::{Reexec, Version},
     },
     config::Config,
+    process::{Listener, ProcessError},
     rollout::record::Rollout,
     store, sys,
 };
 
 /// How long a program may take to show that it can take over.
 const PROOF: Duration = Duration::from_secs(60);
-/// The option that hands the control socket over.
-const HANDED: &str = "--control-fd";
 /// The option that makes a program only look.
 const CHECK: &str = "--check-state";
 
@@ -40,21 +39,33 @@ pub(super) struct Successor {
 pub struct Handover {
     successor: Successor,
     control: OwnedFd,
+    listeners: Vec<(String, Listener)>,
 }
 
 impl Handover {
-    pub(super) const fn new(successor: Successor, control: OwnedFd) -> Self {
-        Self { successor, control }
+    pub(super) fn new(
+        successor: Successor,
+        control: OwnedFd,
+        listeners: impl Iterator<Item = (String, Listener)>,
+    ) -> Self {
+        Self { successor, control, listeners: listeners.collect() }
     }
 
     /// Runs it. Returns only when that failed.
     #[must_use]
     pub fn carry_out(self) -> io::Error {
-        let Successor { program, config } = self.successor;
-        let fd = self.control.as_raw_fd().to_string();
-        let argv: Vec<OsString> =
-            vec![program.into(), "--config".into(), config.into(), HANDED.into(), fd.into()];
-        sys::exec::replace(argv, &self.control)
+        let Self { successor: Successor { program, config }, control, listeners } = self;
+        let open = |(name, socket): (String, Listener)| Ok((name, socket.descriptor()?));
+        let listeners: Result<Vec<_>, ProcessError> = listeners.into_iter().map(open).collect();
+        let listeners = match listeners {
+            Ok(listeners) => listeners,
+            Err(e) => return io::Error::other(e),
+        };
+        let mut argv: Vec<OsString> = vec![program.into(), "--config".into(), config.into()];
+        argv.extend(estate::words(&control, &listeners).into_iter().map(OsString::from));
+        let inherited: Vec<OwnedFd> =
+            listeners.into_iter().map(|(_, fd)| fd).chain([control]).collect();
+        sys::exec::replace(argv, &inherited)
     }
 }
 

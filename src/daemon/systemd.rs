@@ -12,7 +12,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::desk::{Desk, Going};
+pub(super) use self::desk::Desk;
+use self::desk::Going;
 use super::{Daemon, DaemonError, Life, shutdown::Goal};
 use crate::{instance::Phase, store::Store};
 
@@ -33,12 +34,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Begins to give signs of life and to keep the status line true.
-    pub(super) fn begin(daemon: &Arc<Daemon>, life: Life) -> Self {
-        let mut link = Self::silent();
+    /// Begins to give signs of life and to keep the status line true, and tells what lies on `desk`.
+    pub(super) fn begin(daemon: &Arc<Daemon>, life: Life, desk: Arc<Desk>) -> Self {
+        let mut link = Self { desk, ..Self::silent() };
         // The watchdog that its predecessor fed goes on.
         link.desk.change(|news| news.watched = life == Life::Succeeding);
-        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        if !listens() {
             return link;
         }
         match desk::talk(&link.desk) {
@@ -108,6 +109,11 @@ impl Link {
             tracing::warn!("systemd did not hear the last words");
         }
     }
+}
+
+/// Whether anybody is told.
+pub(super) fn listens() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 /// Signs of life come from the runtime alone: one that turns no more stops them. A disk that stalls

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
+    Ground,
     appetite::Appetite,
     driver::{Driver, Predecessor},
     ending::END_DEADLINE,
@@ -12,7 +13,8 @@ use super::{
     life::Event,
 };
 use crate::{
-    process::{Exit, ProcessError, Start, Tree},
+    ident::InstanceId,
+    process::{Exit, Identity, ProcessError, Start, Tree},
     store::SlotRow,
 };
 
@@ -32,8 +34,8 @@ impl Driver {
         let seen = kept.as_ref().map(|kept| kept.seen).unwrap_or_default();
         let found = match kept {
             Some(Kept { who, .. }) => {
-                let (launcher, id) = (&self.ground.launcher, &self.id);
-                patiently(patience, || launcher.adopt(id, &who)).await
+                let (ground, id) = (&self.ground, &self.id);
+                patiently(patience, || look_for(ground, id, &who)).await
             }
             None => Ok(None),
         };
@@ -67,12 +69,14 @@ impl Driver {
         let deadline = self.service.ready.deadline;
         let starting = seen == Seen::Starting && tree.identity().uptime() < deadline;
         self.appetite = Appetite::of(&tree, &self.service.confinement);
+        let lives = self.ground.launcher.lives(tree.identity());
         self.tree = Some(tree);
         let (id, rollout) = (row.release.clone(), row.rollout);
         self.capture.begin(Start { generation, release: Some(id), rollout });
         self.runs = Some(row);
         self.death = None;
-        self.record("instance.adopted", format!("{} goes on as it was", self.id));
+        let how = if lives { "goes on as it was" } else { "has ended while no aibkd ran" };
+        self.record("instance.adopted", format!("{} {how}", self.id));
         Event::Adopted(generation, starting.then_some(deadline))
     }
 
@@ -80,6 +84,25 @@ impl Driver {
         self.record(kind, format!("{}: {why}", self.id));
         self.give_up(Some(row.generation), why);
         Event::NotAdopted
+    }
+}
+
+/// The tree of `who`; also when it has ended, if somebody kept a pidfd of it.
+fn look_for(
+    ground: &Ground,
+    id: &InstanceId,
+    who: &Identity,
+) -> Result<Option<Tree>, ProcessError> {
+    let Ground { launcher, shelf, .. } = ground;
+    let there = launcher.adopt(id, who)?;
+    match (there, shelf.take_process(id, who)) {
+        (Some(tree), Some(_)) => Ok(Some(tree)),
+        (Some(tree), None) => {
+            shelf.put_process(id, &tree);
+            Ok(Some(tree))
+        }
+        (None, Some(pidfd)) => launcher.adopt_ended(id, who, pidfd).map(Some),
+        (None, None) => Ok(None),
     }
 }
 

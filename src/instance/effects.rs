@@ -65,6 +65,7 @@ impl Driver {
         let row = SlotRow { identity: Kept::of(&tree, Seen::Starting), ..row };
         self.confined = tree.confined().clone();
         self.appetite = Appetite::of(&tree, &self.service.confinement);
+        self.ground.shelf.put_process(&self.id, &tree);
         self.tree = Some(tree);
         self.runs = Some(row.clone());
         sync_point!("instance.spawned");

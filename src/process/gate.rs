@@ -175,7 +175,7 @@ impl Gate {
         listener::listen(new.socket.as_fd()).map_err(refused)?;
         *doors.slot(side) = Some(new.clone());
         drop(doors);
-        self.shelf.put(&self.name(side), &new);
+        self.shelf.put_listener(&self.id, side, &new);
         Ok(new)
     }
 
@@ -196,26 +196,44 @@ impl Gate {
     /// # Errors
     /// When the process that has it does not give it.
     pub fn recover(&self, side: Side, who: Option<&Identity>) -> Result<bool, ProcessError> {
-        let shelved = self.shelf.take(&self.name(side));
-        let found = match (shelved, who) {
-            (Some(found), _) => Some(found),
-            (None, Some(who)) => taken_from(who)?,
-            (None, None) => None,
-        };
-        let address = self.address();
-        let Some(found) = found.filter(|fd| listener::is_bound_to(fd.as_fd(), address)) else {
+        let Some(found) =
+            self.shelved(side)?.map_or_else(|| self.lent(side, who), |it| Ok(Some(it)))?
+        else {
             return Ok(false);
         };
-        let found = Listener::of(found)?;
         let mut doors = self.doors();
         if doors.of(side.other()).is_none() {
             doors.first = side;
             doors.facing = side;
         }
-        *doors.slot(side) = Some(found.clone());
-        drop(doors);
-        self.shelf.put(&self.name(side), &found);
+        *doors.slot(side) = Some(found);
         Ok(true)
+    }
+
+    /// What an earlier daemon put on the shelf for `side`.
+    fn shelved(&self, side: Side) -> Result<Option<Listener>, ProcessError> {
+        let Some(found) = self.shelf.take_listener(&self.id, side) else { return Ok(None) };
+        if !self.is_ours(&found) {
+            self.shelf.remove_listener(&self.id, side);
+            return Ok(None);
+        }
+        let found = Listener::of(found)?;
+        self.shelf.hold_listener(&self.id, side, &found);
+        Ok(Some(found))
+    }
+
+    /// What `who` has.
+    fn lent(&self, side: Side, who: Option<&Identity>) -> Result<Option<Listener>, ProcessError> {
+        let found = who.map(taken_from).transpose()?.flatten().filter(|fd| self.is_ours(fd));
+        let found = found.map(Listener::of).transpose()?;
+        if let Some(found) = &found {
+            self.shelf.put_listener(&self.id, side, found);
+        }
+        Ok(found)
+    }
+
+    fn is_ours(&self, socket: &OwnedFd) -> bool {
+        listener::is_bound_to(socket.as_fd(), self.address())
     }
 
     /// From now on new connections go to `side`.
@@ -254,7 +272,7 @@ impl Gate {
         if let Some(closed) = closed {
             // A process that was not ended in time may have it still.
             self.quiet(&closed);
-            self.shelf.remove(&self.name(side));
+            self.shelf.remove_listener(&self.id, side);
         }
     }
 
@@ -289,10 +307,6 @@ impl Gate {
     #[must_use]
     pub fn listener(&self, side: Side) -> Option<Listener> {
         self.doors().of(side).cloned()
-    }
-
-    fn name(&self, side: Side) -> String {
-        format!("{}.{side}", self.id)
     }
 
     fn doors(&self) -> MutexGuard<'_, Doors> {
@@ -350,7 +364,10 @@ impl Door {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::{
+        collections::BTreeMap,
+        net::{Ipv4Addr, TcpListener, TcpStream},
+    };
 
     use super::*;
 
@@ -419,7 +436,9 @@ mod tests {
         listener::listen(found.as_fd()).unwrap();
         let elsewhere = listener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let again = |side: Side, fd: &OwnedFd| {
-            let shelf = Shelf::holding(format!("api@8000.{side}"), fd.try_clone().unwrap());
+            let name = format!("listener-api@8000.{side}");
+            let found = BTreeMap::from([(name, fd.try_clone().unwrap())]);
+            let shelf = Shelf::new(found, None);
             Gate::new("api@8000".parse().unwrap(), gate.address(), shelf)
         };
         let next = again(Side::B, &found);

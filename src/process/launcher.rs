@@ -335,6 +335,25 @@ impl Launcher {
         self.tree(name, who.clone(), pidfd, place).map(Some)
     }
 
+    /// Takes over what is left of a tree whose main process `who` has ended, from which its end is
+    /// learned: `pidfd` was kept meanwhile. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn adopt_ended(
+        &self,
+        name: &InstanceId,
+        who: &Identity,
+        pidfd: OwnedFd,
+    ) -> Result<Tree, ProcessError> {
+        let key = name.to_string();
+        let place = match self.remembered(&key)?.into_iter().next() {
+            Some(place) => place,
+            None => self.remember_session(&key, who)?,
+        };
+        self.tree(name, who.clone(), pidfd, place)
+    }
+
     /// Whether `who` is there, as far as the kernel tells; in doubt it is.
     #[must_use]
     pub fn lives(&self, who: &Identity) -> bool {

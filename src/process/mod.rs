@@ -33,7 +33,7 @@ pub use identity::Identity;
 pub use launcher::Launcher;
 pub use line::{Line, Stream};
 pub use reading::{Priority, Reading};
-pub use shelf::{Kept, Shelf};
+pub use shelf::{Keeper, Shelf};
 pub use tree::Tree;
 
 use crate::{

@@ -1,62 +1,121 @@
-//! Listening sockets that outlive the daemon: handed in by whoever keeps them, and handed out.
+//! Descriptors that outlive the daemon: handed in by whoever keeps them, and handed out.
+//!
+//! A listening socket keeps connections waiting while nobody accepts; the pidfd of a process tells
+//! how it ended although nobody looked (`PIDFD_INFO_EXIT`, Linux 6.15).
 
 use std::{
     collections::BTreeMap,
+    fmt,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::mpsc;
+use super::{Identity, Listener, Tree};
+use crate::ident::{InstanceId, Side};
 
-use super::Listener;
-
-/// A change of what is to be kept.
-#[derive(Debug)]
-pub enum Kept {
-    /// This socket, under this name.
-    Put(String, OwnedFd),
-    /// Nothing under this name any more.
-    Removed(String),
+/// Who keeps descriptors until the next daemon asks for them. Neither call waits for it.
+pub trait Keeper: fmt::Debug + Send + Sync {
+    /// Keeps `what` under `name`, in place of what was there.
+    fn keep(&self, name: &str, what: OwnedFd);
+    /// Keeps nothing under `name` any more.
+    fn forget(&self, name: &str);
 }
 
 /// What an earlier daemon left, and where this one leaves its own. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Shelf {
-    found: Arc<Mutex<BTreeMap<String, OwnedFd>>>,
-    keeper: Option<mpsc::UnboundedSender<Kept>>,
+pub struct Shelf(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    found: Mutex<BTreeMap<String, OwnedFd>>,
+    /// The sockets that lie here now.
+    listeners: Mutex<BTreeMap<String, Listener>>,
+    keeper: Option<Arc<dyn Keeper>>,
 }
 
 impl Shelf {
     /// One on which `found` lies, and whose every change goes to `keeper`.
     #[must_use]
-    pub fn new(found: BTreeMap<String, OwnedFd>, keeper: mpsc::UnboundedSender<Kept>) -> Self {
-        Self { found: Arc::new(Mutex::new(found)), keeper: Some(keeper) }
+    pub fn new(found: BTreeMap<String, OwnedFd>, keeper: Option<Arc<dyn Keeper>>) -> Self {
+        Self(Arc::new(Inner { found: Mutex::new(found), listeners: Mutex::default(), keeper }))
     }
 
-    #[cfg(test)]
-    pub(super) fn holding(name: String, socket: OwnedFd) -> Self {
-        let found = Arc::new(Mutex::new(BTreeMap::from([(name, socket)])));
-        Self { found, keeper: None }
-    }
-
-    /// What an earlier daemon left under `name`; given once.
-    pub(super) fn take(&self, name: &str) -> Option<OwnedFd> {
-        // It is only ever taken from.
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(name)
-    }
-
-    pub(super) fn put(&self, name: &str, socket: &Listener) {
-        let Some(keeper) = &self.keeper else { return };
-        match socket.descriptor() {
-            // Whoever kept it is gone only together with the daemon.
-            Ok(socket) => drop(keeper.send(Kept::Put(name.to_owned(), socket))),
-            Err(error) => tracing::warn!(name, %error, "a listening socket is not kept"),
+    /// Forgets what an earlier daemon left and nobody has taken.
+    pub fn clear(&self) {
+        for name in std::mem::take(&mut *locked(&self.0.found)).into_keys() {
+            tracing::info!(name, "nobody needs what an earlier daemon kept");
+            self.forget(&name);
         }
     }
 
-    pub(super) fn remove(&self, name: &str) {
-        if let Some(keeper) = &self.keeper {
-            let _ = keeper.send(Kept::Removed(name.to_owned()));
+    /// Every listening socket that lies here, for a successor.
+    pub fn listeners(&self) -> impl Iterator<Item = (String, Listener)> {
+        locked(&self.0.listeners).clone().into_iter()
+    }
+
+    /// The socket of `side` that an earlier daemon left; given once.
+    pub(super) fn take_listener(&self, of: &InstanceId, side: Side) -> Option<OwnedFd> {
+        locked(&self.0.found).remove(&listener_name(of, side))
+    }
+
+    pub(super) fn put_listener(&self, of: &InstanceId, side: Side, socket: &Listener) {
+        let name = listener_name(of, side);
+        self.keep(&name, || socket.descriptor());
+        self.hold_listener(of, side, socket);
+    }
+
+    /// It is kept already.
+    pub(super) fn hold_listener(&self, of: &InstanceId, side: Side, socket: &Listener) {
+        locked(&self.0.listeners).insert(listener_name(of, side), socket.clone());
+    }
+
+    pub(super) fn remove_listener(&self, of: &InstanceId, side: Side) {
+        let name = listener_name(of, side);
+        locked(&self.0.listeners).remove(&name);
+        self.forget(&name);
+    }
+
+    /// The pidfd of `who` that an earlier daemon left; given once.
+    #[must_use]
+    pub fn take_process(&self, of: &InstanceId, who: &Identity) -> Option<OwnedFd> {
+        locked(&self.0.found).remove(&process_name(of, who))
+    }
+
+    /// Keeps how `tree` will end.
+    pub fn put_process(&self, of: &InstanceId, tree: &Tree) {
+        self.keep(&process_name(of, tree.identity()), || tree.descriptor());
+    }
+
+    /// How `tree` ended is known.
+    pub fn remove_process(&self, of: &InstanceId, tree: &Tree) {
+        self.forget(&process_name(of, tree.identity()));
+    }
+
+    fn keep<E: fmt::Display>(&self, name: &str, what: impl FnOnce() -> Result<OwnedFd, E>) {
+        let Some(keeper) = &self.0.keeper else { return };
+        match what() {
+            Ok(what) => keeper.keep(name, what),
+            Err(error) => tracing::warn!(name, %error, "a descriptor is not kept"),
         }
     }
+
+    fn forget(&self, name: &str) {
+        if let Some(keeper) = &self.0.keeper {
+            keeper.forget(name);
+        }
+    }
+}
+
+fn listener_name(of: &InstanceId, side: Side) -> String {
+    format!("listener-{of}.{side}")
+}
+
+/// A pid is reused; with its start time, and within a boot, it is not.
+fn process_name(of: &InstanceId, who: &Identity) -> String {
+    format!("process-{of}.{}.{}", who.pid, who.start_ticks)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change of it is one call.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

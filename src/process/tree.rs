@@ -88,6 +88,11 @@ impl Tree {
         &self.identity
     }
 
+    /// A pidfd of the main process, for whoever keeps it.
+    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.pidfd.get_ref().try_clone()
+    }
+
     /// Waits until the main process has ended. May be asked again; the answer stays.
     pub async fn exited(&self) -> Exit {
         let mut exit = self.exit.clone();

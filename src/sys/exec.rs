@@ -20,15 +20,17 @@ const KEPT: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 ///
 /// Returns only when that failed; this process is as it was then, but for `inherited`.
 #[must_use]
-pub fn replace(argv: Vec<OsString>, inherited: &OwnedFd) -> io::Error {
+pub fn replace(argv: Vec<OsString>, inherited: &[OwnedFd]) -> io::Error {
     let words: Result<Vec<CString>, _> =
         argv.into_iter().map(|word| CString::new(word.into_vec())).collect();
     let Ok(words) = words else { return io::ErrorKind::InvalidInput.into() };
     let mut pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
     pointers.push(std::ptr::null());
     let Some(program) = words.first() else { return io::ErrorKind::InvalidInput.into() };
-    if let Err(e) = fcntl_setfd(inherited, FdFlags::empty()) {
-        return e.into();
+    for fd in inherited {
+        if let Err(e) = fcntl_setfd(fd, FdFlags::empty()) {
+            return e.into();
+        }
     }
     mask(libc::SIG_BLOCK);
     // SAFETY: `program` and `pointers` end with a zero and outlive the call; `execv` returns only on

@@ -1,35 +1,126 @@
-//! The receiving end of `sd_notify(3)`.
+//! The receiving end of `sd_notify(3)`, with a store for descriptors.
 
-use std::{os::unix::net::UnixDatagram, path::Path};
+use std::{
+    collections::BTreeMap,
+    io::IoSliceMut,
+    mem::MaybeUninit,
+    net::Shutdown,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, RecvMsg, recvmsg as receive,
+};
 
 /// A notification socket, and what was said on it.
 #[derive(Debug)]
 pub struct Notified {
     socket: UnixDatagram,
+    heard: Arc<Mutex<Heard>>,
+    hearing: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
     said: Vec<String>,
+    stored: BTreeMap<String, OwnedFd>,
 }
 
 impl Notified {
     /// Listens on `path`.
     pub fn listen(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).expect("a notification socket");
-        socket.set_nonblocking(true).expect("a socket that does not block");
-        Self { socket, said: Vec::new() }
+        let heard = Arc::<Mutex<Heard>>::default();
+        let hearing = std::thread::spawn({
+            let (socket, heard) = (socket.try_clone().expect("a socket"), Arc::clone(&heard));
+            move || while hear(&socket, &heard).is_some() {}
+        });
+        Self { socket, heard, hearing: Some(hearing) }
     }
 
     /// Every line said so far, such as `READY=1` and `STATUS=...`.
-    pub fn said(&mut self) -> &[String] {
-        let mut message = [0; 8192];
-        while let Ok(length) = self.socket.recv(&mut message) {
-            let text = String::from_utf8_lossy(&message[..length]).into_owned();
-            self.said.extend(text.lines().map(str::to_owned));
-        }
-        &self.said
+    pub fn said(&self) -> Vec<String> {
+        self.heard().said.clone()
+    }
+
+    /// The names of the descriptors that are stored.
+    pub fn stored(&self) -> Vec<String> {
+        self.heard().stored.keys().cloned().collect()
     }
 
     /// Forgets what was said.
-    pub fn clear(&mut self) {
-        self.said();
-        self.said.clear();
+    pub fn clear(&self) {
+        self.heard().said.clear();
+    }
+
+    /// `command`, as systemd runs it with what is stored: `sd_listen_fds(3)`.
+    pub fn with_stored(&self, command: &Command) -> Command {
+        let heard = self.heard();
+        let mappings: Vec<_> = (3..)
+            .zip(heard.stored.values())
+            .map(|(child_fd, fd)| FdMapping { parent_fd: fd.try_clone().unwrap(), child_fd })
+            .collect();
+        let mut shell = Command::new("sh");
+        // Only the new process knows its own pid.
+        shell.args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""]).arg(command.get_program());
+        shell.args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let names: Vec<_> = heard.stored.keys().map(String::as_str).collect();
+        shell.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
+        shell.fd_mappings(mappings).expect("no two of the same number");
+        shell
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One message; `None`: there will be no more.
+fn hear(socket: &UnixDatagram, heard: &Mutex<Heard>) -> Option<()> {
+    let mut message = [0; 8192];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let RecvMsg { bytes, .. } = rustix::io::retry_on_intr(|| {
+        let mut into = [IoSliceMut::new(&mut message)];
+        receive(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })
+    .ok()
+    .filter(|received| received.bytes > 0)?;
+    let fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let mut fds = fds.flatten();
+    let text = String::from_utf8_lossy(&message[..bytes]).into_owned();
+    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
+    match name {
+        Some(name) if text.lines().any(|line| line == "FDSTOREREMOVE=1") => {
+            heard.stored.remove(name);
+        }
+        Some(name) => heard.stored.extend(fds.next().map(|fd| (name.to_owned(), fd))),
+        None => {}
+    }
+    heard.said.extend(text.lines().map(str::to_owned));
+    Some(())
+}
+
+impl Drop for Notified {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+        if let Some(hearing) = self.hearing.take() {
+            let _ = hearing.join();
+        }
     }
 }

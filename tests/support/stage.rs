@@ -112,6 +112,28 @@ impl Stage {
         self.daemon = Some(Running::start_logged(&mut self.aibkd(), &self.path("daemon.log")));
     }
 
+    /// As [`Stage::restart_daemon`], with the descriptors that an earlier daemon had stored.
+    #[track_caller]
+    pub fn restart_daemon_with_stored(&mut self) {
+        assert!(self.daemon.is_none(), "the daemon runs already");
+        self.notified.clear();
+        let mut aibkd = self.notified.with_stored(&self.aibkd());
+        self.daemon = Some(Running::start_logged(&mut aibkd, &self.path("daemon.log")));
+        self.wait_ready();
+    }
+
+    /// Waits until a descriptor is stored of which the name begins like this.
+    #[track_caller]
+    pub fn wait_stored(&self, begins: &str) {
+        let stored = || self.notified.stored().iter().any(|name| name.starts_with(begins));
+        wait_for("a descriptor to be stored", LONG, || stored().then_some(()));
+    }
+
+    /// The names of the descriptors that are stored.
+    pub fn stored(&self) -> Vec<String> {
+        self.notified.stored()
+    }
+
     /// Writes the files, starts the daemon and waits until it says that it is ready.
     #[track_caller]
     pub fn start(&mut self) {
@@ -137,8 +159,8 @@ impl Stage {
     }
 
     /// What the daemon told systemd: `READY=1`, `STATUS=...`.
-    pub fn notified(&mut self) -> Vec<String> {
-        self.notified.said().to_vec()
+    pub fn notified(&self) -> Vec<String> {
+        self.notified.said()
     }
 
     /// The daemon's command, as it is started; a test may start a second one.

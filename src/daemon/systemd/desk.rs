@@ -2,15 +2,20 @@
 //!
 //! `sd_notify(3)` blocks while its reader is busy, and nothing may hold the daemon up. So what is to
 //! be known lies on a desk, always the newest, and the thread tells what has changed since it
-//! looked last: nothing that matters is ever dropped, and nothing queues.
+//! looked last: nothing that matters is ever dropped, and no news queue. Descriptors for the store
+//! (`FDSTORE=1`) do, each being told of once.
 
 use std::{
+    collections::VecDeque,
     io,
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
+
+use crate::process::Keeper;
 
 /// How much more time for its start each sign of life asks for, in microseconds.
 const MORE_TIME: u32 = 60_000_000;
@@ -41,9 +46,23 @@ pub(super) enum Going {
 
 /// Where the news lie.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
-    news: Mutex<(News, State)>,
+pub(in crate::daemon) struct Desk {
+    lies: Mutex<Lies>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lies {
+    news: News,
+    state: State,
+    stores: VecDeque<Stores>,
+}
+
+/// A change of what the store of descriptors has, by name.
+#[derive(Debug)]
+enum Stores {
+    This(String, OwnedFd),
+    Nothing(String),
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,31 +76,51 @@ enum State {
 impl Desk {
     /// Changes what systemd is to know.
     pub(super) fn change(&self, how: impl FnOnce(&mut News)) {
-        how(&mut self.lock().0);
+        how(&mut self.lock().news);
         self.changed.notify_one();
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.lock().0.ready
+        self.lock().news.ready
     }
 
     /// Ends the thread once it has told everything.
     pub(super) fn close(&self) {
-        self.lock().1 = State::Closed;
+        self.lock().state = State::Closed;
         self.changed.notify_one();
     }
 
-    /// What is to be known once it differs from `seen`; `None` when that is all.
-    fn newer_than(&self, seen: &News) -> Option<News> {
-        let same = |(news, state): &mut (News, State)| news == seen && *state == State::Open;
+    /// What is to be known once it differs from `seen`, and what is to be stored; `None` when that
+    /// is all.
+    fn newer_than(&self, seen: &News) -> Option<(News, VecDeque<Stores>)> {
+        let same = |lies: &mut Lies| {
+            lies.news == *seen && lies.stores.is_empty() && lies.state == State::Open
+        };
         let held = self.changed.wait_while(self.lock(), same);
-        let held = held.unwrap_or_else(PoisonError::into_inner);
-        (held.0 != *seen).then(|| held.0.clone())
+        let mut held = held.unwrap_or_else(PoisonError::into_inner);
+        let stores = std::mem::take(&mut held.stores);
+        (held.news != *seen || !stores.is_empty()).then(|| (held.news.clone(), stores))
     }
 
-    fn lock(&self) -> MutexGuard<'_, (News, State)> {
+    fn store(&self, what: Stores) {
+        self.lock().stores.push_back(what);
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lies> {
         // It is only ever assigned to, so that it is whole whatever happened.
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// systemd's own store: `FileDescriptorStoreMax=` of systemd.service(5).
+impl Keeper for Desk {
+    fn keep(&self, name: &str, what: OwnedFd) {
+        self.store(Stores::This(name.to_owned(), what));
+    }
+
+    fn forget(&self, name: &str) {
+        self.store(Stores::Nothing(name.to_owned()));
     }
 }
 
@@ -91,8 +130,14 @@ pub(super) fn talk(desk: &Arc<Desk>) -> io::Result<oneshot::Receiver<()>> {
     let desk = Arc::clone(desk);
     let tell = move || {
         let (mut told, mut seen) = (News::default(), News::default());
-        while let Some(news) = desk.newer_than(&seen) {
-            match sd_notify::notify(&words(&told, &news)) {
+        while let Some((news, stores)) = desk.newer_than(&seen) {
+            for what in &stores {
+                if let Err(e) = what.tell() {
+                    tracing::warn!("systemd cannot be told what it is to store: {e}");
+                }
+            }
+            let words = words(&told, &news);
+            match if words.is_empty() { Ok(()) } else { sd_notify::notify(&words) } {
                 Ok(()) => told = news.clone(),
                 // It is told again with the next change.
                 Err(e) => tracing::debug!("systemd cannot be told: {e}"),
@@ -103,6 +148,19 @@ pub(super) fn talk(desk: &Arc<Desk>) -> io::Result<oneshot::Receiver<()>> {
     };
     let thread = std::thread::Builder::new().name("aibk-systemd".to_owned());
     thread.stack_size(64 * 1024).spawn(tell).map(|_| ended)
+}
+
+impl Stores {
+    /// `sd_notify(3)`. A name is given once, so what it had before goes first. systemd is not to look
+    /// at what it stores (`FDPOLL=0`): it would drop a socket or a process that has ended.
+    fn tell(&self) -> io::Result<()> {
+        let (Self::This(name, _) | Self::Nothing(name)) = self;
+        sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])?;
+        let Self::This(name, fd) = self else { return Ok(()) };
+        let words =
+            [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
+        sd_notify::notify_with_fds(&words, &[fd.as_fd()])
+    }
 }
 
 /// What to say to somebody who knows `told`.
@@ -171,12 +229,12 @@ mod tests {
             desk.change(|news| news.status = n.to_string());
         }
         desk.change(|news| news.ready = true);
-        let seen = desk.newer_than(&News::default()).unwrap();
+        let (seen, _) = desk.newer_than(&News::default()).unwrap();
         assert_eq!((seen.status.as_str(), seen.ready), ("999", true));
         desk.change(|news| news.going = Some(Going::Stopping));
         desk.close();
-        let last = desk.newer_than(&seen).unwrap();
+        let (last, _) = desk.newer_than(&seen).unwrap();
         assert!(last.going.is_some(), "what was left is taken before the end");
-        assert_eq!(desk.newer_than(&last), None);
+        assert!(desk.newer_than(&last).is_none());
     }
 }
