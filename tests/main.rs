@@ -21,6 +21,7 @@ mod daemon;
 mod dependencies;
 mod failover;
 mod fd_store;
+mod flat;
 mod following;
 mod health;
 mod hundred;
