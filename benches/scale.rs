@@ -39,6 +39,7 @@ use common::{
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::json;
 use support::Stage;
+use tempfile::TempDir;
 
 /// How many services, and how often each is measured.
 const SIZES: [(usize, usize); 2] = [(100, 5), (1000, 2)];
@@ -50,7 +51,8 @@ const LISTINGS: usize = 10;
 const MEMORY_MIB: f64 = 12.0;
 
 fn main() {
-    for (services, rounds) in SIZES {
+    let only = std::env::var("SCALE").ok().and_then(|only| only.parse::<usize>().ok());
+    for (services, rounds) in SIZES.into_iter().filter(|(n, _)| only.is_none_or(|o| o == *n)) {
         let mut seen = Seen::default();
         for _ in 0..rounds {
             floor(services, &mut seen);
@@ -73,6 +75,8 @@ struct Seen {
     floor_stop: Figure,
     floor_listed: Figure,
     memory: Option<Memory>,
+    /// ext4 is slow to make files right after it has removed many.
+    kept: Vec<TempDir>,
 }
 
 /// What was seen of a peer.
@@ -164,6 +168,9 @@ fn aibkd(services: usize, seen: &mut Seen) {
     let stamps = Stamps::at(stage.path("stamps"));
     stage.settings.remove("services.api").remove("nginx");
     let directory = stage.path("");
+    let (run, logs) = (in_memory(), tempfile::tempdir_in("/tmp").expect("a directory"));
+    std::fs::create_dir(stage.path("run")).expect("a directory");
+    stage.settings.set("runtime_dir", json!(run.path())).set("log_dir", json!(logs.path()));
     for n in 0..services {
         let service = json!({
             "command": [&program, &stamps.path],
@@ -202,6 +209,13 @@ fn aibkd(services: usize, seen: &mut Seen) {
     all_gone(&watched);
     seen.stop.add(now().saturating_sub(begun));
     stage.stop_daemon();
+    seen.kept.push(logs);
+}
+
+/// Where `/run` is in memory, the daemon's FIFOs are.
+fn in_memory() -> TempDir {
+    let made = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in("/tmp"));
+    made.expect("a directory")
 }
 
 /// Not by the test's own means, as above.

@@ -156,7 +156,7 @@ impl Daemon {
 
     /// `rollout`, once it has ended; `None` when nobody drives it any more.
     async fn end_of(&self, rollout: &Rollout) -> Option<Rollout> {
-        let mut watch = self.engine.watch(rollout.id)?;
+        let mut watch = self.engine.watch_of(&rollout.service, rollout.id)?;
         let ended = watch.wait_for(|rollout| rollout.outcome().is_some()).await;
         ended.ok().map(|rollout| rollout.clone())
     }

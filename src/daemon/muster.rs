@@ -103,7 +103,10 @@ impl Muster<'_> {
         service: &Arc<Service>,
     ) -> Result<Instance, DaemonError> {
         let (service, ground, outlet) = (Arc::clone(service), self.ground.clone(), self.outlet());
-        let of_slot = |row: &&SlotRow| row.instance.whole() == id && row.instance.worker.is_some();
+        let of_slot = |row: &&SlotRow| {
+            let InstanceId { service, slot, worker } = &row.instance;
+            worker.is_some() && *service == id.service && *slot == id.slot
+        };
         let workers: Vec<SlotRow> = self.rows.iter().filter(of_slot).cloned().collect();
         // What is left of one that is not configured any more is as many as it is.
         let left = || workers.iter().filter_map(|row| Some(row.instance.worker?.number)).max();

@@ -100,12 +100,10 @@ impl Daemon {
                 continue;
             }
             self.waits.show(&graph, &standings);
-            match boots.join_next().await {
-                Some(Ok((name, standing))) => drop(standings.insert(name, standing)),
-                // A panic, which was told where it happened; whoever waits for it waits on.
-                Some(Err(_)) => {}
-                None => break,
-            }
+            let Some(first) = boots.join_next().await else { break };
+            let others = std::iter::from_fn(|| boots.try_join_next());
+            // An error is a panic, which was told where it happened; whoever waits for it waits on.
+            standings.extend(std::iter::once(first).chain(others).flatten());
         }
     }
 

@@ -21,6 +21,8 @@ use crate::{instance::Phase, store::Store};
 const BOOT_BEAT: Duration = Duration::from_secs(10);
 /// Between two looks at the store.
 const STORE_LOOK: Duration = Duration::from_secs(30);
+/// Between two status lines.
+const STATUS_PAUSE: Duration = Duration::from_millis(100);
 /// How long systemd may take to hear the last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -142,13 +144,15 @@ async fn look_at(store: Store) {
 }
 
 async fn keep_status(daemon: Arc<Daemon>, desk: Arc<Desk>) {
-    let mut events = daemon.store.subscribe();
     loop {
+        let mut events = daemon.store.subscribe();
         let line = summary(&daemon);
         desk.change(|news| news.status = line);
         if let Err(tokio::sync::broadcast::error::RecvError::Closed) = events.recv().await {
             return;
         }
+        // Of many services, many things happen at once.
+        sleep(STATUS_PAUSE).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -175,8 +175,10 @@ impl Launcher {
         let is_limited = plan.bounds.in_limited_cgroup;
         self.controlled.fetch_or(is_limited, Relaxed);
         let inside = leaf.as_ref().filter(|_| self.born_inside.load(Relaxed));
+        let inside = inside.map(Leaf::open).transpose();
+        let inside = inside.map_err(ProcessError::kernel("open a cgroup"))?;
         let started = reaper::track(|| {
-            let started = self.kernel.start(&plan, inside.map(Leaf::dir))?;
+            let started = self.kernel.start(&plan, inside.as_ref().map(AsFd::as_fd))?;
             Ok((started.pid, started))
         });
         drop(plan);

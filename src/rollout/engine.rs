@@ -44,16 +44,20 @@ struct Shared {
     going: Mutex<BTreeMap<ServiceName, Going>>,
     /// The daemon is ending: nothing begins, and what is under way comes to rest.
     frozen: watch::Sender<bool>,
-    /// One rollout begins at a time, so that what it is drafted upon stays true until it holds
-    /// its service.
-    beginning: tokio::sync::Mutex<()>,
+    /// Shared by those who begin a rollout; held alone by whoever wants none to begin.
+    beginning: tokio::sync::RwLock<()>,
+    /// One rollout of a service begins at a time, so that what it is drafted upon stays true until
+    /// it holds its service.
+    turns: Mutex<BTreeMap<ServiceName, Turn>>,
 }
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// While it is held, no rollout begins.
 #[derive(Debug)]
 pub struct Hold<'a> {
     engine: &'a Engine,
-    _turn: tokio::sync::MutexGuard<'a, ()>,
+    _alone: tokio::sync::RwLockWriteGuard<'a, ()>,
 }
 
 /// A rollout under way.
@@ -72,7 +76,8 @@ impl Engine {
             crews: Mutex::new(Arc::new(crews)),
             going: Mutex::default(),
             frozen: watch::Sender::new(false),
-            beginning: tokio::sync::Mutex::default(),
+            beginning: tokio::sync::RwLock::default(),
+            turns: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -97,11 +102,18 @@ impl Engine {
     /// # Errors
     /// When the daemon is ending.
     pub async fn hold(&self) -> Result<Hold<'_>, EngineError> {
-        let turn = self.shared.beginning.lock().await;
-        if *self.shared.frozen.borrow() {
-            return Err(EngineError::Ending);
-        }
-        Ok(Hold { engine: self, _turn: turn })
+        let alone = self.shared.beginning.write().await;
+        self.is_open()?;
+        Ok(Hold { engine: self, _alone: alone })
+    }
+
+    fn is_open(&self) -> Result<(), EngineError> {
+        if *self.shared.frozen.borrow() { Err(EngineError::Ending) } else { Ok(()) }
+    }
+
+    fn turn(&self, service: &ServiceName) -> Turn {
+        let mut turns = self.shared.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(service.clone()).or_default())
     }
 
     /// Begins what `request` asks of `service`; its intent is durable when this returns.
@@ -114,7 +126,10 @@ impl Engine {
         request: Request,
         by: String,
     ) -> Result<Rollout, EngineError> {
-        let _turn = self.hold().await?;
+        let turn = self.turn(service);
+        let _turn = turn.lock().await;
+        let _beginning = self.shared.beginning.read().await;
+        self.is_open()?;
         // Not before: it may have been replaced meanwhile.
         let crew = self.crew(service)?;
         if let Some(holder) = self.under_way(service) {
@@ -281,6 +296,17 @@ impl Engine {
             .map(|going| &going.rollout)
             .find(|rollout| rollout.borrow().id == id)
             .cloned()
+    }
+
+    /// As [`Engine::watch`], where its service is known.
+    #[must_use]
+    pub fn watch_of(
+        &self,
+        service: &ServiceName,
+        id: RolloutId,
+    ) -> Option<watch::Receiver<Rollout>> {
+        let going = self.going().get(service).map(|going| going.rollout.clone());
+        going.filter(|rollout| rollout.borrow().id == id)
     }
 
     /// A rollout, ended or not.

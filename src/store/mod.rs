@@ -19,10 +19,10 @@ mod slots;
 mod tests;
 mod thread;
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::broadcast;
+use tokio::{runtime::Handle, sync::broadcast};
 
 pub use self::{
     boots::Boots,
@@ -33,8 +33,17 @@ pub use self::{
     runs::{NewRun, RunEnd, RunRow},
     slots::SlotRow,
 };
-use self::{generations::Generations, lock::Lock, rollouts::Refused, thread::Thread};
+use self::{
+    generations::Generations,
+    lock::Lock,
+    rollouts::Refused,
+    thread::{Place, Thread},
+};
 use crate::ident::{Generation, InstanceId, RolloutId, ServiceName};
+
+/// How long an event waits for others, or for work, to be written with. What happens to an instance
+/// comes in several, and the disk is of no use to whoever waits for its next start.
+const COMPANY: Duration = Duration::from_millis(2);
 
 /// Events a subscriber may lag behind before it misses some (and is told so).
 const LAG: usize = 256;
@@ -216,9 +225,19 @@ impl Store {
     pub fn record(&self, mut event: Event) {
         event.at = jiff::Timestamp::now().as_microsecond();
         event.id = 0;
-        if let Err(event) = self.inner.thread.record(Box::new(event)) {
-            events::lost(&event, &StoreError::Closed { doing: "keep events" });
-            drop(self.inner.told.send(*event));
+        if self.inner.thread.record(event) == Place::Later {
+            return;
+        }
+        let inner = Arc::downgrade(&self.inner);
+        let hand_over = async move {
+            tokio::time::sleep(COMPANY).await;
+            if let Some(inner) = inner.upgrade() {
+                inner.thread.hand_over();
+            }
+        };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(hand_over)),
+            Err(_) => self.inner.thread.hand_over(),
         }
     }
 

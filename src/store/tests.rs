@@ -311,12 +311,13 @@ async fn a_dead_thread_is_an_error_not_a_hang() {
     let db = schema::open(&dir.path().join("aibk.db")).unwrap();
     let generations = Generations::open(&db).unwrap();
     let (told, mut heard) = broadcast::channel(LAG);
-    let inner = Inner { thread: Thread::dead(), generations, told };
+    let inner = Inner { thread: Thread::dead(told.clone()), generations, told };
     let store = Store { inner: Arc::new(inner) };
     let slots = store.slots().await;
     assert!(matches!(slots, Err(StoreError::Closed { .. })), "{slots:?}");
     store.record(event("x"));
-    assert_eq!(heard.try_recv().unwrap().message, "x");
+    let event = timeout(Duration::from_secs(10), heard.recv()).await.unwrap().unwrap();
+    assert_eq!(event.message, "x");
     for _ in 0..BLOCK {
         store.next_generation().await.unwrap();
     }

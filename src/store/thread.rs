@@ -7,7 +7,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         mpsc::{self, Receiver, Sender},
     },
     thread::{self, ThreadId},
@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::{
     batch::{self, Change, Write, caught},
     error::StoreError,
-    events::Event,
+    events::{self, Event},
     lock::Lock,
 };
 
@@ -42,6 +42,16 @@ pub(super) struct Thread {
     /// Disconnected when the thread has ended.
     ended: Mutex<Receiver<()>>,
     id: ThreadId,
+    /// Events that are not in the queue yet.
+    recent: Mutex<Vec<Event>>,
+    told: broadcast::Sender<Event>,
+}
+
+/// Among the events that are not in the queue yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    First,
+    Later,
 }
 
 impl Thread {
@@ -54,17 +64,18 @@ impl Thread {
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel();
         let (alive, ended) = mpsc::channel();
-        let place = path.to_owned();
+        let (place, tell) = (path.to_owned(), told.clone());
         let handle = thread::Builder::new()
             .name("aibk-store".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || {
-                serve(db, &place, &queue, &told);
+                serve(db, &place, &queue, &tell);
                 drop((lock, alive));
             })
             .map_err(StoreError::Thread)?;
         let id = handle.thread().id();
-        Ok(Self { path: path.to_owned(), jobs: Some(jobs), ended: Mutex::new(ended), id })
+        let (ended, recent) = (Mutex::new(ended), Mutex::default());
+        Ok(Self { path: path.to_owned(), jobs: Some(jobs), ended, id, recent, told })
     }
 
     /// Runs `work`, which changes nothing, on the thread, after everything that was queued before.
@@ -107,16 +118,36 @@ impl Thread {
         self.queue(Job::Change(Change::Write(write))).map_err(|_| StoreError::Closed { doing })
     }
 
-    /// Queues `event`, to be told to everybody once it is durable; gives it back when the thread has
-    /// ended.
-    pub(super) fn record(&self, event: Box<Event>) -> Result<(), Box<Event>> {
-        match self.queue(Job::Change(Change::Record(event))) {
-            Err(Job::Change(Change::Record(event))) => Err(event),
-            _ => Ok(()),
+    /// Keeps `event`, to be told to everybody once it is durable. It is queued before the next work
+    /// that is, or by [`Thread::hand_over`], which the first one must be followed by.
+    pub(super) fn record(&self, event: Event) -> Place {
+        let mut recent = self.recent();
+        recent.push(event);
+        if recent.len() == 1 { Place::First } else { Place::Later }
+    }
+
+    /// Queues the events that are not queued yet.
+    pub(super) fn hand_over(&self) {
+        // Under the lock, so that they stay in order.
+        for event in self.recent().drain(..) {
+            let change = Change::Record(Box::new(event));
+            if let Err(Job::Change(Change::Record(event))) = self.send(Job::Change(change)) {
+                events::lost(&event, &StoreError::Closed { doing: "keep events" });
+                drop(self.told.send(*event));
+            }
         }
     }
 
+    fn recent(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn queue(&self, job: Job) -> Result<(), Job> {
+        self.hand_over();
+        self.send(job)
+    }
+
+    fn send(&self, job: Job) -> Result<(), Job> {
         match &self.jobs {
             Some(jobs) => jobs.send(job).map_err(|mpsc::SendError(job)| job),
             None => Err(job),
@@ -126,6 +157,7 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
+        self.hand_over();
         self.jobs = None;
         if thread::current().id() == self.id {
             return;
@@ -175,10 +207,11 @@ fn serve(mut db: Connection, path: &Path, queue: &Receiver<Job>, told: &broadcas
 #[cfg(test)]
 impl Thread {
     /// A handle whose thread is gone.
-    pub(super) fn dead() -> Self {
+    pub(super) fn dead(told: broadcast::Sender<Event>) -> Self {
         let (jobs, _) = mpsc::channel();
         let (_, ended) = mpsc::channel();
         let ended = Mutex::new(ended);
-        Self { path: "aibk.db".into(), jobs: Some(jobs), ended, id: thread::current().id() }
+        let (path, id, recent) = ("aibk.db".into(), thread::current().id(), Mutex::default());
+        Self { path, jobs: Some(jobs), ended, id, recent, told }
     }
 }

@@ -16,7 +16,6 @@ use std::{
 use procfs::process::Process;
 use rustix::{
     fs::{Mode, OFlags},
-    io::Errno,
     process::Signal,
 };
 use tokio::{
@@ -34,7 +33,7 @@ const LOOK: (Duration, Duration) = (Duration::from_micros(500), Duration::from_m
 /// The directory that holds the leaves of one daemon's instances.
 #[derive(Debug, Clone)]
 pub struct Base {
-    mount: PathBuf,
+    mount: Mount,
     path: PathBuf,
 }
 
@@ -49,7 +48,7 @@ impl Base {
         make_dir(&path).ok()?;
         // A leaf nobody can be put into would be worse than none.
         rustix::fs::access(path.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).ok()?;
-        Some(Self { mount: mount.point, path })
+        Some(Self { mount, path })
     }
 
     /// Makes (or finds again) one leaf.
@@ -57,21 +56,26 @@ impl Base {
     /// # Errors
     /// mkdir(2)'s and open(2)'s.
     pub fn leaf(&self, name: &str) -> io::Result<Leaf> {
-        make_dir(&self.path)?;
         let path = self.path.join(name);
-        make_dir(&path)?;
-        Leaf::open(path)
+        match make_dir(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                make_dir(&self.path)?;
+                make_dir(&path)?;
+            }
+            made => made?,
+        }
+        Ok(Leaf { path })
     }
 
     /// The leaf `name` that `pid` is in, also if it is below another directory than ours (an
     /// earlier daemon in another session); `None` when it is in no such leaf.
     #[must_use]
     pub fn leaf_of(&self, pid: i32, name: &str) -> Option<Leaf> {
-        let path = mount()?.path_of(&pid.to_string())?;
+        let path = self.mount.path_of(&pid.to_string())?;
         let ours = path.file_name() == Some(OsStr::new(name))
             && path.parent()?.file_name() == self.path.file_name()
-            && path.starts_with(&self.mount);
-        if ours { Leaf::open(path).ok() } else { None }
+            && path.starts_with(&self.mount.point);
+        ours.then_some(Leaf { path })
     }
 
     /// Removes every leaf that is empty, and the base itself if none is left.
@@ -109,6 +113,7 @@ fn make_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+#[derive(Debug, Clone)]
 struct Mount {
     root: PathBuf,
     point: PathBuf,
@@ -156,20 +161,16 @@ fn delegated<'a>(own: &'a Path, mount: &Path) -> &'a Path {
 #[derive(Debug)]
 pub struct Leaf {
     path: PathBuf,
-    dir: OwnedFd,
 }
 
 impl Leaf {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(&path, flags, Mode::empty())?;
-        Ok(Self { path, dir })
-    }
-
     /// The directory, as `CLONE_INTO_CGROUP` wants it.
-    #[must_use]
-    pub fn dir(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+    ///
+    /// # Errors
+    /// open(2)'s.
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(&self.path, flags, Mode::empty())?)
     }
 
     /// Removes it, if it is empty. Once its `cgroup.kill` was written it is of no more use for
@@ -208,10 +209,14 @@ impl Leaf {
     /// # Errors
     /// When `cgroup.events` cannot be read.
     pub fn populated(&self) -> io::Result<bool> {
-        match fs::read_to_string(self.path.join("cgroup.events")) {
-            Ok(text) => Ok(is_populated(&text)),
+        let read = || -> io::Result<bool> {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let events = rustix::fs::open(self.path.join("cgroup.events"), flags, Mode::empty())?;
+            read_populated(events.as_fd())
+        };
+        match read() {
             Err(e) if is_removed(&e) => Ok(false),
-            Err(e) => Err(e),
+            read => read,
         }
     }
 
@@ -265,11 +270,9 @@ impl Events {
     }
 
     fn populated(&self) -> io::Result<bool> {
-        let mut text = [0; 128];
-        match rustix::io::pread(&self.0, &mut text, 0) {
-            Ok(n) => Ok(is_populated(&String::from_utf8_lossy(text.get(..n).unwrap_or_default()))),
-            Err(Errno::NODEV) => Ok(false),
-            Err(e) => Err(e.into()),
+        match read_populated(self.0.as_fd()) {
+            Err(e) if is_removed(&e) => Ok(false),
+            read => read,
         }
     }
 
@@ -277,6 +280,12 @@ impl Events {
         self.0.ready(Interest::PRIORITY).await?.clear_ready();
         Ok(())
     }
+}
+
+fn read_populated(events: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut text = [0; 128];
+    let n = rustix::io::pread(events, &mut text, 0)?;
+    Ok(is_populated(&String::from_utf8_lossy(text.get(..n).unwrap_or_default())))
 }
 
 fn is_populated(events: &str) -> bool {

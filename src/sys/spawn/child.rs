@@ -1,13 +1,11 @@
 //! The child, from clone3(2) to execve(2).
 #![allow(unsafe_code)]
 
-use std::{
-    convert::Infallible,
-    ffi::c_char,
-    os::fd::{AsFd, AsRawFd, RawFd},
-};
+use std::{convert::Infallible, ffi::c_char, os::fd::RawFd};
 
-use super::{ALIVE, FAILED, LISTENER, Plan, REFUSED, Stage, bounds, mounts::Mounts, signals};
+use super::{
+    ALIVE, FAILED, LISTENER, Plan, REFUSED, Stage, bounds, mounts::Mounts, seats::Given, signals,
+};
 use crate::sys::confine::{NewPrivileges, OnRefusal};
 
 /// A stage, and which of the things that it does.
@@ -26,7 +24,7 @@ pub(super) struct Child<'a> {
     pub(super) plan: &'a Plan,
     pub(super) argv: &'a [*const c_char],
     pub(super) env: &'a [*const c_char],
-    pub(super) report: RawFd,
+    pub(super) given: Given,
 }
 
 impl Child<'_> {
@@ -34,7 +32,7 @@ impl Child<'_> {
     /// allocation, no lock, no panic; nothing is written but this stack and errno.
     pub(super) unsafe fn run(&self) -> ! {
         // SAFETY: a system call on memory that lives on.
-        unsafe { write(self.report, &[ALIVE]) };
+        unsafe { write(self.given.report, &[ALIVE]) };
         // SAFETY: the caller's promise is passed on.
         let Err(failed) = unsafe { self.stages() };
         // SAFETY: _exit is a system call.
@@ -50,7 +48,7 @@ impl Child<'_> {
         // thread, whose it is as well when the memory is shared, waits.
         unsafe {
             let [a, b, c, d] = (*libc::__errno_location()).to_ne_bytes();
-            write(self.report, &[outcome, stage as u8, item, a, b, c, d]);
+            write(self.given.report, &[outcome, stage as u8, item, a, b, c, d]);
         }
     }
 
@@ -71,11 +69,12 @@ impl Child<'_> {
     unsafe fn stages(&self) -> Result<Infallible, Step> {
         // SAFETY: raw calls on descriptors and strings that `plan` owns and that outlive them.
         unsafe {
+            must(self.own_descriptors(), Stage::Stdio)?;
             must(libc::setsid() >= 0, Stage::Session)?;
             signals::reset();
             libc::umask(self.plan.bounds.umask.into());
-            for (target, fd) in (0..).zip(&self.plan.stdio) {
-                must(libc::dup3(fd.as_fd().as_raw_fd(), target, 0) >= 0, Stage::Stdio)?;
+            for (target, fd) in (0..).zip(self.given.stdio) {
+                must(libc::dup3(fd, target, 0) >= 0, Stage::Stdio)?;
             }
             // Refused before Linux 5.11; every descriptor of ours is close-on-exec anyway.
             libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
@@ -86,6 +85,18 @@ impl Child<'_> {
             must(self.place_listener(), Stage::Stdio)?;
             libc::execve(self.plan.program.as_ptr(), self.argv.as_ptr(), self.env.as_ptr());
             Err(Stage::Exec.into())
+        }
+    }
+
+    /// Ends the sharing of the table of descriptors, before anything is changed in it.
+    unsafe fn own_descriptors(&self) -> bool {
+        let Some(rest) = self.given.shared_from else { return true };
+        // SAFETY: both calls replace the table of this process by a copy (close_range(2), Linux 5.9,
+        // by one without the rest), and change nothing in the daemon's.
+        unsafe {
+            let flags = libc::CLOSE_RANGE_UNSHARE;
+            libc::syscall(libc::SYS_close_range, rest, u32::MAX, flags) == 0
+                || libc::syscall(libc::SYS_unshare, libc::CLONE_FILES) == 0
         }
     }
 
@@ -139,8 +150,7 @@ impl Child<'_> {
     /// Under its number, without close-on-exec; last, for any other descriptor may have the number
     /// until then. dup3(2) refuses to copy a descriptor to itself.
     unsafe fn place_listener(&self) -> bool {
-        let Some(listener) = &self.plan.listener else { return true };
-        let fd = listener.as_fd().as_raw_fd();
+        let Some(fd) = self.given.listener else { return true };
         // SAFETY: raw calls on a descriptor that `plan` owns. What they replace is this process's
         // copy of it; the one that is needed later, for the report, has a greater number.
         unsafe {

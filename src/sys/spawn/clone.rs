@@ -8,16 +8,16 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-use super::child::Child;
+use super::{Plan, child::Child};
 
 /// `CLONE_INTO_CGROUP`; libc has it as an i32, which it does not fit into.
 const INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Whose memory the child runs in until its execve(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Memory {
+pub(super) enum Memory {
     /// The daemon's, while the calling thread waits: vfork(2). Nothing is copied, which is most of
-    /// what a start costs.
+    /// what a start costs; nor are the descriptors, until the child takes those that it needs.
     Lent,
     /// A copy: fork(2).
     Copied,
@@ -29,10 +29,10 @@ impl Memory {
     /// memory that it shares undumpable (`PR_SET_DUMPABLE`), which is the daemon's. Whoever may
     /// signal any other child may signal the daemon as well. What else needs a copy is told at
     /// [`super::Bounds::share_memory`].
-    fn of(child: &Child<'_>) -> Self {
+    pub(super) fn of(plan: &Plan) -> Self {
         if cfg!(all(target_arch = "x86_64", target_pointer_width = "64"))
-            && child.plan.credentials.is_none()
-            && child.plan.bounds.share_memory()
+            && plan.credentials.is_none()
+            && plan.bounds.share_memory()
         {
             Self::Lent
         } else {
@@ -45,6 +45,7 @@ impl Memory {
 #[allow(clippy::cast_sign_loss)] // kernel ABI
 pub(super) fn child(
     child: &Child<'_>,
+    memory: Memory,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<(i32, OwnedFd)> {
     let mut pidfd: c_int = -1;
@@ -57,7 +58,7 @@ pub(super) fn child(
         args.flags |= INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
-    let pid = match Memory::of(child) {
+    let pid = match memory {
         Memory::Lent => lend(&mut args, child),
         Memory::Copied => copy(&mut args, child),
     }?;
@@ -85,7 +86,7 @@ fn copy(args: &mut libc::clone_args, child: &Child<'_>) -> io::Result<i32> {
 #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)] // kernel ABI
 fn lend(args: &mut libc::clone_args, child: &Child<'_>) -> io::Result<i32> {
     let entry: unsafe extern "C" fn(*const Child<'static>) -> ! = enter;
-    args.flags |= (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
+    args.flags |= (libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_VFORK) as u64;
     let result: i64;
     // SAFETY:
     // - The parent sees one system call: it is suspended (CLONE_VFORK) until the child has called
@@ -98,8 +99,9 @@ fn lend(args: &mut libc::clone_args, child: &Child<'_>) -> io::Result<i32> {
     //   same memory; `enter` takes no lock, allocates nothing and writes nothing that they use:
     //   errno is that of this thread, which waits.
     // - No handler of ours can run in the child: its signals are blocked until it has reset its
-    //   dispositions, which are its own (no CLONE_SIGHAND), like its descriptors, its directory and
-    //   its umask (no CLONE_FILES, no CLONE_FS).
+    //   dispositions, which are its own (no CLONE_SIGHAND), like its directory and its umask (no
+    //   CLONE_FS). The table of descriptors is shared (CLONE_FILES) until `enter` takes a copy, the
+    //   first thing that it does with it, and nobody else touches the few that it reads before.
     unsafe {
         std::arch::asm!(
             "syscall",

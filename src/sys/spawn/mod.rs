@@ -6,6 +6,7 @@ mod bounds;
 mod child;
 mod clone;
 mod mounts;
+mod seats;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -13,14 +14,19 @@ mod tests;
 use std::{
     ffi::{CString, c_char, c_int},
     io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     ptr,
 };
 
 use rustix::pipe::PipeFlags;
 
 pub use self::{bounds::Bounds, mounts::Mounts};
-use self::{child::Child, signals::BlockedSignals};
+use self::{
+    child::Child,
+    clone::Memory,
+    seats::{Given, Seated},
+    signals::BlockedSignals,
+};
 
 /// Who the child becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,15 +201,22 @@ pub fn start(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Started>
     let (verdict, report) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     // Whatever the daemon has under the listener's number is replaced in the child.
     let report = rustix::io::fcntl_dupfd_cloexec(report, LISTENER + 1)?;
+    let memory = Memory::of(plan);
+    let (_seated, given) = match memory {
+        Memory::Lent => {
+            Seated::seat(plan, report.as_fd()).map(|(seated, given)| (Some(seated), given))?
+        }
+        Memory::Copied => (None, Given::as_they_are(plan, report.as_fd())),
+    };
     let argv = pointers(&plan.argv);
     let env = pointers(&plan.env.0);
-    let child = Child { plan, argv: &argv, env: &env, report: report.as_raw_fd() };
+    let child = Child { plan, argv: &argv, env: &env, given };
     let mask = BlockedSignals::block();
     let mut in_cgroup = cgroup.is_some();
-    let mut result = clone::child(&child, cgroup);
+    let mut result = clone::child(&child, memory, cgroup);
     if in_cgroup && result.as_ref().is_err_and(|e| !is_resource_limit(e)) {
         in_cgroup = false;
-        result = clone::child(&child, None);
+        result = clone::child(&child, memory, None);
     }
     drop(mask);
     let (pid, pidfd) = result?;
