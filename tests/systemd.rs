@@ -142,9 +142,8 @@ fn suite() -> Result<&'static str, String> {
 
 /// Installs what an administrator would: programs, unit, configuration, site, application.
 fn install(booted: &Booted, scratch: &Path) {
-    booted.push(Path::new(env!("CARGO_BIN_EXE_aibkd")), "/usr/bin/aibkd");
-    booted.push(Path::new(env!("CARGO_BIN_EXE_aibkctl")), "/usr/bin/aibkctl");
-    booted.push(&root().join("units/aibkd.service"), "/etc/systemd/system/aibkd.service");
+    booted.push(&package(scratch), "/opt/aibk.deb");
+    booted.sh("dpkg --install /opt/aibk.deb").expect(0);
     booted.write(scratch, IMPATIENT, "/etc/systemd/system/aibkd.service.d/test.conf");
     booted.write(scratch, CONFIG, "/etc/aibk/aibk.yaml");
     booted.write(scratch, SITE, "/etc/nginx/sites-enabled/default");
@@ -154,14 +153,23 @@ fn install(booted: &Booted, scratch: &Path) {
     }
     booted.push(&wheels(booted, scratch), "/opt/wheels");
     booted
-        .sh("groupadd --system aibk
-            useradd --system app
+        .sh("useradd --system app
             ln -s releases/v1 /srv/app/current
             python3 -m venv /srv/app/venv
             /srv/app/venv/bin/pip install -q --no-index --find-links /opt/wheels \
                 uvicorn uvloop httptools websockets
             systemctl daemon-reload")
         .expect(0);
+}
+
+/// The package, of the programs under test.
+fn package(scratch: &Path) -> PathBuf {
+    let programs = Path::new(env!("CARGO_BIN_EXE_aibkd")).parent().unwrap();
+    let mut make = Command::new(root().join("packaging/deb"));
+    make.arg(scratch).arg(programs);
+    // They are large, and nobody keeps it.
+    make.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
+    PathBuf::from(run(&mut make, LONG * 4).expect(0).stdout.trim())
 }
 
 /// What pip needs there: it has no network.
@@ -277,15 +285,13 @@ fn output_is_in_the_journal(booted: &Booted) {
     booted.sh("aibkctl logs api").expect(0).says(&["importing v2"]);
 }
 
-/// For longer than the watchdog waits, so that it is seen to be fed.
+/// By an upgrade of the package; for longer than the watchdog waits, so that it is seen to be fed.
 fn the_daemon_is_replaced(booted: &Booted) {
     let pid = booted.main_pid();
     let restarts = || booted.sh("systemctl show -P NRestarts aibkd").expect(0).stdout;
     let before = restarts();
-    let replace = "cp /usr/bin/aibkd /usr/bin/aibkd.new; mv /usr/bin/aibkd.new /usr/bin/aibkd
-                   aibkctl daemon-reexec";
     for _ in 0..3 {
-        booted.sh(replace).expect(0).says(&["took the place of"]);
+        booted.sh("dpkg --install /opt/aibk.deb").expect(0).says(&["took the place of"]);
         wait_for("systemd to know", LONG, || {
             let state = booted.sh("systemctl is-active aibkd").stdout;
             (state.trim() == "active").then_some(())
