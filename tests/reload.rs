@@ -12,6 +12,13 @@ fn environment_of(pid: i32) -> String {
     String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/environ")).unwrap()).into_owned()
 }
 
+/// Soft and hard limit of open files.
+fn open_files(pid: i32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    line.split_whitespace().take(2).map(str::to_owned).collect()
+}
+
 fn pid_of(stage: &Stage, instance: &str) -> i32 {
     stage.instance(instance).pid.unwrap()
 }
@@ -28,10 +35,17 @@ fn only_what_needs_it_is_replaced_and_nobody_notices() {
     // What is only looked at by the daemon holds at once.
     stage.settings.set("services.api.ready.interval", "300ms");
     stage.settings.set("services.worker.stop.deadline", "3s");
+    stage.settings.set("services.worker.limits.nofile", "300:400");
+    stage.settings.set("services.worker.nice", 5);
     stage.write_files();
-    let asked = stage.ctl(&["daemon-reload", "--dry-run"]).expect(0);
-    asked.says(&["api would be applied: ready", "worker would be applied: stop", "nothing was"]);
-    stage.ctl(&["daemon-reload"]).expect(0).says(&["api applied: ready"]);
+    let asked = stage.ctl(&["reload", "--dry-run"]).expect(0);
+    asked.says(&["api would be applied: ready", "worker would be applied: stop, nice, limits"]);
+    asked.says(&["nothing was"]);
+    assert_ne!(open_files(before[1]), ["300", "400"]);
+    stage.ctl(&["reload"]).expect(0).says(&["api applied: ready"]);
+    assert_eq!(open_files(before[1]), ["300", "400"]);
+    let held = stage.instance("worker").confined;
+    assert_eq!(held.enforced, ["limits.nofile 300:400", "nice 5"]);
     stage.ctl(&["daemon-reload"]).expect(0).says(&["the configuration is the one in force"]);
     assert_eq!([&blue, "worker", "idler"].map(|name| pid_of(&stage, name)), before);
 
@@ -41,6 +55,7 @@ fn only_what_needs_it_is_replaced_and_nobody_notices() {
     stage.settings.set("services.api.env.TOLD", "later");
     stage.settings.set("services.api.upstream.keepalive", 7);
     stage.settings.set("services.worker.env.TOLD", "later");
+    stage.settings.remove("services.worker.nice");
     stage.write_files();
     let told = stage.ctl(&["daemon-reload", "--json"]).expect(0);
     let told: Reloaded = serde_json::from_str(&told.stdout).unwrap();
@@ -126,6 +141,19 @@ fn a_refused_configuration_changes_nothing() {
         assert_eq!(owned(), file, "{key}");
     }
     stage.ctl(&["events"]).expect(0).says(&["config.refused"]);
+
+    // What the kernel refuses to what runs is told, or left to a start before any stop.
+    let mut too_much = good.clone();
+    too_much.set("services.worker.limits.nofile", 1_u64 << 40);
+    too_much.set("services.api.limits.nofile", 1_u64 << 40);
+    fs::write(stage.path("aibk.yaml"), too_much.to_yaml()).unwrap();
+    let told = stage.ctl(&["reload"]).expect(4);
+    told.says(&["worker applied: limits", "worker has not limits.nofile", "at its next start"]);
+    told.says(&["api is being replaced: limits", "the kernel refuses"]);
+    assert_eq!(pids(&stage), before);
+    fs::write(stage.path("aibk.yaml"), good.to_yaml()).unwrap();
+    stage.ctl(&["reload"]).expect(0);
+    assert_eq!(pids(&stage), before);
 
     // What would be lost can be accepted.
     let mut one_slot = good.clone();

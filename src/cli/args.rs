@@ -102,7 +102,7 @@ pub(super) enum Command {
     Stop(ActArgs),
     /// Stop and start an instance, the same release
     Restart(ActArgs),
-    /// Tell an instance to read its own configuration again, and see that it does
+    /// Tell an instance, or without one aibkd, to read its own configuration again
     Reload(ReloadArgs),
     /// Let a service come up when the host boots
     Enable(EnableArgs),
@@ -180,6 +180,7 @@ mod tests {
             "aibkctl logs -f -n 5 worker --json",
             "aibkctl reset-failed",
             "aibkctl reload api@8000",
+            "aibkctl reload --dry-run --force --json",
             "aibkctl enable api --now --no-wait",
             "aibkctl disable api --now --force",
             "aibkctl reset-failed api@8000 --json",
@@ -200,6 +201,7 @@ mod tests {
             "aibkctl start api@0",
             "aibkctl swap ../api",
             "aibkctl enable api@8000",
+            "aibkctl reload api@8000 --dry-run",
             "aibkctl disable api --force",
             "aibkctl wait seven",
             "aibkctl logs -n 10001 api@8000",

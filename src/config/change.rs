@@ -8,7 +8,7 @@ use crate::{ident::ServiceName, sys::confine::Confinement};
 /// What a difference needs to take hold; each includes what stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Needs {
-    /// Nothing: it is read whenever it is needed.
+    /// Nothing: it is read whenever it is needed, or the kernel takes it for what runs.
     Nothing,
     /// nginx's file says it.
     Publish,
@@ -174,8 +174,8 @@ fn of_confinement(old: &Confinement, new: &Confinement) -> impl Iterator<Item = 
     let Confinement { umask, nice, limits, sandbox, on_refusal } = old;
     differing([
         ("umask", *umask != new.umask, Needs::Start),
-        ("nice", *nice != new.nice, Needs::Start),
-        ("limits", *limits != new.limits, Needs::Start),
+        ("nice", *nice != new.nice, Needs::Nothing),
+        ("limits", *limits != new.limits, Needs::Nothing),
         ("sandbox", *sandbox != new.sandbox, Needs::Start),
         ("on_refusal", *on_refusal != new.on_refusal, Needs::Nothing),
     ])
@@ -262,8 +262,8 @@ services:
             ("env_file: .env", "env_file", Needs::Start),
             ("user: web", "user", Needs::Start),
             ("umask: 0077", "umask", Needs::Start),
-            ("nice: 5", "nice", Needs::Start),
-            ("limits: {core: 0}", "limits", Needs::Start),
+            ("nice: 5", "nice", Needs::Nothing),
+            ("limits: {core: 0}", "limits", Needs::Nothing),
             ("sandbox: {private_tmp: true}", "sandbox", Needs::Start),
             ("on_refusal: warn", "on_refusal", Needs::Nothing),
             ("host: 127.0.0.2", "host", Needs::Gap),

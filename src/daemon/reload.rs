@@ -1,6 +1,7 @@
 //! The configuration is read again: what differs is applied, and nothing else is touched.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -20,10 +21,11 @@ use crate::{
         types::{Reload, ReloadAction, Reloaded, ServiceChange},
     },
     config::{
-        Config, Service,
+        Config, Service, Slots,
         change::{Changes, Difference, Needs},
     },
-    ident::ServiceName,
+    ident::{InstanceId, ServiceName},
+    instance::{Instance, View},
     nginx::{Members, Role, Upstreams},
     release::Release,
     rollout::{
@@ -118,10 +120,14 @@ impl Daemon {
                 troubles: vec![],
             });
         }
-        self.put_in_force(&change, hold).await?;
+        let unfit = self.put_in_force(&change, hold).await?;
         let mut reloaded = Reloaded { dry_run: false, changes, rollouts: vec![], troubles: vec![] };
         for (name, difference) in &change.between.services {
-            match self.follow_up(name, difference, change.loss).await {
+            let needs = match unfit.get(name) {
+                Some(refusal) => refit(&change, name, refusal, &mut reloaded),
+                None => difference.needs(),
+            };
+            match self.follow_up(name, difference, needs, change.loss).await {
                 Ok(None) => {}
                 Ok(Some(begun)) => {
                     reloaded.rollouts.push(super::views::rollout(&begun, super::views::now()));
@@ -166,8 +172,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// nginx first, for it may refuse; then the services.
-    async fn put_in_force(&self, change: &Change, hold: Hold<'_>) -> Answer<()> {
+    /// nginx first, for it may refuse; then the services. Returns those of which something runs that
+    /// could not be changed as it runs, and what.
+    async fn put_in_force(
+        &self,
+        change: &Change,
+        hold: Hold<'_>,
+    ) -> Answer<BTreeMap<ServiceName, String>> {
         let crews = self.crews_by(change)?;
         if let Some(nginx) = &self.nginx
             && site(&change.old) != site(&change.new)
@@ -183,6 +194,7 @@ impl Daemon {
         hold.replace(crews);
         self.config.set(Arc::clone(&change.new));
         drop(hold);
+        let before = refusals(&changed);
         let adapts = changed.iter().flat_map(|crew| {
             let service = &crew.service;
             crew.instances.values().map(|instance| instance.adapt(Arc::clone(service)))
@@ -190,7 +202,10 @@ impl Daemon {
         if timeout(ADAPT, join_all(adapts)).await.is_err() {
             tracing::warn!("an instance is busy; it goes on by its new definition afterwards");
         }
-        Ok(())
+        let fresh = refusals(&changed).into_iter().filter(|refusal| !before.contains(refusal));
+        Ok(fresh
+            .map(|(id, refusal)| (id.service.clone(), format!("{id} has not {refusal}")))
+            .collect())
     }
 
     fn crews_by(&self, change: &Change) -> Answer<Crews> {
@@ -227,6 +242,7 @@ impl Daemon {
         &self,
         name: &ServiceName,
         difference: &Difference,
+        needs: Needs,
         loss: Loss,
     ) -> Result<Option<Rollout>, EngineError> {
         let crew = self.engine.crew(name)?;
@@ -236,7 +252,7 @@ impl Daemon {
             self.hold_back(name, &hold);
             return Ok(None);
         }
-        match difference.needs() {
+        match needs {
             Needs::Nothing => Ok(None),
             Needs::Publish => self.begin_boot(name).await,
             Needs::Start | Needs::Gap if is_wanted(&crew) => {
@@ -291,6 +307,35 @@ fn unpublished(change: &Change, crews: &Crews) -> Upstreams {
         Some((name.clone(), Members::from([(slot.port()?, Role::Serving)])))
     };
     new.filter_map(first).collect()
+}
+
+/// What the kernel refuses to the instances of `crews`.
+fn refusals(crews: &[Arc<Crew>]) -> BTreeSet<(InstanceId, String)> {
+    let views = crews.iter().flat_map(|crew| crew.instances.values()).map(Instance::view);
+    let refused = |view: View| {
+        let refused = view.confined.refused.into_iter();
+        refused.map(move |refusal| (view.id.clone(), refusal.to_string())).collect::<Vec<_>>()
+    };
+    views.flat_map(refused).collect()
+}
+
+/// What is needed where the kernel refused something to what runs: a start may get it, if that costs
+/// nothing; else it is told.
+fn refit(change: &Change, name: &ServiceName, refusal: &str, reloaded: &mut Reloaded) -> Needs {
+    let needs = change.between.services.get(name).map_or(Needs::Nothing, Difference::needs);
+    let service = change.new.services.get(name);
+    let starts_first =
+        |service: &Service| matches!(service.slots, Slots::Two { .. }) || service.held().is_some();
+    if !service.is_some_and(starts_first) {
+        if needs < Needs::Start {
+            reloaded.troubles.push(format!("{refusal}; it is asked for again at its next start"));
+        }
+        return needs;
+    }
+    for told in reloaded.changes.iter_mut().filter(|told| told.service == name.as_str()) {
+        told.action = ReloadAction::Restart;
+    }
+    needs.max(Needs::Start)
 }
 
 fn crews_has(config: &Config, name: &ServiceName) -> bool {

@@ -237,16 +237,6 @@ impl Driver {
         Ok(())
     }
 
-    fn adapt(&mut self, service: Arc<Service>) {
-        self.service = service;
-        self.probing.adapt(&self.service);
-        let state = self.life.state;
-        // An unready one is asked at once, as an adopted one is: the new probe may be content.
-        let before = if matches!(state, State::Unready(_)) { State::Stopped } else { state };
-        self.probing.state_changed(before, state);
-        self.publish();
-    }
-
     /// Established connections that its processes have.
     fn connections(&self) -> usize {
         let (Some(tree), Some(port)) = (&self.tree, self.id.slot.port()) else { return 0 };

@@ -77,7 +77,7 @@ impl Driver {
     }
 
     /// What it was asked to do without, as `on_refusal: warn` allows.
-    fn tell_refusals(&self) {
+    pub(super) fn tell_refusals(&self) {
         for refusal in &self.confined.refused {
             self.record("instance.refused", format!("{} runs without {refusal}", self.id));
         }

@@ -21,6 +21,7 @@ pub mod life;
 mod life_tests;
 mod probe;
 mod probing;
+mod refit;
 mod reload;
 mod resting;
 mod saving;
@@ -305,8 +306,9 @@ impl Instance {
         self.order(Order::Halt).await
     }
 
-    /// From now on it is looked after by `service`. What it runs stays what it is: what of that
-    /// comes from the service holds from its next start.
+    /// From now on it is looked after by `service`. What it runs stays what it is, but for limits
+    /// and priority, as far as the kernel lets them be changed ([`View::confined`]): what else of
+    /// it comes from the service holds from its next start.
     ///
     /// # Errors
     /// When the daemon is ending.

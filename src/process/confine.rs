@@ -68,7 +68,7 @@ struct Asked {
 }
 
 impl Request {
-    fn ask(&mut self, what: String, steps: impl IntoIterator<Item = (Stage, usize)>) {
+    pub(super) fn ask(&mut self, what: String, steps: impl IntoIterator<Item = (Stage, usize)>) {
         self.asked.push(Asked { what, steps: steps.into_iter().collect(), refused: false });
     }
 

@@ -145,6 +145,15 @@ impl Launcher {
         result
     }
 
+    pub(super) const fn base(&self) -> Option<&Base> {
+        self.base.as_ref()
+    }
+
+    /// A leaf has limits from now on; whoever is born in it next has it anew.
+    pub(super) fn note_limits(&self) {
+        self.controlled.store(true, Relaxed);
+    }
+
     #[cfg(test)]
     pub(super) fn births_inside(&self) -> bool {
         self.born_inside.load(Relaxed)

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     ident::InstanceId,
-    sys::{kernel::Kernel, pidfd, place::Place, proc},
+    sys::{cgroup::Leaf, kernel::Kernel, pidfd, place::Place, proc},
 };
 
 /// How long a shortage is waited out before the next attempt.
@@ -74,6 +74,15 @@ impl Tree {
 
     pub(super) fn confined_by(self, request: Request) -> Self {
         Self { confined: request.into_confined(), ..self }
+    }
+
+    /// From now on it is confined as in `known`, and as far as `request` was heard.
+    pub(super) fn add_confined(&mut self, known: Confined, request: Request) {
+        let Confined { mut enforced, mut refused } = known;
+        let more = request.into_confined();
+        enforced.extend(more.enforced);
+        refused.extend(more.refused);
+        self.confined = Confined { enforced, refused };
     }
 
     /// What of the confinement that was asked for holds; nothing is known of an adopted tree.
@@ -151,6 +160,14 @@ impl Tree {
         }
         Some(sum(|pid| proc::proportional(pid).or_else(|| proc::resident(pid))))
             .filter(|used| *used > limit)
+    }
+
+    /// The cgroup that holds the whole tree.
+    pub(super) const fn leaf(&self) -> Option<&Leaf> {
+        match &self.place {
+            Place::Cgroup(leaf) => Some(leaf),
+            Place::Session(_) => None,
+        }
     }
 
     /// Every living process of the tree; empty when the kernel does not tell.

@@ -8,6 +8,7 @@ pub mod exec;
 pub mod fake;
 pub mod kernel;
 pub mod landlock;
+pub mod limits;
 pub mod listener;
 pub mod pidfd;
 pub mod place;

@@ -1,10 +1,13 @@
+use procfs::process::LimitValue;
+
 use super::kit::{Daemon, Home, LONG, sh, spec, until, within};
 use crate::{
-    process::{SpawnSpec, Wanted},
+    process::{Confined, SpawnSpec, Wanted},
     sys::confine::{
         Capabilities, MemoryLimit, NewPrivileges, OnRefusal, ReadOnly, Resource, Rlimit, Sandbox,
         Tmp, is_capable,
     },
+    sys::limits,
 };
 
 fn may(capability: &str) -> bool {
@@ -61,6 +64,58 @@ async fn umask_priority_and_limits_are_as_asked() {
     assert_eq!(enforced[..2], ["nice 7", "limits.nofile 100:200"]);
     assert!(tree.confined().refused.is_empty());
     within(tree.exited()).await;
+}
+
+#[tokio::test]
+async fn other_limits_reach_what_runs_and_what_it_starts() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let mut asks = sh("sleep 1000 & echo up; while :; do sleep 0.01; done");
+    asks.confinement.nice = Some(3);
+    asks.confinement.limits.rlimits =
+        vec![rlimit(Resource::OpenFiles, 100, 200), rlimit(Resource::Core, 0, 0)];
+    let (mut tree, _) = daemon.spawn_up(&asks).await;
+    let mut other = asks.confinement.clone();
+    other.nice = Some(9);
+    other.limits.rlimits = vec![rlimit(Resource::OpenFiles, 90, 150)];
+    let known = tree.confined().clone();
+    daemon.launcher.relimit(&mut tree, (&asks.confinement, &other), known);
+    assert_eq!(tree.confined().enforced, ["limits.nofile 90:150", "nice 9"]);
+    let own = limits::own_limit(Resource::Core);
+    let may_lift = is_capable("SYS_RESOURCE") || own.hard == Some(0);
+    assert_eq!(tree.confined().refused.is_empty(), may_lift, "{:?}", tree.confined());
+    let pids = tree.pids();
+    assert!(pids.len() >= 2);
+    for pid in pids {
+        // Some of the sleeps are short.
+        let Ok(process) = procfs::process::Process::new(pid) else { continue };
+        let (Ok(stat), Ok(seen)) = (process.stat(), process.limits()) else { continue };
+        let open = seen.max_open_files;
+        let is_new = matches!(
+            (stat.nice, open.soft_limit, open.hard_limit),
+            (9, LimitValue::Value(90), LimitValue::Value(150))
+        );
+        assert!(is_new, "{pid}: {stat:?} {open:?}");
+    }
+    within(tree.end(LONG)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_kernel_does_not_give_to_what_runs_is_said() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let asks = sh("echo up; exec sleep 1000");
+    let (mut tree, _) = daemon.spawn_up(&asks).await;
+    let mut other = asks.confinement.clone();
+    // Nobody may have more than fs.nr_open.
+    other.limits.rlimits =
+        vec![rlimit(Resource::OpenFiles, 1 << 40, 1 << 40), rlimit(Resource::Core, 0, 0)];
+    daemon.launcher.relimit(&mut tree, (&asks.confinement, &other), Confined::default());
+    let Confined { enforced, refused } = tree.confined();
+    assert_eq!(*enforced, ["limits.core 0"]);
+    assert_eq!((refused.len(), refused[0].asked.as_str()), (1, "limits.nofile 1099511627776"));
+    assert!(refused[0].reason.contains("what it starts"), "{refused:?}");
+    within(tree.end(LONG)).await.unwrap();
 }
 
 #[tokio::test]

@@ -153,7 +153,21 @@ fn lists(file: &Path, controller: Controller) -> io::Result<bool> {
     Ok(text.split_ascii_whitespace().any(|word| word == controller.word()))
 }
 
+/// What stands in a file where nothing is asked for.
+const fn usual(file: &str) -> &str {
+    if matches!(file.as_bytes(), b"cpu.weight") { "100" } else { "max" }
+}
+
 impl Leaf {
+    /// Takes back what was written for `knob`. A file that is not there was not written.
+    pub fn lift(&self, knob: &Knob) {
+        let file = self.path.join(knob.file);
+        if file.exists() {
+            // The kernel refuses no larger limit.
+            let _ = fs::write(file, usual(knob.file));
+        }
+    }
+
     /// Writes one of its files.
     ///
     /// # Errors
@@ -308,6 +322,10 @@ mod tests {
         };
         leaf.turn(&knobs(&limits)[0]).unwrap();
         assert!(leaf.has_memory_limit());
+        leaf.lift(&knobs(&limits)[0]);
+        assert!(!leaf.has_memory_limit());
+        leaf.lift(&knobs(&Limits { cpu_weight: Some(7), ..Limits::default() })[0]);
+        assert!(!directory.path().join("cpu.weight").exists());
         let group = fs::read_to_string(directory.path().join("memory.oom.group"));
         assert_eq!(group.unwrap(), "1");
         let events = directory.path().join("memory.events");
