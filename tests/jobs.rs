@@ -77,6 +77,87 @@ fn a_job_is_run_by_hand_and_its_end_is_the_answer() {
 }
 
 #[test]
+fn a_run_is_stopped_by_a_command() {
+    let mut stage = Stage::new();
+    add_job(
+        &mut stage,
+        "tidy",
+        "trap 'echo tidying; exit 3' TERM; sleep 100000 & wait",
+        &json!({}),
+    );
+    add_job(&mut stage, "deaf", "trap '' TERM; echo deaf; while :; do sleep 0.1; done", &json!({}));
+    stage.settings.set("services.deaf.stop.deadline", "300ms");
+    stage.start();
+    for (name, begun) in [("tidy", "sleep 100000"), ("deaf", "trap '' TERM")] {
+        stage.ctl(&["run", name, "--no-wait"]).expect(0);
+        wait_for("its process", LONG, || (!stage.processes(begun).is_empty()).then_some(()));
+    }
+    wait_for("the trap", LONG, || {
+        stage.ctl(&["logs", "deaf"]).expect(0).words().contains("deaf").then_some(())
+    });
+    let told = stage.ctl(&["stop", "tidy"]).expect(0);
+    told.says(&["tidy failed", "stopped by uid", "exit status 3", "tidying"]);
+    stage.ctl(&["stop", "deaf"]).expect(0).says(&["deaf failed", "and had to be killed"]);
+    let last = &runs(&stage, "deaf")[0];
+    assert_eq!(last.state, RunState::Failed);
+    assert!(last.told.as_ref().unwrap().starts_with("was stopped by uid"), "{last:?}");
+    assert!(stage.processes("sleep 100000").is_empty());
+    stage.ctl(&["stop", "tidy"]).expect(4).says(&["tidy does not run"]);
+}
+
+#[test]
+fn jobs_come_change_and_go_with_the_configuration() {
+    let mut stage = Stage::new();
+    add_job(&mut stage, "long", "test -e $TEST_STAGE/let-go || sleep 100000", &json!({}));
+    stage.start();
+    stage.ctl(&["run", "long", "--no-wait"]).expect(0);
+    let pid = wait_for("its process", LONG, || stage.processes("sleep 100000").first().copied());
+
+    // A run under way ends by the old definition, the next one is by the new.
+    add_job(&mut stage, "long", "echo another", &json!({"timeout": "1ms"}));
+    add_job(&mut stage, "yearly", "true", &json!({"schedule": NEW_YEAR}));
+    let migrate = "echo >$TEST_STAGE/migrated";
+    add_job(&mut stage, "migrate", migrate, &json!({}));
+    stage.add_command("worker", &["sh", "-c", "test -e migrated && exec sleep 100001"]);
+    stage.settings.set("services.worker.requires", json!(["migrate"]));
+    stage.write_files();
+    stage.ctl(&["reload", "--dry-run"]).expect(0).says(&["yearly would be a new job"]);
+    let told = stage.ctl(&["reload"]).expect(0);
+    told.says(&["yearly is a new job", "long holds from its next run: command, job"]);
+    let fresh = job(&stage, "yearly");
+    assert!(fresh.last.is_none() && fresh.next.is_some(), "{fresh:?}");
+    let worker = stage.wait_state("worker", InstanceState::Ready);
+    assert_eq!((worker.restarts, begun(&stage, "migrate")), (0, 1));
+    assert!(is_alive(pid), "it has an hour");
+    stage.ctl(&["stop", "long"]).expect(0);
+
+    stage.settings.set("services.long.job", json!({}));
+    stage.settings.set("services.yearly.job.schedule", "0 0 2 1 *");
+    stage.write_files();
+    stage.ctl(&["reload"]).expect(0);
+    stage.ctl(&["run", "long"]).expect(0).says(&["long done"]);
+    stage.ctl(&["logs", "long"]).expect(0).says(&["another"]);
+    let moved = job(&stage, "yearly");
+    assert!(moved.last.is_none() && moved.next.unwrap().contains("-01-02"), "{:?}", moved.last);
+
+    // One that is gone is seen out.
+    let end = "while ! test -e $TEST_STAGE/end; do sleep 0.05; done; echo >$TEST_STAGE/ended";
+    add_job(&mut stage, "long", end, &json!({}));
+    stage.write_files();
+    stage.ctl(&["reload"]).expect(0);
+    stage.ctl(&["run", "long", "--no-wait"]).expect(0);
+    stage.settings.remove("services.long");
+    stage.write_files();
+    stage.ctl(&["reload"]).expect(0).says(&["long is no job any more"]);
+    stage.ctl(&["run", "long"]).expect(4).says(&["not configured any more"]);
+    fs::write(stage.path("end"), "").unwrap();
+    wait_for("it to be forgotten", LONG, || {
+        stage.status().jobs.iter().all(|job| job.name != "long").then_some(())
+    });
+    assert!(stage.path("ended").exists());
+}
+
+#[test]
 fn a_job_that_is_required_runs_to_its_end_first() {
     let mut stage = Stage::new();
     let migrate = "sleep 0.3; test -e $TEST_STAGE/mended || { echo no table; exit 3; }; \

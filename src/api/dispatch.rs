@@ -95,6 +95,7 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
         }
         Change::ResetFailed => answer::json(&ops.reset_failed(by, ask.body()?).await?),
         Change::Reload => answer::json(&ops.reload(by, ask.body()?).await?),
+        Change::StopRun => answer::json(&ops.stop_run(by, ask.name()?).await?),
         Change::Run => answer::json(&ops.run(by, ask.name()?).await?),
         Change::Reexec => answer::json(&ops.reexec(by).await?),
         Change::NginxTest => answer::json(&ops.nginx_test().await?),

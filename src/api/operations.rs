@@ -117,6 +117,8 @@ pub trait Operations: Send + Sync + 'static {
     fn reload(&self, by: Caller, how: Reload) -> Pending<'_, Answer<Reloaded>>;
     /// Begins a run of a job.
     fn run(&self, by: Caller, job: ServiceName) -> Pending<'_, Answer<Run>>;
+    /// Begins to stop the run of a job that goes on.
+    fn stop_run(&self, by: Caller, job: ServiceName) -> Pending<'_, Answer<Run>>;
     /// The last runs of a job, newest first.
     fn runs(&self, of: ServiceName) -> Pending<'_, Answer<Vec<Run>>>;
     /// One run, once it has ended.

@@ -52,6 +52,7 @@ pub(super) enum Change {
     ReloadInstance,
     Enable(AtBoot),
     Run,
+    StopRun,
     NginxTest,
     Reload,
     Reexec,
@@ -127,7 +128,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 26] = [
+pub(super) static TABLE: [Route; 27] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -263,6 +264,12 @@ pub(super) static TABLE: [Route; 26] = [
     .with_body(of::<Reload>)
     .needing(Access::Deploy),
     operate("/v1/jobs/{job}/run", Change::Run, "Run a job now", Answers::Json(of::<Run>)),
+    operate(
+        "/v1/jobs/{job}/stop",
+        Change::StopRun,
+        "Stop the run of a job that goes on",
+        Answers::Json(of::<Run>),
+    ),
     operate("/v1/nginx/test", Change::NginxTest, "Run `nginx -t`", Answers::Json(of::<NginxTest>)),
 ];
 

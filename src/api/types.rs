@@ -521,6 +521,12 @@ pub enum ReloadAction {
     Start,
     /// It is gone: out of nginx, drained, stopped.
     Stop,
+    /// It is a new job, and runs when it is due.
+    JobAdded,
+    /// It is a job, whose next run is by the new definition.
+    JobChanged,
+    /// It was a job; a run that goes on ends by itself.
+    JobRemoved,
 }
 
 /// Body of every answer that is not a success.

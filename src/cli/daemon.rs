@@ -125,6 +125,11 @@ impl Daemon {
         self.client.post(&format!("/v1/jobs/{job}/run"), &Nothing {}).await
     }
 
+    /// Stops the run of a job.
+    pub(super) async fn stop_run(&self, job: &ServiceName) -> Answer<Run> {
+        self.client.post(&format!("/v1/jobs/{job}/stop"), &Nothing {}).await
+    }
+
     pub(super) async fn runs(&self, of: &ServiceName) -> Answer<Vec<Run>> {
         self.client.get(&format!("/v1/jobs/{of}/runs")).await
     }

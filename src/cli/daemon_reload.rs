@@ -112,6 +112,11 @@ const fn word(action: ReloadAction, dry_run: bool) -> &'static str {
         (ReloadAction::Start, true) => "would be started",
         (ReloadAction::Stop, false) => "is being stopped",
         (ReloadAction::Stop, true) => "would be stopped",
+        (ReloadAction::JobAdded, false) => "is a new job",
+        (ReloadAction::JobAdded, true) => "would be a new job",
+        (ReloadAction::JobChanged, _) => "holds from its next run",
+        (ReloadAction::JobRemoved, false) => "is no job any more",
+        (ReloadAction::JobRemoved, true) => "would be no job any more",
     }
 }
 
@@ -132,6 +137,8 @@ mod tests {
                 change("admin", &["ready"], ReloadAction::Apply),
                 change("api", &["env", "slots"], ReloadAction::Restart),
                 change("worker", &[], ReloadAction::Stop),
+                change("backup", &["job"], ReloadAction::JobChanged),
+                change("mailing", &[], ReloadAction::JobRemoved),
             ],
             rollouts: vec![],
             troubles: vec![],

@@ -8,9 +8,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Ended,
-    args::Limit,
+    args::{Limit, Patience},
     daemon::Daemon,
     exit::Exit,
+    failure::Failure,
     layout::{Cell, Column, Fit, hanging, table},
     look::{self, Look},
     screen::Screen,
@@ -44,14 +45,46 @@ pub(super) struct RunsArgs {
 }
 
 pub(super) async fn run(args: &RunArgs, daemon: &Daemon, screen: Screen) -> Ended {
-    let mut run = daemon.run(&args.job).await?;
+    let run = daemon.run(&args.job).await?;
     if args.no_wait {
         screen.show(&run, |_| format!("{}\n", run.id))?;
         return Ok(Exit::Done);
     }
+    let run = to_the_end(run, args.limit.timeout, daemon).await?;
+    screen.show(&run, |look| one(&run, look))?;
+    Ok(match run.state {
+        RunState::Running => Exit::StillGoing,
+        RunState::Done => Exit::Done,
+        RunState::Failed => Exit::Failed,
+    })
+}
+
+/// `stop` of a job: done when what went on has ended, however.
+pub(super) async fn stop(
+    job: &ServiceName,
+    patience: &Patience,
+    daemon: &Daemon,
+    screen: Screen,
+) -> Ended {
+    let run = daemon.stop_run(job).await?;
+    if patience.no_wait {
+        screen.show(&run, |_| format!("{}\n", run.id))?;
+        return Ok(Exit::Done);
+    }
+    let run = to_the_end(run, patience.limit.timeout, daemon).await?;
+    screen.show(&run, |look| one(&run, look))?;
+    Ok(if run.state == RunState::Running { Exit::StillGoing } else { Exit::Done })
+}
+
+/// `run` when it has ended, or after `limit`, or at Ctrl-C.
+async fn to_the_end(
+    mut run: Run,
+    limit: Option<Duration>,
+    daemon: &Daemon,
+) -> Result<Run, Failure> {
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     // A limit too far for the clock is none.
-    let end = args.limit.timeout.and_then(|limit| Instant::now().checked_add(limit));
+    let end = limit.and_then(|limit| Instant::now().checked_add(limit));
     while run.state == RunState::Running {
         let passed = async {
             match end {
@@ -66,12 +99,7 @@ pub(super) async fn run(args: &RunArgs, daemon: &Daemon, screen: Screen) -> Ende
             now = daemon.run_end(run.id, POLL) => run = now?,
         }
     }
-    screen.show(&run, |look| one(&run, look))?;
-    Ok(match run.state {
-        RunState::Running => Exit::StillGoing,
-        RunState::Done => Exit::Done,
-        RunState::Failed => Exit::Failed,
-    })
+    Ok(run)
 }
 
 pub(super) async fn list(args: &RunsArgs, daemon: &Daemon, screen: Screen) -> Ended {

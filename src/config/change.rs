@@ -56,6 +56,8 @@ pub struct Changes {
     pub fixed: Vec<&'static str>,
     /// Services that are not the same.
     pub services: BTreeMap<ServiceName, Difference>,
+    /// Jobs that are not the same. Whatever it is, it holds from the next run on.
+    pub jobs: BTreeMap<ServiceName, Difference>,
 }
 
 impl Changes {
@@ -64,12 +66,6 @@ impl Changes {
     pub fn between(old: &Config, new: &Config) -> Self {
         let removed = old.services.keys().filter(|name| !new.services.contains_key(name));
         let removed = removed.map(|name| (name.clone(), Difference::Removed));
-        let is_job = |name: &ServiceName| {
-            [old, new]
-                .iter()
-                .filter_map(|config| config.services.get(name))
-                .any(|s| s.job.is_some())
-        };
         let kept = new.services.iter().filter_map(|(name, now)| {
             let difference = match old.services.get(name) {
                 None => Difference::Added,
@@ -77,18 +73,17 @@ impl Changes {
             };
             (difference != Difference::Changed(vec![])).then(|| (name.clone(), difference))
         });
-        // A job is kept by a task that reads its configuration once.
-        let (jobs, services): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            removed.chain(kept).partition(|(name, _)| is_job(name));
-        let mut fixed = fixed(old, new);
-        fixed.extend((!jobs.is_empty()).then_some("services with `job`"));
-        Self { fixed, services }
+        let is_job = |(name, _): &(ServiceName, Difference)| {
+            [old, new].iter().any(|config| job_of(config, name).is_some_and(|is_job| is_job))
+        };
+        let (jobs, services) = removed.chain(kept).partition(is_job);
+        Self { fixed: fixed(old, new), services, jobs }
     }
 
     /// Nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fixed.is_empty() && self.services.is_empty()
+        self.fixed.is_empty() && self.services.is_empty() && self.jobs.is_empty()
     }
 }
 
@@ -106,6 +101,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("control.grants", *grants != new.control.grants),
         ("nginx", *nginx != new.nginx),
         ("services.*.socket", holds_otherwise(old, new)),
+        ("services.*.job", becomes_a_job(old, new)),
     ];
     all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
@@ -114,6 +110,17 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
 fn holds_otherwise(old: &Config, new: &Config) -> bool {
     let held = |config: &Config, name| config.services.get(name).map(|s| s.held().is_some());
     old.services.keys().any(|name| held(new, name).is_some_and(|now| Some(now) != held(old, name)))
+}
+
+/// Whether `name` is a job, where there is one.
+fn job_of(config: &Config, name: &ServiceName) -> Option<bool> {
+    config.services.get(name).map(|service| service.job.is_some())
+}
+
+/// What is kept running and what runs to its end are looked after by different tasks.
+fn becomes_a_job(old: &Config, new: &Config) -> bool {
+    let differs = |name| job_of(new, name).is_some_and(|now| Some(now) != job_of(old, name));
+    old.services.keys().any(differs)
 }
 
 /// Whoever gives a service another field decides here what a change of it needs. What a driver, a
@@ -238,6 +245,7 @@ services:
 
     fn only(changes: &Changes, service: &str) -> Vec<(&'static str, Needs)> {
         assert_eq!((changes.fixed.len(), changes.services.len()), (0, 1), "{changes:?}");
+        assert!(changes.jobs.is_empty(), "{changes:?}");
         match &changes.services[&ServiceName::new(service).unwrap()] {
             Difference::Changed(keys) => keys.iter().map(|key| (key.name, key.needs)).collect(),
             other => panic!("{other:?}"),
@@ -288,6 +296,25 @@ services:
         let changes = edited("worker:", "mailer:");
         let told: Vec<_> = changes.services.iter().map(|(name, d)| (name.as_str(), d)).collect();
         assert_eq!(told, [("mailer", &Difference::Added), ("worker", &Difference::Removed)]);
+    }
+
+    #[test]
+    fn jobs_come_and_go_apart_from_services() {
+        let with = |jobs: &str| parse(&format!("{TEXT}{jobs}"));
+        let job = "  backup: {command: [./save], directory: /srv/api, job: {timeout: 1m}}\n";
+        let (without, before) = (with(""), with(job));
+        let after = with(&job.replace("1m", "2m"));
+        let names = |old: &Config, new: &Config| {
+            let changes = Changes::between(old, new);
+            assert!(changes.services.is_empty() && changes.fixed.is_empty(), "{changes:?}");
+            changes.jobs.into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(names(&without, &before), [Difference::Added]);
+        assert_eq!(names(&before, &without), [Difference::Removed]);
+        let job_only = Key { name: "job", needs: Needs::Start };
+        assert_eq!(names(&before, &after), [Difference::Changed(vec![job_only])]);
+        let kept = with(&job.replace(", job: {timeout: 1m}", ""));
+        assert_eq!(Changes::between(&kept, &before).fixed, ["services.*.job"]);
     }
 
     #[test]

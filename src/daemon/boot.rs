@@ -16,6 +16,7 @@ use super::{
     muster::{Muster, site},
     reload::Loaded,
     rise::Waits,
+    roster::Roster,
     strays,
 };
 use crate::{
@@ -75,7 +76,7 @@ pub(super) async fn assemble(
     let muster = Muster { config: &config, nginx: nginx.as_ref(), ground: &ground, rows: &rows };
     strays::put_away(muster).await?;
     let engine = Engine::new(store.clone(), muster.all()?);
-    let jobs = muster.jobs()?;
+    let jobs = Roster::new(muster.jobs()?);
     let config_path = path.display().to_string();
     let (resumed, waits) = (OnceLock::new(), Waits::default());
     let config = Loaded::new(config);

@@ -56,7 +56,7 @@ impl Daemon {
     ) -> Answer<Enablement> {
         self.may_change()?;
         if let Some(job) = self.jobs.get(&on) {
-            return self.set_schedule(by, boot, job, &how).await;
+            return self.set_schedule(by, boot, &job, &how).await;
         }
         let crew = self.engine.crew(&on).map_err(|e| problems::of_engine(&e))?;
         let rollout = match boot {

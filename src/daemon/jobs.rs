@@ -1,7 +1,7 @@
 //! Jobs: what the control socket asks of them, and their part in coming up and going down.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -17,7 +17,6 @@ use crate::{
         types::{Enable, Enablement, JobStatus, Run},
     },
     ident::ServiceName,
-    instance::Instance,
     job::{Job, JobError, View},
     store::{Boots, RunRow},
 };
@@ -29,18 +28,17 @@ const LAST_ROW: Duration = Duration::from_secs(5);
 /// What a job is told to run for when everything comes up.
 const FOR_OTHERS: &str = "what depends on it starts";
 
-/// Every job, by name.
-pub(super) type Jobs = BTreeMap<ServiceName, Job>;
-
 impl Daemon {
     /// Lets jobs keep to their schedules.
     pub(super) async fn open_jobs(&self) {
-        for job in self.jobs.values().filter(|job| !self.disabled.has(&job.service.name)) {
+        let all = self.jobs.all();
+        for job in all.iter().filter(|job| !self.disabled.has(&job.service.name)) {
             self.open_job(job).await;
         }
     }
 
-    async fn open_job(&self, job: &Job) {
+    /// Lets a job keep to its schedule, as far as what it requires is there.
+    pub(super) async fn open_job(&self, job: &Job) {
         let (me, service) = (self.me.get().cloned(), Arc::clone(&job.service));
         let gate = move || {
             let daemon = me.as_ref().and_then(Weak::upgrade)?;
@@ -77,7 +75,7 @@ impl Daemon {
 
     /// Lets no job begin any more.
     pub(super) async fn close_jobs(&self) {
-        for job in self.jobs.values() {
+        for job in self.jobs.all() {
             job.close().await;
         }
     }
@@ -92,14 +90,14 @@ impl Daemon {
             self.engine_names(graph).filter(|name| !lives.contains(*name)).collect();
         let mut needed = BTreeSet::new();
         while let Some(depends) = waiting.pop().and_then(|name| graph.get(name)) {
-            let jobs = depends.all().filter(|on| self.jobs.contains_key(*on));
+            let jobs = depends.all().filter(|on| self.jobs.has(on));
             waiting.extend(jobs.filter(|job| needed.insert((*job).clone())));
         }
         needed
     }
 
     fn engine_names<'g>(&self, graph: &'g Graph) -> impl Iterator<Item = &'g ServiceName> {
-        graph.keys().filter(|name| !self.jobs.contains_key(*name))
+        graph.keys().filter(|name| !self.jobs.has(name))
     }
 
     /// Runs a job to its end, for those that depend on it.
@@ -138,6 +136,13 @@ impl Daemon {
         }
     }
 
+    /// Stops the run of a job that goes on.
+    pub(super) async fn stop_job(&self, by: Caller, name: &ServiceName) -> Answer<Run> {
+        let job = self.job(name)?;
+        let stopping = job.stop(&format!("uid {}", by.uid)).await;
+        stopping.map(|run| views::run(&run)).map_err(|e| problems::of_job(&e))
+    }
+
     /// The last runs of a job, newest first.
     pub(super) async fn runs_of(&self, name: &ServiceName) -> Answer<Vec<Run>> {
         self.job(name)?;
@@ -164,14 +169,14 @@ impl Daemon {
         }
     }
 
-    fn job(&self, name: &ServiceName) -> Answer<&Job> {
+    fn job(&self, name: &ServiceName) -> Answer<Job> {
         self.jobs.get(name).ok_or_else(|| problems::no_job(name))
     }
 
     /// Every job, for `status`.
     pub(super) fn job_statuses(&self) -> Vec<JobStatus> {
-        let status = |(name, job): (&ServiceName, &Job)| {
-            let view = job.view();
+        let status = |job: &Job| {
+            let (name, view) = (&job.service.name, job.view());
             let configured = job.service.job.as_ref();
             JobStatus {
                 name: name.to_string(),
@@ -184,7 +189,7 @@ impl Daemon {
                 waits: self.waits.of(name).filter(|_| view.running().is_none()),
             }
         };
-        self.jobs.iter().map(status).collect()
+        self.jobs.all().iter().map(status).collect()
     }
 }
 
@@ -199,9 +204,4 @@ pub(super) async fn settle(job: &Job) {
     if view.running().is_some() {
         tracing::warn!(job = %job.service.name, "the end of its run is not written down yet");
     }
-}
-
-/// What runs of `job` are lives of, where it is one.
-pub(super) fn instance_of(jobs: &Jobs, name: &ServiceName) -> Option<Instance> {
-    jobs.get(name).map(|job| job.instance.clone())
 }

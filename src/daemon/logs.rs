@@ -52,7 +52,7 @@ impl Daemon {
             let crews = self.engine.crews();
             instances.extend(crews.values().flat_map(|crew| crew.instances.values()).cloned());
             instances.extend(self.managed_nginx.clone());
-            instances.extend(self.jobs.values().map(|job| job.instance.clone()));
+            instances.extend(self.jobs.all().into_iter().map(|job| job.instance));
         }
         instances.sort_by(|one, other| one.id().cmp(other.id()));
         instances.dedup_by(|one, other| one.id() == other.id());

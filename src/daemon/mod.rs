@@ -18,6 +18,7 @@ mod problems;
 mod reexec;
 mod reload;
 mod rise;
+mod roster;
 mod shutdown;
 mod status;
 mod strays;
@@ -79,7 +80,7 @@ pub struct Daemon {
     me: OnceLock<Weak<Daemon>>,
     disabled: enable::Disabled,
     /// Commands that run to their end; the rest is the engine's.
-    jobs: jobs::Jobs,
+    jobs: roster::Roster,
 }
 
 /// How the daemon's process came to be what it is.

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{DaemonError, jobs::Jobs};
+use super::{DaemonError, roster::Jobs};
 use crate::{
     config::{Config, Logs, LogsTo, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
@@ -65,15 +65,21 @@ impl Muster<'_> {
     /// Every job of a daemon that comes up.
     pub(super) fn jobs(&self) -> Result<Jobs, DaemonError> {
         let mut jobs = Jobs::new();
-        for service in self.config.services.values() {
-            let Some(job) = service.job.clone() else { continue };
-            let service = Arc::new(service.clone());
-            let id = InstanceId::new(service.name.clone(), Slot::Sole);
-            let instance = self.begin(id, &service)?;
-            let name = service.name.clone();
-            jobs.insert(name, Job::begin(service, job, instance, self.ground.store.clone()));
+        for name in self.config.services.keys() {
+            if let Some(job) = self.job(name)? {
+                jobs.insert(name.clone(), job);
+            }
         }
         Ok(jobs)
+    }
+
+    /// Begins to keep the job `name`, if it is one.
+    pub(super) fn job(&self, name: &ServiceName) -> Result<Option<Job>, DaemonError> {
+        let Some(service) = self.config.services.get(name) else { return Ok(None) };
+        let Some(job) = service.job.clone() else { return Ok(None) };
+        let service = Arc::new(service.clone());
+        let instance = self.begin(InstanceId::new(name.clone(), Slot::Sole), &service)?;
+        Ok(Some(Job::begin(service, job, instance, self.ground.store.clone())))
     }
 
     /// The crew of `service`: the instances that `there` has, and those that are missing. What it

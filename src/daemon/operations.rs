@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Daemon, jobs, logs, problems, streams, views};
+use super::{Daemon, logs, problems, streams, views};
 use crate::{
     api::{
         explain::Explanation,
@@ -177,6 +177,10 @@ impl Operations for Daemon {
         Box::pin(async move { self.run_job(by, &job).await })
     }
 
+    fn stop_run(&self, by: Caller, job: ServiceName) -> Pending<'_, Answer<Run>> {
+        Box::pin(async move { self.stop_job(by, &job).await })
+    }
+
     fn runs(&self, of: ServiceName) -> Pending<'_, Answer<Vec<Run>>> {
         Box::pin(async move { self.runs_of(&of).await })
     }
@@ -216,7 +220,7 @@ impl Daemon {
         by: &Caller,
     ) -> Answer<Rollout> {
         self.may_change()?;
-        if self.jobs.contains_key(service) {
+        if self.jobs.has(service) {
             return Err(problems::is_job(service));
         }
         let crew = self.engine.crew(service).map_err(|e| problems::of_engine(&e))?;
@@ -245,7 +249,7 @@ impl Daemon {
         let known = crew.as_ref().and_then(|crew| crew.instances.get(&id.slot));
         let known = known.filter(|known| known.id() == id);
         let nginx = self.managed_nginx.as_ref().filter(|nginx| nginx.id() == id);
-        let job = jobs::instance_of(&self.jobs, &id.service).filter(|job| job.id() == id);
+        let job = self.jobs.get(&id.service).map(|job| job.instance).filter(|job| job.id() == id);
         known.or(nginx).cloned().or(job).ok_or_else(|| problems::no_instance(id, crew.as_deref()))
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn held(service: &ServiceName, hold: &Hold) -> Problem {
 }
 
 pub(super) fn is_job(name: &ServiceName) -> Problem {
-    let hint = format!("`aibkctl run {name}` runs it now");
+    let hint = format!("`aibkctl run {name}` runs it now, `aibkctl stop {name}` stops that");
     refused(&format!("{name} is a job: it runs to its end, and is not kept running"), Some(hint))
 }
 
@@ -69,8 +69,11 @@ pub(super) fn of_job(error: &JobError) -> Problem {
         JobError::Busy { job, .. } => {
             (ProblemCode::Busy, Some(format!("`aibkctl logs -f {job}` shows what it does")))
         }
-        JobError::Ending(_) => (ProblemCode::Refused, None),
-        JobError::Store(..) => (ProblemCode::Failed, None),
+        JobError::Idle(job) => {
+            (ProblemCode::Refused, Some(format!("`aibkctl runs {job}` shows its last runs")))
+        }
+        JobError::Ending(_) | JobError::Leaving(_) => (ProblemCode::Refused, None),
+        JobError::Store(..) | JobError::NotStopped(..) => (ProblemCode::Failed, None),
     };
     Problem { code, message: error.to_string(), hint }
 }

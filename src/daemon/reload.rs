@@ -22,7 +22,7 @@ use crate::{
     },
     config::{
         Config, Service, Slots,
-        change::{Changes, Difference, Needs},
+        change::{Changes, Difference, Key, Needs},
     },
     ident::{InstanceId, ServiceName},
     instance::{Instance, View},
@@ -112,7 +112,7 @@ impl Daemon {
         let hold = self.engine.hold().await.map_err(|e| problems::of_engine(&e))?;
         hold.is_free(change.between.services.keys()).map_err(|e| problems::of_engine(&e))?;
         self.look_ahead(&change).await?;
-        if how.dry_run || change.between.services.is_empty() {
+        if how.dry_run || changes.is_empty() {
             return Ok(Reloaded {
                 dry_run: how.dry_run,
                 changes,
@@ -194,6 +194,7 @@ impl Daemon {
         hold.replace(crews);
         self.config.set(Arc::clone(&change.new));
         drop(hold);
+        self.change_jobs(&change.new, &change.between).await?;
         let before = refusals(&changed);
         let adapts = changed.iter().flat_map(|crew| {
             let service = &crew.service;
@@ -249,6 +250,7 @@ impl Daemon {
         if *difference == Difference::Added
             && let Some(hold) = self.lack(&crew.service.depends)
         {
+            self.run_required(&crew.service.depends);
             self.hold_back(name, &hold);
             return Ok(None);
         }
@@ -274,19 +276,27 @@ impl Daemon {
                 Difference::Added => (vec![], ReloadAction::Start),
                 Difference::Removed => (vec![], ReloadAction::Stop),
                 Difference::Changed(keys) => {
-                    let names = keys.iter().map(|key| key.name.to_owned()).collect();
                     let action = match difference.needs() {
                         Needs::Nothing => ReloadAction::Apply,
                         Needs::Publish => ReloadAction::Publish,
                         Needs::Start | Needs::Gap if wanted => ReloadAction::Restart,
                         Needs::Start | Needs::Gap => ReloadAction::NextStart,
                     };
-                    (names, action)
+                    (names(keys), action)
                 }
             };
             ServiceChange { service: name.to_string(), keys, action }
         };
-        change.between.services.iter().map(tell).collect()
+        let job = |(name, difference): (&ServiceName, &Difference)| {
+            let (keys, action) = match difference {
+                Difference::Added => (vec![], ReloadAction::JobAdded),
+                Difference::Removed => (vec![], ReloadAction::JobRemoved),
+                Difference::Changed(keys) => (names(keys), ReloadAction::JobChanged),
+            };
+            ServiceChange { service: name.to_string(), keys, action }
+        };
+        let services = change.between.services.iter().map(tell);
+        services.chain(change.between.jobs.iter().map(job)).collect()
     }
 }
 
@@ -336,6 +346,10 @@ fn refit(change: &Change, name: &ServiceName, refusal: &str, reloaded: &mut Relo
         told.action = ReloadAction::Restart;
     }
     needs.max(Needs::Start)
+}
+
+fn names(keys: &[Key]) -> Vec<String> {
+    keys.iter().map(|key| key.name.to_owned()).collect()
 }
 
 fn crews_has(config: &Config, name: &ServiceName) -> bool {

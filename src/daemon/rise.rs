@@ -54,7 +54,8 @@ impl Daemon {
     pub(super) fn graph(&self) -> Graph {
         let crews = self.engine.crews();
         let services = crews.values().map(|crew| &crew.service);
-        let jobs = self.jobs.values().map(|job| &job.service);
+        let jobs = self.jobs.all();
+        let jobs = jobs.iter().map(|job| &job.service);
         services.chain(jobs).map(|s| (s.name.clone(), s.depends.clone())).collect()
     }
 
@@ -66,7 +67,7 @@ impl Daemon {
         let lives = self.lives().await;
         graph.extend(lives.iter().map(|name| (name.clone(), Depends::default())));
         let needed = self.needed(&graph, &lives);
-        let idle = |name: &ServiceName| self.jobs.contains_key(name) && !needed.contains(name);
+        let idle = |name: &ServiceName| self.jobs.has(name) && !needed.contains(name);
         let first = |name| if idle(name) { Standing::Up } else { Standing::Waiting };
         let mut standings: Standings =
             graph.keys().map(|name| (name.clone(), first(name))).collect();
@@ -81,7 +82,7 @@ impl Daemon {
                         let of = name.clone();
                         boots.spawn(async move {
                             match daemon.jobs.get(&of) {
-                                Some(job) => daemon.run_before(job).await,
+                                Some(job) => daemon.run_before(&job).await,
                                 None => Arc::clone(&daemon).boot(of.clone()).await,
                             }
                             (of.clone(), daemon.booted(&of))
@@ -111,6 +112,11 @@ impl Daemon {
     pub(super) fn hold_back(&self, name: &ServiceName, hold: &Hold) {
         self.record_of(name, "service.held", format!("{name} is held: {hold}"));
         self.waits.lock().insert(name.clone(), hold.to_string());
+        self.run_when_possible(name);
+    }
+
+    /// Boots `name`, or runs it where it is a job, once what it requires is there.
+    pub(super) fn run_when_possible(&self, name: &ServiceName) {
         if let Some(daemon) = self.me.get().and_then(std::sync::Weak::upgrade) {
             tokio::spawn(daemon.release(name.clone()));
         }
@@ -129,7 +135,7 @@ impl Daemon {
         }
         self.waits.lock().remove(&name);
         match self.jobs.get(&name) {
-            Some(job) => self.run_before(job).await,
+            Some(job) => self.run_before(&job).await,
             None => Arc::clone(&self).boot(name.clone()).await,
         }
     }
@@ -138,7 +144,7 @@ impl Daemon {
     async fn until_ready(&self, name: &ServiceName) -> Option<()> {
         if let Some(job) = self.jobs.get(name) {
             let mut view = job.watch();
-            let done = view.wait_for(|_| Self::standing_of(job) == Standing::Up).await;
+            let done = view.wait_for(|_| Self::standing_of(&job) == Standing::Up).await;
             return done.ok().map(drop);
         }
         let crew = self.engine.crew(name).ok()?;
@@ -163,7 +169,7 @@ impl Daemon {
             let is = match self.standing(on) {
                 Standing::Up => return None,
                 Standing::Failed => Lack::Failed,
-                Standing::Stopped if self.jobs.contains_key(on) => Lack::NotRun,
+                Standing::Stopped if self.jobs.has(on) => Lack::NotRun,
                 Standing::Stopped => Lack::Stopped,
                 _ => Lack::NotReady,
             };
@@ -182,7 +188,7 @@ impl Daemon {
     /// How a service stands by itself.
     fn standing(&self, name: &ServiceName) -> Standing {
         if let Some(job) = self.jobs.get(name) {
-            return Self::standing_of(job);
+            return Self::standing_of(&job);
         }
         let Ok(crew) = self.engine.crew(name) else { return Standing::Stopped };
         let phases: Vec<Phase> = crew.instances.values().map(|i| i.view().phase).collect();

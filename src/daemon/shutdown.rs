@@ -107,9 +107,9 @@ impl Daemon {
     pub(super) async fn leave_everything(&self) {
         self.engine.freeze().await;
         self.close_jobs().await;
-        let crews = self.engine.crews();
+        let (crews, jobs) = (self.engine.crews(), self.jobs.all());
         let instances = crews.values().flat_map(|crew| crew.instances.values());
-        let instances = instances.chain(self.jobs.values().map(|job| &job.instance));
+        let instances = instances.chain(jobs.iter().map(|job| &job.instance));
         join_all(instances.chain(&self.managed_nginx).map(flush)).await;
     }
 
@@ -144,7 +144,7 @@ impl Daemon {
     async fn stop(&self, name: ServiceName) -> ServiceName {
         if let Some(job) = self.jobs.get(&name) {
             halt(job.instance.clone(), job.service.stop.deadline).await;
-            jobs::settle(job).await;
+            jobs::settle(&job).await;
         } else if let Ok(crew) = self.engine.crew(&name) {
             let halts = crew.instances.values().cloned();
             join_all(halts.map(|instance| halt(instance, crew.service.stop.deadline))).await;

@@ -39,12 +39,15 @@ pub(super) struct Keeper {
     service: Arc<Service>,
     job: config::Job,
     instance: Instance,
+    /// What the instance goes by; a run ends by what it began with.
+    run_by: Arc<Service>,
     store: Store,
     seed: u64,
     state: State,
     last: Option<RunRow>,
     /// Of the run that goes on.
     patience: Patience,
+    timeout: Duration,
     deadline: Instant,
     /// The schedule was dealt with up to here.
     dealt: Timestamp,
@@ -60,6 +63,8 @@ enum State {
     Resting,
     /// By the schedule too.
     Open(Gate),
+    /// None, for the job is not configured any more.
+    Leaving,
     /// None.
     Closed,
 }
@@ -83,6 +88,8 @@ impl Keeper {
         let now = Instant::now();
         Self {
             seed: seed(&service),
+            run_by: Arc::clone(&service),
+            timeout: job.timeout,
             service,
             job,
             instance,
@@ -106,14 +113,20 @@ impl Keeper {
                 Woken::Order(None) => return,
                 Woken::Order(Some(Order::Open(gate))) => self.turn(State::Open(gate)),
                 Woken::Order(Some(Order::Rest)) => self.turn(State::Resting),
+                Woken::Order(Some(Order::Leave)) => self.turn(State::Leaving),
                 Woken::Order(Some(Order::Close)) => self.state = State::Closed,
+                Woken::Order(Some(Order::Adapt(service, job))) => self.adapt(service, job).await,
                 Woken::Order(Some(Order::Run { cause, done })) => {
                     let begun = self.asked(cause).await;
                     // Whoever asked may have gone away meanwhile; the run goes on.
                     let _ = done.send(begun);
                 }
+                Woken::Order(Some(Order::Stop { by, done })) => {
+                    let stopping = self.stop(by).await;
+                    let _ = done.send(stopping);
+                }
                 Woken::Ended(view) => {
-                    self.end(verdict::of(&view, self.patience, Timestamp::now())).await;
+                    self.end(verdict::of(&view, &self.patience, Timestamp::now())).await;
                 }
                 Woken::Late => self.give_up().await,
                 Woken::Clock => self.look_at_clock().await,
@@ -126,6 +139,23 @@ impl Keeper {
     fn turn(&mut self, to: State) {
         if !matches!(self.state, State::Closed) {
             self.state = to;
+        }
+    }
+
+    /// Goes by another definition. A run under way ends by the old one, and what lies behind was never
+    /// due by a new schedule.
+    async fn adapt(&mut self, service: Arc<Service>, job: config::Job) {
+        let is_back = matches!(self.state, State::Leaving);
+        let anew = is_back || self.job.schedule != job.schedule;
+        (self.service, self.job) = (service, job);
+        if is_back {
+            self.state = State::Resting;
+        }
+        if anew && self.job.schedule.is_some() {
+            self.dealt = Timestamp::now();
+            if let Err(e) = self.store.deal(&self.service.name, self.dealt).await {
+                tracing::error!(job = %self.service.name, "its schedule counts from now on: {e}");
+            }
         }
     }
 
@@ -244,15 +274,17 @@ impl Keeper {
         }
         let lacks = match &self.state {
             State::Open(gate) => gate(),
-            State::Resting | State::Closed => None,
+            State::Resting | State::Leaving | State::Closed => None,
         };
         self.begin(BY_SCHEDULE.to_owned(), Some(due.moment), lacks).await.map(drop)
     }
 
     async fn asked(&mut self, cause: String) -> Result<RunRow, JobError> {
         let name = &self.service.name;
-        if matches!(self.state, State::Closed) {
-            return Err(JobError::Ending(name.clone()));
+        match self.state {
+            State::Closed => return Err(JobError::Ending(name.clone())),
+            State::Leaving => return Err(JobError::Leaving(name.clone())),
+            State::Resting | State::Open(_) => {}
         }
         if let Some(other) = self.running() {
             let (run, since) = (other.id, other.begun);
@@ -276,7 +308,8 @@ impl Keeper {
         let run = begun.map_err(|e| JobError::Store(name, e))?;
         self.dealt = scheduled.unwrap_or(self.dealt);
         self.patience = Patience::Left;
-        self.deadline = Instant::now() + self.job.timeout;
+        self.timeout = self.job.timeout;
+        self.deadline = Instant::now() + self.timeout;
         self.last = Some(run.clone());
         self.record("job.begun", message);
         let started = match lacks {
@@ -289,13 +322,31 @@ impl Keeper {
         Ok(self.last.clone().unwrap_or(run))
     }
 
-    async fn start(&self) -> Result<(), String> {
+    async fn start(&mut self) -> Result<(), String> {
+        if !Arc::ptr_eq(&self.run_by, &self.service) {
+            let adapted = self.instance.adapt(Arc::clone(&self.service)).await;
+            adapted.map_err(|e| e.to_string())?;
+            self.run_by = Arc::clone(&self.service);
+        }
         let release = Release::resolve(&self.service).map_err(|e| e.to_string())?;
         self.instance.start(release, None).await.map_err(|e| e.to_string())
     }
 
+    /// Stops the run that goes on; where it is being stopped already, that stands.
+    async fn stop(&mut self, by: String) -> Result<RunRow, JobError> {
+        let name = self.service.name.clone();
+        let run = self.running().cloned().ok_or_else(|| JobError::Idle(name.clone()))?;
+        if self.patience == Patience::Left {
+            self.record("job.stopping", format!("{name} is stopped by {by}: run {}", run.id));
+            let stopped = self.instance.stop().await;
+            stopped.map_err(|e| JobError::NotStopped(name, e))?;
+            self.patience = Patience::Gone(by);
+        }
+        Ok(run)
+    }
+
     async fn give_up(&mut self) {
-        self.patience = Patience::Over(self.job.timeout);
+        self.patience = Patience::Over(self.timeout);
         if let Err(e) = self.instance.stop().await {
             tracing::error!("{e}");
             self.patience = Patience::Left;

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     config::{self, Service},
     ident::ServiceName,
-    instance::Instance,
+    instance::{Instance, InstanceError},
     store::{RunRow, Store, StoreError},
 };
 
@@ -35,6 +35,15 @@ pub enum JobError {
     /// It could not be written down.
     #[error("cannot write down that {0} runs, and so it was not started: {1}")]
     Store(ServiceName, StoreError),
+    /// Nothing of it goes on.
+    #[error("{0} does not run")]
+    Idle(ServiceName),
+    /// What goes on of it cannot be stopped.
+    #[error("{0} cannot be stopped: {1}")]
+    NotStopped(ServiceName, InstanceError),
+    /// It is not configured any more.
+    #[error("{0} is not configured any more, and is only seen out")]
+    Leaving(ServiceName),
     /// The daemon is ending.
     #[error("{0} is not run any more: the daemon is ending")]
     Ending(ServiceName),
@@ -66,11 +75,20 @@ enum Order {
     Open(Gate),
     /// Leave the schedule alone.
     Rest,
+    /// Begin nothing before the next [`Order::Adapt`]: it is not configured any more.
+    Leave,
     /// Begin nothing any more.
     Close,
+    /// Go by this definition from the next run on.
+    Adapt(Arc<Service>, config::Job),
     /// Run now.
-    Run { cause: String, done: oneshot::Sender<Result<RunRow, JobError>> },
+    Run { cause: String, done: Done },
+    /// Stop what goes on.
+    Stop { by: String, done: Done },
 }
+
+/// Takes the answer to an order.
+type Done = oneshot::Sender<Result<RunRow, JobError>>;
 
 /// Handle of one job. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -111,6 +129,18 @@ impl Job {
         let _ = self.orders.send(Order::Rest).await;
     }
 
+    /// The same job, by another definition from its next run on. One that was let go is kept again.
+    #[must_use]
+    pub async fn adapt(self, service: Arc<Service>, job: config::Job) -> Self {
+        let _ = self.orders.send(Order::Adapt(Arc::clone(&service), job)).await;
+        Self { service, ..self }
+    }
+
+    /// Begins no run any more: it is not configured. One that goes on ends by itself.
+    pub async fn leave(&self) {
+        let _ = self.orders.send(Order::Leave).await;
+    }
+
     /// Begins no run any more.
     pub async fn close(&self) {
         let _ = self.orders.send(Order::Close).await;
@@ -122,9 +152,22 @@ impl Job {
     /// # Errors
     /// When another one goes on, or it cannot be written down.
     pub async fn run(&self, cause: &str) -> Result<RunRow, JobError> {
+        self.order(|done| Order::Run { cause: cause.to_owned(), done }).await
+    }
+
+    /// Begins to stop the run that goes on, as `by` asks: by its stop signal, after its stop deadline
+    /// by SIGKILL. It has failed then.
+    ///
+    /// # Errors
+    /// When none goes on, or what is meant to happen cannot be written down.
+    pub async fn stop(&self, by: &str) -> Result<RunRow, JobError> {
+        self.order(|done| Order::Stop { by: by.to_owned(), done }).await
+    }
+
+    async fn order(&self, order: impl FnOnce(Done) -> Order) -> Result<RunRow, JobError> {
         let (done, answer) = oneshot::channel();
         let ending = || JobError::Ending(self.service.name.clone());
-        let order = Order::Run { cause: cause.to_owned(), done };
+        let order = order(done);
         self.orders.send(order).await.map_err(|_| ending())?;
         answer.await.map_err(|_| ending())?
     }

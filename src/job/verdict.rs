@@ -10,26 +10,34 @@ use crate::{
 };
 
 /// Whether a run was given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Patience {
     /// It may go on.
     Left,
     /// It has been stopped for taking longer than this.
     Over(Duration),
+    /// It has been stopped by somebody.
+    Gone(String),
 }
 
 /// How the run ended whose instance is now as `view` says, and does not run.
-pub(super) fn of(view: &instance::View, patience: Patience, at: Timestamp) -> RunEnd {
+pub(super) fn of(view: &instance::View, patience: &Patience, at: Timestamp) -> RunEnd {
     let death = view.death.as_ref();
+    let lines = death.map(|death| death.last_lines.as_slice()).unwrap_or_default();
+    let with_lines =
+        |told: String| lines.iter().fold(told, |told, line| format!("{told}\n  {}", line.text));
     let told = match (patience, view.phase) {
         (Patience::Over(timeout), _) => {
-            let timeout = SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX);
-            let mut told = format!("took longer than its timeout of {timeout:#}, and was stopped");
-            for line in death.map(|death| death.last_lines.as_slice()).unwrap_or_default() {
-                told.push_str("\n  ");
-                told.push_str(&line.text);
-            }
-            told
+            let timeout = SignedDuration::try_from(*timeout).unwrap_or(SignedDuration::MAX);
+            with_lines(format!("took longer than its timeout of {timeout:#}, and was stopped"))
+        }
+        (Patience::Gone(by), _) => {
+            let how = match death {
+                Some(death) => death.cause.to_string(),
+                // An end that was not its own is no news.
+                None => "had to be killed".to_owned(),
+            };
+            with_lines(format!("was stopped by {by}, and {how}"))
         }
         (Patience::Left, Phase::Stopped) => "was stopped together with aibkd".to_owned(),
         (Patience::Left, _) => match death {
@@ -38,7 +46,7 @@ pub(super) fn of(view: &instance::View, patience: Patience, at: Timestamp) -> Ru
             None => "ended".to_owned(),
         },
     };
-    let success = patience == Patience::Left && view.phase == Phase::Finished;
+    let success = *patience == Patience::Left && view.phase == Phase::Finished;
     RunEnd { at, success, told }
 }
 

@@ -241,6 +241,11 @@ impl Operations for Fake {
         Box::pin(async { Ok(run(3)) })
     }
 
+    fn stop_run(&self, by: Caller, job: ServiceName) -> Pending<'_, Answer<Run>> {
+        self.note(format!("stop run of {job} by {}", by.uid));
+        Box::pin(async { Ok(run(3)) })
+    }
+
     fn runs(&self, of: ServiceName) -> Pending<'_, Answer<Vec<Run>>> {
         self.note(format!("runs of {of}"));
         Box::pin(async { Ok(vec![run(3)]) })
