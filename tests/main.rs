@@ -30,6 +30,7 @@ mod load;
 mod logs;
 mod nginx;
 mod nginx_faults;
+mod pid_one;
 mod policy;
 mod reexec;
 mod reload;

@@ -28,6 +28,7 @@ fn only_what_needs_it_is_replaced_and_nobody_notices() {
     let mut stage = Stage::new();
     stage.add_command("worker", &["sleep", "1000"]).add_command("idler", &["sleep", "1001"]);
     stage.start();
+    let edition = stage.edition();
     let load = stage.load();
     let blue = stage.blue_name();
     let before = [&blue, "worker", "idler"].map(|name| pid_of(&stage, name));
@@ -69,8 +70,7 @@ fn only_what_needs_it_is_replaced_and_nobody_notices() {
     assert_eq!(pid_of(&stage, "idler"), before[2]);
     assert_eq!((stage.answering(), stage.serving()), ("v1".to_owned(), vec![blue]));
     stage.ctl(&["nginx", "show"]).expect(0).says(&["keepalive 7"]);
-    let report = load.finish(Some(&stage.executed())).unwrap();
-    assert_eq!(report.lost, 0, "{report}");
+    stage.loses_nothing_since(edition, load);
 }
 
 #[test]
@@ -78,6 +78,7 @@ fn services_and_slots_come_and_go() {
     let mut stage = Stage::new();
     stage.add_command("worker", &["sleep", "1000"]);
     stage.start();
+    let edition = stage.edition();
     let load = stage.load();
     let worker = pid_of(&stage, "worker");
     let old = pid_of(&stage, &stage.blue_name());
@@ -100,8 +101,7 @@ fn services_and_slots_come_and_go() {
             .then_some(())
     });
     assert_eq!(stage.serving(), [format!("api@{moved}")]);
-    let report = load.finish(Some(&stage.executed())).unwrap();
-    assert_eq!(report.lost, 0, "{report}");
+    stage.loses_nothing_since(edition, load);
 
     // The next daemon sees out what left while there was none.
     let mailer = mailer.pid.unwrap();

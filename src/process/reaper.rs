@@ -3,18 +3,25 @@
 //! reap them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     os::fd::AsFd,
     sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
 
 use crate::sys::{pidfd, proc};
 
 /// Main processes of trees, which their own tasks reap. One table, as the kernel has one of our
 /// children.
 static TRACKED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Who waits for a child does so long before it has been dead for this.
+const LATE: Duration = Duration::from_secs(5);
 
 /// Runs `start` and tracks the process that it returns, with no chance for the reaper between.
 pub(super) fn track<T, E>(start: impl FnOnce() -> Result<(i32, T), E>) -> Result<T, E> {
@@ -34,26 +41,39 @@ pub(super) fn run() -> std::io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut children = signal(SignalKind::child())?;
     tokio::spawn(async move {
-        while children.recv().await.is_some() {
-            reap_orphans();
+        let mut doubtful = BTreeMap::new();
+        loop {
+            let again = async {
+                if doubtful.is_empty() { std::future::pending().await } else { sleep(LATE).await }
+            };
+            tokio::select! {
+                more = children.recv() => if more.is_none() { return },
+                () = again => {}
+            }
+            reap_orphans(&mut doubtful);
         }
     });
     Ok(())
 }
 
-/// Reaps every dead child that came to us from another session and is not tracked. Children of the
-/// daemon's own session are somebody else's to wait for.
-fn reap_orphans() {
+/// Reaps every dead child that is not tracked, if it came to us from another session. One of the
+/// daemon's own session may be somebody else's to wait for, who does so at once: it is reaped if it
+/// is still there when it is `LATE`. As pid 1, those who entered the namespace are of our session.
+fn reap_orphans(doubtful: &mut BTreeMap<(i32, u64), Instant>) {
     let pids = TRACKED.lock().unwrap_or_else(PoisonError::into_inner);
     // From /proc like the others': it is 0 where our session began outside our pid namespace.
     let Ok(Some(me)) = proc::stat(std::process::id().cast_signed()) else { return };
-    let is_orphan = |stat: proc::Stat| stat.zombie && stat.session != me.session;
+    let mut seen = BTreeMap::new();
     for pid in proc::children().unwrap_or_default() {
-        if pids.contains(&pid) || !proc::stat(pid).ok().flatten().is_some_and(is_orphan) {
-            continue;
-        }
-        if let Ok(Some(fd)) = pidfd::open(pid) {
+        let stat = proc::stat(pid).ok().flatten().filter(|stat| stat.zombie);
+        let Some(stat) = stat.filter(|_| !pids.contains(&pid)) else { continue };
+        let who = (pid, stat.start_ticks);
+        let since = doubtful.get(&who).copied().unwrap_or_else(Instant::now);
+        if stat.session == me.session && since.elapsed() < LATE {
+            seen.insert(who, since);
+        } else if let Ok(Some(fd)) = pidfd::open(pid) {
             let _ = pidfd::try_ended(fd.as_fd());
         }
     }
+    *doubtful = seen;
 }

@@ -10,6 +10,7 @@ mod ports;
 mod processes;
 mod proxy;
 mod releases;
+mod reloads;
 mod settings;
 mod small_disk;
 mod stage;

@@ -106,10 +106,25 @@ impl Stage {
 
     /// Starts a daemon on the files as they are, without waiting for it.
     pub fn launch(&mut self) {
+        self.launch_by(|aibkd| aibkd);
+    }
+
+    /// Starts the command that `by` makes of the daemon's, which has its environment.
+    pub fn launch_by(&mut self, by: impl FnOnce(Command) -> Command) {
         assert!(self.daemon.is_none(), "the daemon runs already");
         self.notified.clear();
         let _ = fs::remove_file(self.path("sync-point"));
-        self.daemon = Some(Running::start_logged(&mut self.aibkd(), &self.path("daemon.log")));
+        let aibkd = self.aibkd();
+        let envs: Vec<_> =
+            aibkd.get_envs().map(|(key, to)| (key.to_owned(), to.map(ToOwned::to_owned))).collect();
+        let mut command = by(aibkd);
+        for (key, to) in envs {
+            match to {
+                Some(to) => command.env(key, to),
+                None => command.env_remove(key),
+            };
+        }
+        self.daemon = Some(Running::start_logged(&mut command, &self.path("daemon.log")));
     }
 
     /// As [`Stage::restart_daemon`], with the descriptors that an earlier daemon had stored.
@@ -201,15 +216,21 @@ impl Stage {
         daemon.status(LONG);
     }
 
+    /// Waits for the end of a daemon that was told to stop: nothing is left of it.
+    #[track_caller]
+    pub fn end_of_daemon(&mut self) -> std::process::ExitStatus {
+        let status = self.daemon.take().expect("the daemon runs").status(LONG);
+        let left = processes::touching(self.dir());
+        assert!(left.is_empty(), "left behind after an orderly stop: {left:#?}");
+        status
+    }
+
     /// Stops the daemon with SIGTERM: everything it started is ended before it ends.
     #[track_caller]
     pub fn stop_daemon(&mut self) {
-        let mut daemon = self.daemon.take().expect("the daemon runs");
-        kill(daemon.pid(), Signal::TERM);
-        let status = daemon.status(LONG);
+        kill(self.daemon_pid(), Signal::TERM);
+        let status = self.end_of_daemon();
         assert!(status.success(), "the daemon ended with {status}");
-        let left = processes::touching(self.dir());
-        assert!(left.is_empty(), "left behind after an orderly stop: {left:#?}");
     }
 
     /// The directory.
