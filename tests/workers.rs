@@ -200,6 +200,41 @@ fn a_slot_changes_hands_with_the_daemon() {
     assert!(pids(&new).into_iter().all(|pid| !is_alive(pid)));
 }
 
+#[test]
+fn with_nobody_left_it_refuses_only_while_the_other_slot_stands_in() {
+    let mut stage = Stage::new();
+    stage
+        .settings
+        .set("services.api.socket", "held")
+        .set("services.api.workers", json!({"count": 1, "by": "aibkd"}));
+    stage.settings.set("services.api.rollout.standby", "hot");
+    stage.start();
+    let (blue, green) = (stage.blue_name(), stage.green_name());
+    stage.wait_state(&green, InstanceState::Ready);
+    // What is started from now on takes its time before it listens.
+    stage.releases.write("v1", "slow-start");
+    let before = stage.instance(&blue);
+    let end = |seen: &InstanceStatus| {
+        pids(seen).into_iter().for_each(|pid| kill(pid, Signal::KILL));
+        stage.wait_instance(&blue, "on its way", LONG, |now| {
+            now.state == InstanceState::Starting && now.generation > seen.generation
+        });
+    };
+    end(&before);
+    assert_eq!(knock(stage.blue).unwrap_err(), "refused");
+    let (status, body) = fetch(stage.public, "/env?name=AIBK_INSTANCE").unwrap();
+    assert_eq!((status, body.contains(&green)), (200, true), "{body}");
+    assert_eq!(stage.instance(&blue).state, InstanceState::Starting, "nobody waited for it");
+    let back = stage.wait_instance(&blue, "back", LONG, all_ready);
+    knock(stage.blue).unwrap();
+
+    stage.ctl(&["stop", &green]).expect(0);
+    end(&back);
+    // It waits, and is answered.
+    knock(stage.blue).unwrap();
+    assert_eq!(fetch(stage.public, "/env?name=AIBK_INSTANCE").unwrap().0, 200);
+}
+
 /// One slot, under load through nginx and of clients that go to it directly.
 fn renewed_under_load(workers: u16, act: impl Fn(&Stage, &str)) {
     let mut stage = Stage::new();

@@ -71,6 +71,7 @@ impl Driver {
         self.appetite = Appetite::of(&tree, &self.service.confinement);
         let lives = self.ground.launcher.lives(tree.identity());
         self.tree = Some(tree);
+        self.found();
         let (id, rollout) = (row.release.clone(), row.rollout);
         self.capture.begin(Start { generation, release: Some(id), rollout });
         self.runs = Some(row);

@@ -56,12 +56,9 @@ impl Driver {
         stale::clear(&self.service.clears).await;
         let (id, rollout) = (row.release.clone(), row.rollout);
         self.capture.begin(Start { generation, release: Some(id), rollout });
-        let tree = self
-            .ground
-            .launcher
-            .spawn(&self.id, &spec, &self.capture)
-            .await
-            .map_err(|e| e.to_string())?;
+        self.enter();
+        let spawned = self.ground.launcher.spawn(&self.id, &spec, &self.capture).await;
+        let tree = spawned.inspect_err(|_| self.leave()).map_err(|e| e.to_string())?;
         let row = SlotRow { identity: Kept::of(&tree, Seen::Starting), ..row };
         self.confined = tree.confined().clone();
         self.appetite = Appetite::of(&tree, &self.service.confinement);
@@ -95,6 +92,27 @@ impl Driver {
                 "port {port} is held by {holder}; stop that, or give {} another slot",
                 self.id.service
             )),
+        }
+    }
+
+    /// It was found behind the door to the socket that is held for it.
+    pub(super) fn found(&self) {
+        if let (Some(door), Some(worker)) = (&self.door, self.id.worker) {
+            door.find(worker.number);
+        }
+    }
+
+    /// It is about to be behind that door.
+    pub(super) fn enter(&self) {
+        if let (Some(door), Some(worker)) = (&self.door, self.id.worker) {
+            door.enter(worker.number);
+        }
+    }
+
+    /// Nothing of it is behind that door any more.
+    pub(super) fn leave(&self) {
+        if let (Some(door), Some(worker)) = (&self.door, self.id.worker) {
+            door.leave(worker.number);
         }
     }
 

@@ -71,6 +71,7 @@ impl Driver {
         if let Some(tree) = self.tree.take() {
             self.ground.shelf.remove_process(&self.id, &tree);
         }
+        self.leave();
         self.capture.settle().await;
         // A port that is held for it, and perhaps for others, stays so whoever ends.
         let port = self.id.slot.port().filter(|_| self.id.worker.is_none());

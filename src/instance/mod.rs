@@ -178,6 +178,7 @@ pub struct Instance {
     view: watch::Receiver<View>,
     chart: watch::Receiver<Arc<Chart>>,
     capture: Capture,
+    stand_in: Arc<watch::Sender<Option<watch::Receiver<View>>>>,
 }
 
 impl Instance {
@@ -216,11 +217,13 @@ impl Instance {
         let address = std::net::SocketAddr::new(service.host(), port);
         let gate = Gate::new(id.clone(), address, ground.shelf.clone());
         let own = (capture.clone(), outlet.runtime_dir.to_owned());
+        let stand_in = Arc::new(watch::Sender::default());
         let team = team::Team::new(id.clone(), service, (count, gate), rows, ground, own)?;
+        let team = team.covered_by(stand_in.subscribe());
         let (commands, orders) = mpsc::channel(8);
         let (view, chart) = (team.subscribe(), team.chart());
         tokio::spawn(team.run(orders));
-        Ok(Self { id, commands, view, chart, capture })
+        Ok(Self { id, commands, view, chart, capture, stand_in })
     }
 
     fn drive(
@@ -234,7 +237,7 @@ impl Instance {
         let driver = driver::Driver::new(id.clone(), service, row, ground, capture.clone(), door);
         let (view, chart) = (driver.subscribe(), driver.chart());
         tokio::spawn(driver.run(orders));
-        Self { id, commands, view, chart, capture }
+        Self { id, commands, view, chart, capture, stand_in: Arc::default() }
     }
 
     /// Its name.
@@ -361,6 +364,13 @@ impl Instance {
         let (answer, counted) = oneshot::channel();
         let _ = self.order(Order::Count(answer)).await;
         counted.await.unwrap_or(0)
+    }
+
+    /// Whoever sends it connections sends them to `other` where this one refuses them. On a held
+    /// socket they are refused then while `other` is ready and nothing of this one is left; else
+    /// they wait.
+    pub fn cover(&self, other: Option<&Self>) {
+        self.stand_in.send_replace(other.map(Self::watch));
     }
 
     /// Waits until `is` holds of it, at most `within`.

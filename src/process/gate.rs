@@ -5,6 +5,8 @@
 //! one in the same slot, both are, each with a socket of its own on the one address, and the
 //! [`Gate`] says to which of them new connections go. What was sent to a side stays with it.
 
+mod cover;
+
 use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
@@ -12,6 +14,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use self::cover::Cover;
+pub use self::cover::StandIn;
 use super::{Identity, PortHolder, ProcessError, Shelf};
 use crate::{
     ident::{InstanceId, Side},
@@ -80,6 +84,7 @@ struct Doors {
     facing: Side,
     /// Source ports of probes, and whom they are for.
     probes: VecDeque<(u16, Side)>,
+    cover: Cover,
 }
 
 impl Doors {
@@ -135,6 +140,7 @@ impl Gate {
             first: Side::A,
             facing: Side::A,
             probes: VecDeque::new(),
+            cover: Cover::default(),
         };
         Arc::new(Self { id, shelf, doors: Mutex::new(doors) })
     }
@@ -165,6 +171,7 @@ impl Gate {
         let other = side.other();
         doors.first = side;
         if let Some(open) = doors.of(other).cloned() {
+            self.take_again(&mut doors);
             doors.first = other;
             doors.facing = other;
             // Before it listens: from then on it would get its share.
@@ -264,6 +271,7 @@ impl Gate {
     pub fn close(&self, side: Side) {
         let mut doors = self.doors();
         let closed = doors.slot(side).take();
+        doors.cover.closed(side);
         if doors.of(side.other()).is_some() {
             doors.first = side.other();
             doors.facing = side.other();
@@ -278,9 +286,10 @@ impl Gate {
 
     /// Refuses connections to `side` until one of its processes listens again.
     pub fn hush(&self, side: Side) {
-        let open = self.doors().of(side).cloned();
-        if let Some(open) = open {
-            self.quiet(&open);
+        let mut doors = self.doors();
+        doors.cover.closed(side);
+        if let Some(open) = doors.of(side) {
+            self.quiet(open);
         }
     }
 
@@ -371,7 +380,7 @@ mod tests {
 
     use super::*;
 
-    fn gate() -> Arc<Gate> {
+    pub(super) fn gate() -> Arc<Gate> {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         Gate::new("api@8000".parse().unwrap(), free, Shelf::default())
     }

@@ -29,7 +29,7 @@ pub use capture::{Also, Capture, History, Keeping, Packing, Start, Wanted};
 pub use confine::{Confined, Refusal};
 pub use errand::Ran;
 pub use error::ProcessError;
-pub use gate::{Door, Gate, Listener};
+pub use gate::{Door, Gate, Listener, StandIn};
 pub use identity::Identity;
 pub use launcher::Launcher;
 pub use line::{Line, Stream};

@@ -87,6 +87,7 @@ impl Crew {
             Serving::Silent(_) => (in_file(), Proof::Open),
             Serving::NotRunning(_) => (in_file(), Proof::Down),
         };
+        self.cover(&members);
         Ok(World { slots, members: Some(members), proof })
     }
 
@@ -175,8 +176,10 @@ impl Crew {
 
     async fn publish(&self, members: &Members) -> Result {
         let Some(nginx) = &self.nginx else { return Ok(None) };
+        self.uncover(members);
         let edition =
             nginx.publish(&self.service.name, members).await.map_err(|e| e.to_string())?;
+        self.cover(members);
         Ok(Some(format!("nginx serves edition {}", edition.0)))
     }
 

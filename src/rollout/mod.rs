@@ -4,6 +4,7 @@
 //! next step, [`record`] is what is durable of it, `effects` are the steps' hands, and
 //! `engine` is the loop.
 
+mod cover;
 mod dismiss;
 pub mod draft;
 mod drive;

@@ -64,6 +64,11 @@ pub fn listen(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// shutdown(2)'s, other than that it does not listen.
 pub fn hush(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // Of one that does not listen the kernel would remember that it is shut, and every connection
+    // that it accepts later would be (`inet_shutdown` of net/ipv4/af_inet.c).
+    if !sockopt::socket_acceptconn(socket)? {
+        return Ok(());
+    }
     match rustix::net::shutdown(socket, Shutdown::Both) {
         Err(Errno::NOTCONN) => Ok(()),
         done => Ok(done?),
@@ -211,6 +216,7 @@ fn has(pid: i32, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::{
+        io::{Read as _, Write as _},
         net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream},
         os::fd::AsFd,
     };
@@ -286,7 +292,12 @@ mod tests {
         hush(socket.as_fd()).unwrap();
         assert!(TcpStream::connect(address).is_err());
         listen(socket.as_fd()).unwrap();
-        TcpStream::connect(address).unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"x").unwrap();
+        let (mut served, _) = TcpListener::from(socket).accept().unwrap();
+        let mut read = [0];
+        served.read_exact(&mut read).unwrap();
+        assert_eq!(read, *b"x", "what it accepts is open");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! follows from what they are ([`picture`]). New connections go to the set that faces them; when
 //! another one takes over, the old one keeps what it has.
 
+mod cover;
 mod picture;
 mod set;
 mod takeover;
@@ -55,6 +56,8 @@ pub(super) struct Team {
     born: std::time::Instant,
     view: watch::Sender<View>,
     chart: watch::Sender<Arc<Chart>>,
+    /// Another slot, which gets the connections that this one refuses.
+    stand_in: watch::Receiver<Option<watch::Receiver<View>>>,
 }
 
 impl Team {
@@ -82,6 +85,7 @@ impl Team {
             trouble: None,
             born: std::time::Instant::now(),
             chart: watch::Sender::default(),
+            stand_in: watch::channel(None).1,
         };
         // The older one faces, until somebody knows better.
         let mut sides: Vec<(Side, Vec<SlotRow>)> =
@@ -103,6 +107,13 @@ impl Team {
         Ok(team)
     }
 
+    pub(super) fn covered_by(
+        self,
+        stand_in: watch::Receiver<Option<watch::Receiver<View>>>,
+    ) -> Self {
+        Self { stand_in, ..self }
+    }
+
     pub(super) fn subscribe(&self) -> watch::Receiver<View> {
         self.view.subscribe()
     }
@@ -115,6 +126,7 @@ impl Team {
         loop {
             self.settle().await;
             self.publish();
+            let other = self.look_at_stand_in();
             let command = {
                 let sets = [self.facing.as_mut(), self.beside.as_mut()];
                 let news = futures_util::future::select_all(
@@ -123,6 +135,7 @@ impl Team {
                 tokio::select! {
                     command = orders.recv() => Some(command),
                     _ = news => None,
+                    () = cover::changed(&mut self.stand_in, other) => None,
                 }
             };
             match command {
