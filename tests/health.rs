@@ -9,7 +9,7 @@ use aibk::api::{
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{LONG, Stage, ends, kill, load::Plan, venv, wait_for};
+use crate::support::{LONG, Stage, ends, fetch, kill, load::Plan, venv, wait_for};
 
 /// A stage on which what hangs is found within a few seconds.
 fn watched() -> Stage {
@@ -80,17 +80,99 @@ fn a_blocked_event_loop_is_found_and_replaced() {
     is_told(&stage);
 }
 
-#[test]
-fn what_hangs_on_a_held_socket_is_replaced() {
+/// `api` in one slot, on a held socket.
+fn held(workers: u16) -> Stage {
     let mut stage = watched();
     one_slot(&mut stage);
     stage.settings.set("services.api.socket", "held");
+    stage.settings.set("services.api.workers", json!({"count": workers, "by": "aibkd"}));
     stage.start();
+    // One is found waiting for events before any is blamed for not waiting.
+    wait_for("live probes", LONG, || {
+        let told = explained(&stage, &stage.blue_name());
+        (asked(&told, "live").answers.len() > 4).then_some(())
+    });
+    stage
+}
+
+/// The worker with the process `hung` is replaced, the new one before the old one, and no other.
+#[track_caller]
+fn is_replaced_alone(stage: &Stage, before: &InstanceStatus, hung: i32) {
+    let after = stage.wait_instance(&before.name, "whole again", LONG, |seen| {
+        seen.state == InstanceState::Ready
+            && seen.workers.len() == before.workers.len()
+            && seen
+                .workers
+                .iter()
+                .all(|worker| worker.state == InstanceState::Ready && worker.pid != Some(hung))
+    });
+    ends(hung, LONG);
+    assert_eq!(after.restarts, 0, "{after:?}");
+    let others = before.workers.iter().filter(|worker| worker.pid != Some(hung));
+    for other in others {
+        assert!(after.workers.iter().any(|worker| worker.pid == other.pid), "{after:?}");
+    }
+    let events = stage.ctl(&["events", "-n", "1000"]).expect(0).words();
+    let name = |status: &InstanceStatus, is: &dyn Fn(Option<i32>) -> bool| {
+        let worker = status.workers.iter().find(|worker| is(worker.pid)).unwrap();
+        format!("{}.{}", status.name, worker.name)
+    };
+    let old = name(before, &|pid| pid == Some(hung));
+    let new = name(&after, &|pid| before.workers.iter().all(|worker| worker.pid != pid));
+    let at = |what: String| events.find(&what).unwrap_or_else(|| panic!("no `{what}`: {events}"));
+    assert!(at(format!("{new} is ready")) < at(format!("{old} is stopping")), "{events}");
+}
+
+#[test]
+fn what_hangs_on_a_held_socket_is_replaced_and_who_waits_is_answered() {
+    let stage = held(1);
     let before = stage.instance(&stage.blue_name());
-    kill(before.pid.unwrap(), Signal::STOP);
-    is_replaced(&stage, &before);
-    let told = explained(&stage, &before.name);
-    assert!(!asked(&told, "live").answers.is_empty(), "{told:?}");
+    let hung = before.pid.unwrap();
+    kill(hung, Signal::STOP);
+    // It waits at the socket that the next one gets, too.
+    let port = stage.public;
+    let waiting = std::thread::spawn(move || fetch(port, "/version").unwrap().0);
+    is_replaced_alone(&stage, &before, hung);
+    assert_eq!(waiting.join().unwrap(), 200);
+    is_told(&stage);
+}
+
+#[test]
+fn one_worker_that_is_stopped_is_replaced_alone() {
+    let stage = held(2);
+    let before = stage.instance(&stage.blue_name());
+    let hung = before.workers[0].pid.unwrap();
+    kill(hung, Signal::STOP);
+    is_replaced_alone(&stage, &before, hung);
+    stage.ctl(&["events", "-n", "1000"]).expect(0).says(&["it is stopped by a signal"]);
+    stage.ctl(&["restart", &stage.blue_name()]).expect(0);
+    assert_eq!(stage.instance(&stage.blue_name()).workers.len(), 2);
+}
+
+#[test]
+fn one_worker_whose_event_loop_is_blocked_is_replaced_alone() {
+    let stage = held(2);
+    let before = stage.instance(&stage.blue_name());
+    let mut client = TcpStream::connect(("127.0.0.1", stage.blue)).unwrap();
+    client.write_all(b"GET /block HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let blocked = wait_for("the connection to be taken", LONG, || {
+        let taken = |pid: i32| sockets_of(pid, stage.blue, client.local_addr().unwrap().port());
+        before.workers.iter().filter_map(|worker| worker.pid).find(|pid| taken(*pid))
+    });
+    is_replaced_alone(&stage, &before, blocked);
+}
+
+/// Whether `pid` has the connection from the port `from` to the port `to`.
+fn sockets_of(pid: i32, to: u16, from: u16) -> bool {
+    let of = |entry: &procfs::net::TcpNetEntry| {
+        (entry.local_address.port(), entry.remote_address.port()) == (to, from)
+    };
+    let Some(entry) = procfs::net::tcp().unwrap().into_iter().find(of) else { return false };
+    let process = procfs::process::Process::new(pid).unwrap();
+    let targets = process.fd().unwrap().flatten().map(|fd| fd.target);
+    targets
+        .into_iter()
+        .any(|to| matches!(to, procfs::process::FDTarget::Socket(n) if n == entry.inode))
 }
 
 #[test]

@@ -215,7 +215,9 @@ fn with_nobody_left_it_refuses_only_while_the_other_slot_stands_in() {
     stage.releases.write("v1", "slow-start");
     let before = stage.instance(&blue);
     let end = |seen: &InstanceStatus| {
-        pids(seen).into_iter().for_each(|pid| kill(pid, Signal::KILL));
+        for pid in pids(seen) {
+            kill(pid, Signal::KILL);
+        }
         stage.wait_instance(&blue, "on its way", LONG, |now| {
             now.state == InstanceState::Starting && now.generation > seen.generation
         });
@@ -236,7 +238,7 @@ fn with_nobody_left_it_refuses_only_while_the_other_slot_stands_in() {
 }
 
 /// One slot, under load through nginx and of clients that go to it directly.
-fn renewed_under_load(workers: u16, act: impl Fn(&Stage, &str)) {
+fn renewed_under_load(workers: u16, act: impl Fn(&mut Stage, &str)) {
     let mut stage = Stage::new();
     let admin = held(&mut stage, workers);
     stage.settings.set("services.admin.rollout.watch", "500ms");
@@ -249,7 +251,7 @@ fn renewed_under_load(workers: u16, act: impl Fn(&Stage, &str)) {
     let load = Load::start(Plan { websockets: 0, ..Plan::mixed(to) }).unwrap();
     let knocking = Knocking::at(port);
     knocking.wait_for_more();
-    act(&stage, &admin);
+    act(&mut stage, &admin);
     knocking.wait_for_more();
     let after = stage.wait_instance(&admin, "ready", LONG, all_ready);
     assert_eq!(after.workers.len(), usize::from(workers));
@@ -272,6 +274,19 @@ fn one_slot_rolls_and_nobody_notices() {
         stage.ctl(&["rolling", "admin"]).expect(0);
         let (port, _) = stage.admin.unwrap();
         assert!(fetch(port, "/version").unwrap().1.contains("v2"));
+    });
+}
+
+#[test]
+fn one_slot_gets_another_definition_and_nobody_notices() {
+    renewed_under_load(2, |stage, admin| {
+        stage.settings.set("services.admin.env.TOLD", "later");
+        stage.write_files();
+        stage.ctl(&["reload"]).expect(0).says(&["admin is being replaced: env"]);
+        let (port, _) = stage.admin.unwrap();
+        assert!(fetch(port, "/env?name=TOLD").unwrap().1.contains("later"));
+        let steps: Vec<_> = stage.rollouts()[0].steps.iter().map(|s| s.name.clone()).collect();
+        assert!(steps.contains(&"replace".to_owned()), "{admin}: {steps:?}");
     });
 }
 

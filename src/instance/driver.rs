@@ -348,11 +348,11 @@ impl Driver {
     }
 }
 
-/// A service of two slots behind nginx starts the other one first; how long that may take. A worker
-/// is missed by nobody while it starts again.
+/// A service of two slots behind nginx starts the other one first, and on a held socket another
+/// worker starts first; how long that may take.
 fn remedy(service: &Service, id: &InstanceId) -> Remedy {
     match (service.slots, &service.upstream, id.worker) {
-        (Slots::Two { .. }, Some(_), None) => {
+        (Slots::Two { .. }, Some(_), None) | (_, _, Some(_)) => {
             Remedy::Successor(service.ready.deadline + SUCCESSION)
         }
         _ => Remedy::Restart,

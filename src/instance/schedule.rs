@@ -138,7 +138,15 @@ fn ask(question: Question, sign: &Sign, whom: Whom<'_>) -> Asking {
     match sign {
         Sign::Asked(check) => {
             let (subject, how, within) = (whom.subject(), check.how.clone(), check.timeout);
-            Box::pin(async move { given(probe::ask(subject, how, question.word(), within).await) })
+            let name = question.word();
+            Box::pin(async move {
+                given(match question {
+                    Question::Live => probe::ask_for_life(subject, how, name, within).await,
+                    Question::Startup | Question::Ready => {
+                        probe::ask(subject, how, name, within).await
+                    }
+                })
+            })
         }
         Sign::Alive { .. } => Box::pin(std::future::ready(given(Ok("is alive".to_owned())))),
     }

@@ -16,7 +16,7 @@ use super::{
     effects::Crew,
     engine::Engine,
     record::{Kind, Loss, Outcome, Rollout, now},
-    world::{Proof, World},
+    world::{Proof, Room, World},
 };
 use crate::{
     config::{Service, Slots},
@@ -57,6 +57,10 @@ fn decide(service: &Service, world: &World, last: Option<&Rollout>, tried: &Trie
     }
     let hangs = |(slot, other): (Slot, Slot)| {
         let seen = world.slots.get(&slot).filter(|seen| seen.phase == Phase::Hung)?;
+        // On a held socket another worker takes over.
+        if seen.room != Room::None {
+            return None;
+        }
         let may_stand_in =
             matches!(phase(other), Some(Phase::Ready | Phase::Starting | Phase::Stopped));
         let tried = seen.generation.is_some_and(|generation| tried.contains(&(slot, generation)));

@@ -16,5 +16,6 @@ pub mod proc;
 pub mod session;
 pub mod sockets;
 pub mod spawn;
+pub mod turning;
 pub mod wall_clock;
 pub mod watch;

@@ -1,6 +1,7 @@
 //! TCP ports of this network namespace: who listens, and how many are connected.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
@@ -60,6 +61,19 @@ pub fn established_of(pids: &[i32], port: u16) -> io::Result<usize> {
     let inodes: Vec<u64> = table()?.iter().filter(is_open).map(|entry| entry.inode).collect();
     let open = names(&inodes);
     Ok(open.iter().filter(|name| pids.iter().any(|pid| has(*pid, name))).count())
+}
+
+/// The established connections to `port` that `pid` has, by inode.
+///
+/// # Errors
+/// When /proc/net/tcp cannot be read.
+pub fn connections_of(pid: i32, port: u16) -> io::Result<BTreeSet<u64>> {
+    let is_open = |entry: &&TcpNetEntry| {
+        entry.state == TcpState::Established && entry.local_address.port() == port
+    };
+    let inodes: Vec<u64> = table()?.iter().filter(is_open).map(|entry| entry.inode).collect();
+    let own = inodes.iter().zip(names(&inodes)).filter(|(_, name)| has(pid, name));
+    Ok(own.map(|(inode, _)| *inode).collect())
 }
 
 fn has(pid: i32, name: &String) -> bool {

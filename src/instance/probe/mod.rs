@@ -2,6 +2,7 @@
 
 mod command;
 mod http;
+mod turning;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Ground, knock};
+use super::{Ground, kept::Kept, knock};
 use crate::{
     config::{How, Http, Service},
     ident::{InstanceId, Slot},
@@ -55,12 +56,36 @@ pub(super) struct Subject {
 }
 
 impl Subject {
+    /// The event loop of one of several processes on a socket.
+    fn event_loop(&self) -> Option<turning::Loop> {
+        let door = self.door.clone()?;
+        let pid = Kept::read(self.runs.identity.as_deref()?)?.who.pid;
+        let port = self.id.slot.port()?;
+        Some(turning::Loop { pid, port, door })
+    }
+
     fn address(&self) -> Result<SocketAddr, String> {
         match self.id.slot {
             Slot::Port(port) => Ok(SocketAddr::new(self.service.host(), port.get())),
             Slot::Sole => Err("it has no port".to_owned()),
         }
     }
+}
+
+/// Asks `how` whether it is alive. Where others on its socket may answer instead, its own event loop
+/// is looked at, too.
+pub(super) async fn ask_for_life(
+    subject: Subject,
+    how: How,
+    name: &'static str,
+    within: Duration,
+) -> Verdict {
+    let Some(event_loop) = subject.event_loop() else {
+        return ask(subject, how, name, within).await;
+    };
+    let turns = turning::turns(event_loop, within);
+    let (answer, turns) = tokio::join!(ask(subject, how, name, within), turns);
+    turns.and(answer)
 }
 
 /// Puts the question `how` once, at most for `within`; `name` tells questions of one instance apart.

@@ -7,6 +7,7 @@
 
 mod cover;
 mod picture;
+mod relay;
 mod set;
 mod takeover;
 
@@ -177,7 +178,7 @@ impl Team {
                 Some(set) => set.signal(signal).await,
                 None => Ok(()),
             },
-            // Workers that hang are started again at once.
+            // Workers that hang are taken care of here.
             Order::Forsake => Ok(()),
             Order::Adapt(service) => self.adapt(&service).await,
             Order::Beside { release, rollout, fresh } => self.raise(&release, rollout, fresh).await,
@@ -248,10 +249,14 @@ impl Team {
     fn adopt(&mut self, side: Side, rows: &[SlotRow]) -> Result<Set, InstanceError> {
         let mut set = self.empty(side);
         self.recover(side, rows);
+        let mut rows: Vec<&SlotRow> = rows.iter().collect();
+        rows.sort_by_key(|row| row.instance.worker.map(|worker| worker.number));
+        let mut missing = self.count;
         for row in rows {
             let Some(worker) = row.instance.worker else { continue };
             // What is more than there is to be is not meant to run any more.
-            let wanted = row.wanted && worker.number <= self.count;
+            let wanted = row.wanted && missing > 0;
+            missing -= u16::from(wanted);
             let row = SlotRow { wanted, ..row.clone() };
             let id = row.instance.clone();
             set.add(id, Some(row), self.branch(worker)?, &self.service, &self.ground);
@@ -286,6 +291,9 @@ impl Team {
 
     /// What follows when workers have come to rest.
     async fn settle(&mut self) {
+        if let Err(e) = self.relay().await {
+            tracing::error!("{e}");
+        }
         if let Some(set) = self.beside.take_if(|set| set.is_down()) {
             self.gate.close(set.side());
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::select_all;
 use tokio::sync::watch;
 
+use super::relay::Relay;
 use crate::{
     config::{ReloadSignal, Service},
     ident::{InstanceId, RolloutId, Side, Worker},
@@ -20,11 +21,13 @@ pub(super) struct Set {
     workers: Vec<(Instance, watch::Receiver<View>)>,
     /// All of them were ready at once since they were started.
     proven: bool,
+    /// Workers of it that hang, and who is to take their places.
+    pub(super) relays: Vec<Relay>,
 }
 
 impl Set {
     pub(super) const fn new(side: Side, gate: Arc<Gate>) -> Self {
-        Self { door: Door { gate, side }, workers: vec![], proven: false }
+        Self { door: Door { gate, side }, workers: vec![], proven: false, relays: vec![] }
     }
 
     pub(super) const fn side(&self) -> Side {
@@ -48,6 +51,16 @@ impl Set {
         let worker = Instance::drive(id, Arc::clone(service), row, ground.clone(), (capture, door));
         let view = worker.watch();
         self.workers.push((worker, view));
+    }
+
+    pub(super) fn worker(&self, number: u16) -> Option<&Instance> {
+        let is_it = |id: &InstanceId| id.worker.is_some_and(|worker| worker.number == number);
+        self.workers.iter().map(|(worker, _)| worker).find(|worker| is_it(worker.id()))
+    }
+
+    /// The lowest number that no worker has.
+    pub(super) fn free_number(&self) -> u16 {
+        (1..u16::MAX).find(|number| self.worker(*number).is_none()).unwrap_or(u16::MAX)
     }
 
     pub(super) async fn start(
@@ -137,10 +150,13 @@ impl Set {
         self.views().iter().all(good)
     }
 
-    /// Notes that all are ready, and forgets those that are more than `count` and have ended.
+    /// Notes that all are ready, and forgets those that have ended and are more than `count`, or whose
+    /// place was taken.
     pub(super) fn look(&mut self, count: u16) {
         let is_over = |worker: &Instance| worker.view().phase == Phase::Stopped;
-        self.workers.retain(|(worker, _)| is_among(worker, count) || !is_over(worker));
+        let wanted = self.views().iter().filter(|view| view.wanted).count();
+        let complete = wanted >= usize::from(count);
+        self.workers.retain(|(worker, _)| is_among(worker, count) && !complete || !is_over(worker));
         self.proven |= self.views().iter().all(|view| view.phase == Phase::Ready || !view.wanted)
             && self.views().iter().any(|view| view.wanted);
     }
