@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use aibk::api::types::{InstanceState, Reloaded, RolloutState};
+use aibk::api::types::{InstanceState, InstanceStatus, Reloaded, RolloutState};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -71,6 +71,37 @@ fn only_what_needs_it_is_replaced_and_nobody_notices() {
     assert_eq!((stage.answering(), stage.serving()), ("v1".to_owned(), vec![blue]));
     stage.ctl(&["nginx", "show"]).expect(0).says(&["keepalive 7"]);
     stage.loses_nothing_since(edition, load);
+}
+
+#[test]
+fn a_service_gets_another_kind_of_socket_and_nobody_notices() {
+    let mut stage = Stage::started();
+    let edition = stage.edition();
+    let load = stage.load();
+    let blue = stage.blue_name();
+    stage.settings.set("services.api.socket", "held");
+    stage.settings.set("services.api.workers", json!({"count": 2, "by": "aibkd"}));
+    stage.write_files();
+    stage.ctl(&["reload"]).expect(0).says(&["api is being replaced: socket, workers"]);
+    let held = stage.wait_state(&blue, InstanceState::Ready);
+    assert_eq!(held.workers.len(), 2, "{held:?}");
+
+    // The next daemon finds it as it is.
+    stage.kill_daemon();
+    stage.restart_daemon();
+    let found = stage.wait_state(&blue, InstanceState::Ready);
+    let pids = |seen: &InstanceStatus| seen.workers.iter().map(|w| w.pid).collect::<Vec<_>>();
+    assert_eq!(pids(&found), pids(&held));
+
+    stage.settings.remove("services.api.socket").remove("services.api.workers");
+    stage.write_files();
+    stage.ctl(&["reload"]).expect(0);
+    let own = stage.wait_state(&blue, InstanceState::Ready);
+    assert!(own.workers.is_empty() && stage.serving() == [blue.clone()], "{own:?}");
+    stage.loses_nothing_since(edition, load);
+    stage.kill_daemon();
+    stage.restart_daemon();
+    assert_eq!(stage.wait_state(&blue, InstanceState::Ready).pid, own.pid);
 }
 
 #[test]

@@ -100,16 +100,9 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("control.group", *group != new.control.group),
         ("control.grants", *grants != new.control.grants),
         ("nginx", *nginx != new.nginx),
-        ("services.*.socket", holds_otherwise(old, new)),
         ("services.*.job", becomes_a_job(old, new)),
     ];
     all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
-}
-
-/// Who drives a slot depends on it, and it cannot be told from a socket of its own in passing.
-fn holds_otherwise(old: &Config, new: &Config) -> bool {
-    let held = |config: &Config, name| config.services.get(name).map(|s| s.held().is_some());
-    old.services.keys().any(|name| held(new, name).is_some_and(|now| Some(now) != held(old, name)))
 }
 
 /// Whether `name` is a job, where there is one.
@@ -199,12 +192,13 @@ fn of_kind(old: &Kind, new: &Kind, behind_nginx: bool) -> Vec<Key> {
         }
         (Kind::Command(_), Kind::Asgi(_)) => return vec![Key { name: "app", needs: Needs::Gap }],
     };
-    let Asgi { app, venv, host, socket: _, workers, event_loop, http, args } = old;
+    let Asgi { app, venv, host, socket, workers, event_loop, http, args } = old;
     let moved = if behind_nginx { Needs::Gap } else { Needs::Start };
     let all = [
         ("app", *app != new.app, Needs::Start),
         ("venv", *venv != new.venv, Needs::Start),
         ("host", *host != new.host, moved),
+        ("socket", *socket != new.socket, Needs::Start),
         ("workers", *workers != new.workers, Needs::Start),
         ("loop", *event_loop != new.event_loop, Needs::Start),
         ("http", *http != new.http, Needs::Start),
@@ -264,6 +258,7 @@ services:
             only(&edited("slots: [8000, 8001]", &format!("slots: [8000, 8001], {added}")), "api")
         };
         for (added, name, needs) in [
+            ("socket: held", "socket", Needs::Start),
             ("workers: 2", "workers", Needs::Start),
             ("args: [--proxy-headers]", "args", Needs::Start),
             ("env: {A: b}", "env", Needs::Start),
@@ -323,6 +318,5 @@ services:
         assert_eq!(with("state_dir: /x").fixed, ["state_dir"]);
         assert_eq!(with("control: {grants: {web: read}}").fixed, ["control.grants"]);
         assert_eq!(edited("nginx: {}", "nginx: {prefix: /x}").fixed, ["nginx"]);
-        assert_eq!(edited("8001]", "8001], socket: held").fixed, ["services.*.socket"]);
     }
 }

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     Command, Ground, InstanceError, Order, adoption,
     appetite::Appetite,
+    body::{Left, Place},
     chart::Chart,
     life::{self, Action, Event, Life, Policy, Question, Remedy, Rest, State, Timer},
     probe::Whom,
@@ -24,7 +25,7 @@ use super::{
     view::{Death, Phase, View},
 };
 use crate::{
-    config::{Service, Slots},
+    config::{Service, Slots, Socket},
     ident::InstanceId,
     process::{self, Capture, Confined, Door, Exit, Tree},
     release::Release,
@@ -133,14 +134,35 @@ impl Driver {
         self.probing.chart()
     }
 
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
+    /// Goes on where somebody else was shown.
+    pub(super) fn shown_on(mut self, place: &Place) -> Self {
+        place.view.send_replace(self.view.borrow().clone());
+        self.view = place.view.clone();
+        self.probing.tell_on(place.chart.clone());
+        self
+    }
+
+    /// Takes `first`, then `orders`.
+    pub(super) async fn run(
+        &mut self,
+        orders: &mut mpsc::Receiver<Command>,
+        first: Option<Command>,
+    ) -> Left {
         if let Some(event) = self.find_predecessor(adoption::PATIENCE).await {
             self.handle(event).await;
         }
         self.take_up().await;
+        let mut first = first;
         loop {
-            match self.wait(&mut orders).await {
-                Woken::Command(None) => return,
+            let woken = match first.take() {
+                Some(first) => Woken::Command(Some(first)),
+                None => self.wait(orders).await,
+            };
+            match woken {
+                Woken::Command(None) => return Left::Alone,
+                Woken::Command(Some(command)) if self.leaves_to_other(&command.0) => {
+                    return Left::Other(command);
+                }
                 Woken::Command(Some((order, done))) => {
                     let taken = self.take(order).await;
                     // Whoever asked may have gone away meanwhile; the order stands.
@@ -343,6 +365,7 @@ impl Driver {
             death: self.death.clone(),
             confined: self.tree.as_ref().map(|_| self.confined.clone()).unwrap_or_default(),
             workers: vec![],
+            socket: if self.door.is_some() { Socket::Held } else { Socket::Own },
             beside: None,
         });
     }

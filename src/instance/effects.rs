@@ -15,7 +15,7 @@ use super::{
     view::{Cause, Death, Phase, View},
 };
 use crate::{
-    config::Sign,
+    config::{Sign, Socket},
     ident::{Generation, InstanceId},
     process::{Confined, Exit, Line, Listener, Start, Tree},
     store::{self, SlotRow},
@@ -281,6 +281,7 @@ impl View {
             death: None,
             confined: Confined::default(),
             workers: vec![],
+            socket: Socket::Own,
             beside: None,
         }
     }

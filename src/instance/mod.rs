@@ -6,6 +6,7 @@
 mod adoption;
 mod appetite;
 pub mod backoff;
+mod body;
 mod chart;
 mod driver;
 #[cfg(test)]
@@ -42,10 +43,15 @@ pub use reload::ReloadError;
 pub use resting::stopped_for_now;
 pub use view::{Cause, Death, Phase, View};
 
+use self::{
+    body::{Body, Place},
+    driver::Driver,
+    team::Team,
+};
 use crate::{
     config::{ReloadSignal, Service},
     ident::{InstanceId, RolloutId},
-    process::{Capture, Door, Gate, Keeping, Launcher, ProcessError, Shelf},
+    process::{Capture, Door, Keeping, Launcher, ProcessError, Shelf},
     release::Release,
     store::{SlotRow, Store, StoreError},
 };
@@ -194,9 +200,11 @@ impl Instance {
         ground: Ground,
         outlet: Outlet<'_>,
     ) -> Result<Self, InstanceError> {
-        let capture = Capture::open(&id, outlet.runtime_dir, outlet.log_dir, outlet.keeping)
-            .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
-        Ok(Self::drive(id, service, row, ground, (capture, None)))
+        let (place, orders, handle) = Self::place(id.clone(), &ground, outlet)?;
+        let driver = Driver::new(id, service, row, ground, place.capture.clone(), None);
+        let body = Body::Tree(Box::new(driver.shown_on(&place)));
+        tokio::spawn(place.live(body, orders));
+        Ok(handle)
     }
 
     /// As [`Instance::begin`], for a slot whose socket the daemon holds, with `count` process trees
@@ -211,19 +219,38 @@ impl Instance {
         ground: Ground,
         outlet: Outlet<'_>,
     ) -> Result<Self, InstanceError> {
+        let (place, orders, handle) = Self::place(id.clone(), &ground, outlet)?;
+        let gate = place.gate(&service);
+        let own = (place.capture.clone(), place.runtime_dir.clone());
+        let team = Team::new(id, service, (count, gate), rows, ground, own)?;
+        let body = Body::Team(Box::new(team.shown_on(&place)));
+        tokio::spawn(place.live(body, orders));
+        Ok(handle)
+    }
+
+    /// Where a body lives, and the handle of whoever does.
+    fn place(
+        id: InstanceId,
+        ground: &Ground,
+        outlet: Outlet<'_>,
+    ) -> Result<(Place, mpsc::Receiver<Command>, Self), InstanceError> {
         let capture = Capture::open(&id, outlet.runtime_dir, outlet.log_dir, outlet.keeping)
             .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
-        let port = id.slot.port().map_or(0, crate::ident::Port::get);
-        let address = std::net::SocketAddr::new(service.host(), port);
-        let gate = Gate::new(id.clone(), address, ground.shelf.clone());
-        let own = (capture.clone(), outlet.runtime_dir.to_owned());
-        let stand_in = Arc::new(watch::Sender::default());
-        let team = team::Team::new(id.clone(), service, (count, gate), rows, ground, own)?;
-        let team = team.covered_by(stand_in.subscribe());
         let (commands, orders) = mpsc::channel(8);
-        let (view, chart) = (team.subscribe(), team.chart());
-        tokio::spawn(team.run(orders));
-        Ok(Self { id, commands, view, chart, capture, stand_in })
+        let (view, shown) = watch::channel(View::unknown(id.clone()));
+        let (chart, charted) = watch::channel(Arc::default());
+        let (stand_in, standing) = watch::channel(None);
+        let handle = Self {
+            id: id.clone(),
+            commands,
+            view: shown,
+            chart: charted,
+            capture: capture.clone(),
+            stand_in: Arc::new(stand_in),
+        };
+        let (ground, runtime_dir) = (ground.clone(), outlet.runtime_dir.to_owned());
+        let place = Place { id, ground, capture, runtime_dir, view, chart, stand_in: standing };
+        Ok((place, orders, handle))
     }
 
     fn drive(
@@ -233,10 +260,10 @@ impl Instance {
         ground: Ground,
         (capture, door): (Capture, Option<Door>),
     ) -> Self {
-        let (commands, orders) = mpsc::channel(8);
-        let driver = driver::Driver::new(id.clone(), service, row, ground, capture.clone(), door);
+        let (commands, mut orders) = mpsc::channel(8);
+        let mut driver = Driver::new(id.clone(), service, row, ground, capture.clone(), door);
         let (view, chart) = (driver.subscribe(), driver.chart());
-        tokio::spawn(driver.run(orders));
+        tokio::spawn(async move { driver.run(&mut orders, None).await });
         Self { id, commands, view, chart, capture, stand_in: Arc::default() }
     }
 

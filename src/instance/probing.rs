@@ -53,6 +53,11 @@ impl Probing {
         self.chart.subscribe()
     }
 
+    /// From now on its answers are told on `chart`.
+    pub(super) fn tell_on(&mut self, chart: watch::Sender<Arc<Chart>>) {
+        self.chart = chart;
+    }
+
     /// Answers that were under way are about another state, and are forgotten.
     pub(super) fn state_changed(&mut self, before: State, state: State) {
         for schedule in &mut self.schedules {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::{
+    config::Socket,
     ident::{Generation, InstanceId, RolloutId},
     instance::life::{Rest, State, Then},
     process::{Confined, Exit, Identity, Line},
@@ -43,6 +44,8 @@ pub struct View {
     pub confined: Confined,
     /// The process trees that it is made of, where it is more than one life.
     pub workers: Vec<View>,
+    /// Whose its listening socket is.
+    pub socket: Socket,
     /// What stands beside it in the same slot: about to take over from it, or finishing.
     pub beside: Option<Box<View>>,
 }

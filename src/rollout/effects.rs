@@ -10,7 +10,7 @@ use super::{
     world::{Proof, Room, Seen, World},
 };
 use crate::{
-    config::{OnDeadline, Service},
+    config::{OnDeadline, Service, Socket},
     ident::{ServiceName, Slot},
     instance::{Instance, Phase, View},
     nginx::{Draining, Edited, Members, Nginx, Serving},
@@ -61,10 +61,10 @@ impl Crew {
                     release: view.release,
                     generation: view.generation,
                     rollout: view.rollout,
-                    room: match (self.service.held(), view.beside) {
-                        (None, _) => Room::None,
-                        (Some(_), None) => Room::Free,
-                        (Some(_), Some(_)) => Room::Taken,
+                    room: match (view.socket, self.service.held(), view.beside) {
+                        (_, _, Some(_)) => Room::Taken,
+                        (Socket::Held, Some(_), None) => Room::Free,
+                        (Socket::Own, ..) | (Socket::Held, None, None) => Room::None,
                     },
                 };
                 (*slot, seen)

@@ -21,6 +21,7 @@ use tokio::{
 use self::set::Set;
 use super::{
     Chart, Command, Ground, InstanceError, Order,
+    body::{Left, Place},
     kept::Kept,
     view::{Cause, Death, Phase, View},
 };
@@ -108,27 +109,42 @@ impl Team {
         Ok(team)
     }
 
-    pub(super) fn covered_by(
-        self,
-        stand_in: watch::Receiver<Option<watch::Receiver<View>>>,
-    ) -> Self {
-        Self { stand_in, ..self }
+    /// Is seen where everybody looks.
+    pub(super) fn shown_on(self, place: &Place) -> Self {
+        let (view, chart) = (place.view.clone(), place.chart.clone());
+        let team = Self { view, chart, stand_in: place.stand_in.clone(), ..self };
+        team.publish();
+        team
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<View> {
-        self.view.subscribe()
+    pub(super) fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.service)
     }
 
-    pub(super) fn chart(&self) -> watch::Receiver<Arc<Chart>> {
-        self.chart.subscribe()
+    /// Nothing of it runs.
+    pub(super) fn is_over(&self) -> bool {
+        self.beside.is_none() && self.facing.as_ref().is_none_or(Set::is_stopped)
     }
 
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
+    /// Whoever has ever worked in it.
+    pub(super) fn workers(&self) -> Vec<InstanceId> {
+        self.branches.keys().map(|worker| self.id.with_worker(*worker)).collect()
+    }
+
+    /// Takes `first`, then `orders`.
+    pub(super) async fn run(
+        &mut self,
+        orders: &mut mpsc::Receiver<Command>,
+        first: Option<Command>,
+    ) -> Left {
+        let mut first = first;
         loop {
             self.settle().await;
             self.publish();
             let other = self.look_at_stand_in();
-            let command = {
+            let command = if let Some(first) = first.take() {
+                Some(Some(first))
+            } else {
                 let sets = [self.facing.as_mut(), self.beside.as_mut()];
                 let news = futures_util::future::select_all(
                     sets.into_iter().map(|set| Box::pin(set::changed(set))),
@@ -141,7 +157,10 @@ impl Team {
             };
             match command {
                 None => {}
-                Some(None) => return,
+                Some(None) => return Left::Alone,
+                Some(Some(command)) if self.leaves_to_other(&command.0) => {
+                    return Left::Other(command);
+                }
                 Some(Some((order, done))) => {
                     let taken = self.take(order).await;
                     self.publish();
@@ -197,7 +216,7 @@ impl Team {
     /// What runs stays what it is.
     async fn adapt(&mut self, service: &Arc<Service>) -> Result<(), InstanceError> {
         self.service = Arc::clone(service);
-        // Whether a slot is held holds for as long as the daemon runs.
+        // Where it is not any more, what runs goes on until its next start.
         self.count = service.held().unwrap_or(self.count);
         self.gate.move_to(service.host());
         for set in [&self.facing, &self.beside].into_iter().flatten() {

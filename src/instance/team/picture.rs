@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::{
+    config::Socket,
     ident::InstanceId,
     instance::{Phase, View},
 };
@@ -36,6 +37,7 @@ pub(super) fn of(id: &InstanceId, workers: Vec<View>, proven: bool, born: Instan
             .map(|view| view.confined.clone())
             .unwrap_or_default(),
         workers,
+        socket: Socket::Held,
         beside: None,
     }
 }
