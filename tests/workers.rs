@@ -195,7 +195,9 @@ fn a_slot_changes_hands_with_the_daemon() {
     assert!(!is_alive(own) && pids(&new).len() == 2, "{new:?}");
     stage.kill_daemon();
     stage.settings.remove("services.admin.socket").remove("services.admin.workers");
-    stage.start();
+    stage.write_files();
+    // Among what systemd kept is the socket, which is in the way now.
+    stage.restart_daemon_with_stored();
     stage.wait_state(&admin, InstanceState::Ready);
     assert!(pids(&new).into_iter().all(|pid| !is_alive(pid)));
 }

@@ -76,6 +76,8 @@ pub(super) async fn assemble(
     let muster = Muster { config: &config, nginx: nginx.as_ref(), ground: &ground, rows: &rows };
     strays::put_away(muster).await?;
     let engine = Engine::new(store.clone(), muster.all()?);
+    // Whoever holds a socket has taken it.
+    ground.shelf.clear_listeners();
     let jobs = Roster::new(muster.jobs()?);
     let config_path = path.display().to_string();
     let (resumed, waits) = (OnceLock::new(), Waits::default());

@@ -6,12 +6,15 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{Identity, Listener, Tree};
-use crate::ident::{InstanceId, Side};
+use crate::{
+    ident::{InstanceId, Side},
+    sys::listener,
+};
 
 /// Who keeps descriptors until the next daemon asks for them. Neither call waits for it.
 pub trait Keeper: fmt::Debug + Send + Sync {
@@ -44,6 +47,25 @@ impl Shelf {
     pub fn clear(&self) {
         for name in std::mem::take(&mut *locked(&self.0.found)).into_keys() {
             tracing::info!(name, "nobody needs what an earlier daemon kept");
+            self.forget(&name);
+        }
+    }
+
+    /// Closes the listening sockets that an earlier daemon left and nobody has taken: they would be in
+    /// the way of whoever listens for itself now.
+    pub fn clear_listeners(&self) {
+        let mut found = locked(&self.0.found);
+        let (listeners, rest) =
+            std::mem::take(&mut *found).into_iter().partition(|(name, _)| is_listener(name));
+        *found = rest;
+        drop(found);
+        let listeners: BTreeMap<String, OwnedFd> = listeners;
+        for (name, socket) in listeners {
+            tracing::info!(name, "nobody needs the socket that an earlier daemon held");
+            // Whoever keeps it has it for a moment longer.
+            if let Err(error) = listener::hush(socket.as_fd()) {
+                tracing::warn!(name, %error, "cannot stop to listen");
+            }
             self.forget(&name);
         }
     }
@@ -104,6 +126,10 @@ impl Shelf {
             keeper.forget(name);
         }
     }
+}
+
+fn is_listener(name: &str) -> bool {
+    name.starts_with("listener-")
 }
 
 fn listener_name(of: &InstanceId, side: Side) -> String {
