@@ -29,7 +29,7 @@ use support::Stage;
 const WINDOW: Duration = Duration::from_secs(30);
 /// Threads that were needed to come up are kept for ten seconds.
 const SETTLE: Duration = Duration::from_secs(12);
-const TARGET_MIB: f64 = 8.0;
+const TARGET_MIB: f64 = 5.5;
 
 fn main() {
     let seconds = WINDOW.as_secs();

@@ -2,7 +2,8 @@
 //!
 //! Every service is the same small program, which tells its first instruction. Floor: this process
 //! spawns and kills as many by itself; for `aibkctl status`, it runs a program that only ends. Peers:
-//! supervisord and runit, where they are installed.
+//! supervisord and runit, where they are installed. `SCALE=100` in the environment measures that size
+//! alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

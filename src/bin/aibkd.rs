@@ -10,6 +10,7 @@ use clap::Parser;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 fn main() -> ExitCode {
+    aibk::sys::heap::share();
     let args = DaemonArgs::parse();
     log_to_journal_or_stderr();
     if args.check_state {

@@ -32,6 +32,7 @@ use crate::{
         record::{Kind, Loss, Outcome, Rollout},
     },
     store::{self, Store},
+    sys::heap,
 };
 
 /// How long a managed nginx may take to answer before services are started without it.
@@ -127,6 +128,7 @@ impl Daemon {
         // By now everybody has taken what is theirs.
         self.ground.shelf.clear();
         self.record("daemon.up", format!("aibkd {} is up", env!("CARGO_PKG_VERSION")));
+        heap::give_back();
         Ok(())
     }
 

@@ -68,7 +68,7 @@ impl Place {
                 Body::Tree(driver) => driver.run(&mut orders, first.take()).await,
                 Body::Team(team) => team.run(&mut orders, first.take()).await,
             };
-            let Left::Other((order, done)) = left else { return };
+            let Left::Other(command) = left else { return };
             let (service, gone) = match &body {
                 Body::Tree(driver) => (Arc::clone(&driver.service), vec![self.id.clone()]),
                 Body::Team(team) => (team.service(), team.workers()),
@@ -76,10 +76,10 @@ impl Place {
             match self.body(service) {
                 Ok(other) => {
                     body = other;
-                    first = Some((order, done));
+                    first = Some(command);
                     self.forget(gone).await;
                 }
-                Err(e) => drop(done.send(Err(e))),
+                Err(e) => drop(command.1.send(Err(e))),
             }
         }
     }

@@ -142,16 +142,17 @@ impl Driver {
         self
     }
 
-    /// Takes `first`, then `orders`.
+    /// Takes `first`, then `orders`. What it does is boxed while it does it, so that one that waits is
+    /// small.
     pub(super) async fn run(
         &mut self,
         orders: &mut mpsc::Receiver<Command>,
         first: Option<Command>,
     ) -> Left {
-        if let Some(event) = self.find_predecessor(adoption::PATIENCE).await {
-            self.handle(event).await;
+        if let Some(event) = Box::pin(self.find_predecessor(adoption::PATIENCE)).await {
+            Box::pin(self.handle(event)).await;
         }
-        self.take_up().await;
+        Box::pin(self.take_up()).await;
         let mut first = first;
         loop {
             let woken = match first.take() {
@@ -163,15 +164,16 @@ impl Driver {
                 Woken::Command(Some(command)) if self.leaves_to_other(&command.0) => {
                     return Left::Other(command);
                 }
-                Woken::Command(Some((order, done))) => {
-                    let taken = self.take(order).await;
+                Woken::Command(Some(command)) => {
+                    let (order, done) = *command;
+                    let taken = Box::pin(self.take(order)).await;
                     // Whoever asked may have gone away meanwhile; the order stands.
                     let _ = done.send(taken);
                 }
                 Woken::Died(exit) => {
                     if let Some(generation) = life::running(self.life.state) {
                         self.note_exit(generation, exit).await;
-                        self.handle(Event::Died(generation, exit.into())).await;
+                        Box::pin(self.handle(Event::Died(generation, exit.into()))).await;
                     }
                 }
                 Woken::Timer(timer) => {
@@ -179,13 +181,13 @@ impl Driver {
                     if timer == Timer::StartDeadline {
                         self.note_not_ready();
                     }
-                    self.handle(Event::Elapsed(timer)).await;
+                    Box::pin(self.handle(Event::Elapsed(timer))).await;
                 }
-                Woken::Probed(event) => self.handle(event).await,
+                Woken::Probed(event) => Box::pin(self.handle(event)).await,
                 Woken::Outgrown(used, limit) => {
                     if let Some(generation) = life::running(self.life.state) {
                         self.note_outgrown(generation, used, limit);
-                        self.handle(Event::Outgrown(generation)).await;
+                        Box::pin(self.handle(Event::Outgrown(generation))).await;
                     }
                 }
                 Woken::Saved => {}

@@ -174,7 +174,8 @@ pub(crate) enum Order {
     Signal(ReloadSignal),
 }
 
-pub(crate) type Command = (Order, oneshot::Sender<Result<(), InstanceError>>);
+/// Boxed, because a channel keeps room for 32 of them.
+pub(crate) type Command = Box<(Order, oneshot::Sender<Result<(), InstanceError>>)>;
 
 /// Handle of one instance. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -425,7 +426,7 @@ impl Instance {
     async fn order(&self, order: Order) -> Result<(), InstanceError> {
         let (done, answer) = oneshot::channel();
         let ending = || InstanceError::Ending(self.id.clone());
-        self.commands.send((order, done)).await.map_err(|_| ending())?;
+        self.commands.send(Box::new((order, done))).await.map_err(|_| ending())?;
         answer.await.map_err(|_| ending())?
     }
 }

@@ -146,5 +146,8 @@ fn schedules(service: &Service) -> Vec<Schedule> {
         Some(Schedule::new(Question::Ready, service.ready.sign.clone(), opens)),
         live.map(|check| Schedule::new(Question::Live, Sign::Asked(check), opens)),
     ];
-    all.into_iter().flatten().collect()
+    let mut schedules: Vec<Schedule> = all.into_iter().flatten().collect();
+    // Collecting makes room for four.
+    schedules.shrink_to_fit();
+    schedules
 }

@@ -6,6 +6,7 @@ pub mod confine;
 pub mod exec;
 #[cfg(test)]
 pub mod fake;
+pub mod heap;
 pub mod kernel;
 pub mod landlock;
 pub mod limits;

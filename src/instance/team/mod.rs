@@ -161,7 +161,8 @@ impl Team {
                 Some(Some(command)) if self.leaves_to_other(&command.0) => {
                     return Left::Other(command);
                 }
-                Some(Some((order, done))) => {
+                Some(Some(command)) => {
+                    let (order, done) = *command;
                     let taken = self.take(order).await;
                     self.publish();
                     // Whoever asked may have gone away meanwhile; the order stands.
