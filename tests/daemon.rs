@@ -1,5 +1,7 @@
 //! The daemon itself dies, comes twice, or finds state that is not its own.
 
+mod clock;
+mod full_pipe;
 mod full_store;
 
 use std::{fs, os::unix::net::UnixListener};
