@@ -46,7 +46,6 @@ fn a_thousand_restarts_leave_nothing_behind() {
     // What is kept of the past is full by then: last lines, answers, events to be told.
     let before = at_rest_after(&stage, RESTARTS / 3);
     let after = at_rest_after(&stage, RESTARTS);
-    eprintln!("before: {before:?}, after: {after:?}");
     assert!(after.kib <= before.kib + GROWTH_KIB, "{before:?}, {after:?}");
     // Threads that wait for work end when there is none for ten seconds.
     wait_for("descriptors and threads to be as before", LONG, || {

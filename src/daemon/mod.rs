@@ -41,9 +41,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     reexec::Successor,
-    shutdown::{Asked, Goal},
+    shutdown::{Asked, Goal, Sign},
 };
-
 use crate::{
     api::{Heir, Limits, Server, operations::Operations},
     config::Config,
@@ -146,22 +145,27 @@ pub async fn run(path: &Path, estate: Estate) -> Result<Ended, DaemonError> {
 
 impl Daemon {
     async fn end(self: &Arc<Self>, asked: Asked, systemd: &mut systemd::Link, heir: Heir) -> Ended {
-        let job = match asked {
-            Asked::Term => systemd::job::ours().await,
-            Asked::Int | Asked::Replace(_) => systemd::job::Job::NotAUnit,
-        };
-        let goal = shutdown::goal(&asked, &job);
-        if let Asked::Replace(successor) = asked {
-            systemd.reloading();
-            self.leave_everything().await;
-            let listeners = self.ground.shelf.listeners();
-            return Ended::Replaced(Handover::new(successor, heir.keep(), listeners));
+        match asked {
+            Asked::End(sign) => {
+                self.end_by(sign, systemd).await;
+                Ended::Told
+            }
+            Asked::Replace(successor) => {
+                systemd.reloading();
+                self.leave_everything().await;
+                let listeners = self.ground.shelf.listeners();
+                Ended::Replaced(Handover::new(successor, heir.keep(), listeners))
+            }
         }
+    }
+
+    async fn end_by(self: &Arc<Self>, sign: Sign, systemd: &mut systemd::Link) {
+        let job = systemd::job::ours().await;
+        let (goal, sign) = (shutdown::goal(sign, &job), sign.word());
         systemd.stopping(goal);
-        let signal = if asked == Asked::Term { "SIGTERM" } else { "SIGINT" };
         match goal {
             Goal::StopAll => {
-                self.record("daemon.stopping", format!("aibkd stops everything: {signal}"));
+                self.record("daemon.stopping", format!("aibkd stops everything: {sign}"));
                 self.stop_everything().await;
                 self.record("daemon.stopped", "aibkd has stopped everything".to_owned());
             }
@@ -170,11 +174,10 @@ impl Daemon {
                     systemd::job::Job::Unknown(why) => format!(", and it is not known why: {why}"),
                     _ => " without an order to stop the unit".to_owned(),
                 };
-                let message = format!("aibkd ends: {signal}{why}; the applications run on");
+                let message = format!("aibkd ends: {sign}{why}; the applications run on");
                 self.record("daemon.leaving", message);
                 self.leave_everything().await;
             }
         }
-        Ended::Told
     }
 }

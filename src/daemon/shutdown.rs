@@ -48,20 +48,36 @@ pub(super) enum Goal {
 /// Why a daemon that is up ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// SIGTERM.
-    Term,
-    /// SIGINT: Ctrl-C, where it runs in a terminal.
-    Int,
+    /// By a signal.
+    End(Sign),
     /// Another program is to take its place.
     Replace(Successor),
 }
 
-/// What a signal means. Only a stop takes the applications with it: a restart of the unit, or a
-/// signal that systemd knows nothing of, is followed by another daemon.
-pub(super) fn goal(asked: &Asked, job: &Job) -> Goal {
-    match (asked, job) {
-        (Asked::Int, _) | (Asked::Term, Job::NotAUnit | Job::Stop) => Goal::StopAll,
-        (Asked::Replace(_), _) | (Asked::Term, Job::Other | Job::Unknown(_)) => Goal::Leave,
+/// A signal that ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// SIGTERM.
+    Term,
+    /// SIGINT: Ctrl-C, where it runs in a terminal.
+    Int,
+}
+
+impl Sign {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Term => "SIGTERM",
+            Self::Int => "SIGINT",
+        }
+    }
+}
+
+/// What a signal means, by what systemd does with our unit. Only a stop takes the applications with
+/// it: a restart, or a SIGTERM that systemd knows nothing of, is followed by another daemon.
+pub(super) const fn goal(sign: Sign, job: &Job) -> Goal {
+    match (sign, job) {
+        (Sign::Int, _) | (Sign::Term, Job::NotAUnit | Job::Stop) => Goal::StopAll,
+        (Sign::Term, Job::Other | Job::Unknown(_)) => Goal::Leave,
     }
 }
 
@@ -94,8 +110,8 @@ impl Signals {
         };
         tokio::select! {
             failed = up => failed,
-            _ = self.term.recv() => Ok(Asked::Term),
-            _ = self.int.recv() => Ok(Asked::Int),
+            _ = self.term.recv() => Ok(Asked::End(Sign::Term)),
+            _ = self.int.recv() => Ok(Asked::End(Sign::Int)),
             asked = replaced => Ok(asked),
         }
     }
@@ -199,8 +215,8 @@ mod tests {
             (Job::Other, Goal::Leave),
             (unknown, Goal::Leave),
         ] {
-            assert_eq!(goal(&Asked::Term, &job), expected, "{job:?}");
-            assert_eq!(goal(&Asked::Int, &job), Goal::StopAll, "{job:?}");
+            assert_eq!(goal(Sign::Term, &job), expected, "{job:?}");
+            assert_eq!(goal(Sign::Int, &job), Goal::StopAll, "{job:?}");
         }
     }
 }

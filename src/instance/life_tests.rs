@@ -1,8 +1,9 @@
 //! Lives against a model of the world: whatever happens, in whatever order.
 
-use std::time::Duration;
+mod any_order;
+mod hanging;
 
-use proptest::prelude::*;
+use std::time::Duration;
 
 use super::life::{
     Action, Event, Life, Manner, Policy, Question, Remedy, Rest, State, Then, Timer, next,
@@ -434,24 +435,6 @@ fn what_an_earlier_daemon_left_resting_is_left_so() {
 }
 
 #[test]
-fn one_that_hangs_is_roused_ended_and_started_again() {
-    for unready in [false, true] {
-        let mut world = World::new();
-        world.feed(Event::Start).pass(2).fail(if unready { 3 } else { 0 }).miss(1);
-        let beat = Event::Passed(Question::Live, Generation(1));
-        assert_eq!(world.answer(beat), [], "one sign of life is enough");
-        world.miss(1).actions.clear();
-        world.miss(1);
-        assert_eq!(world.life.state, State::Terminating(Generation(1), Then::Recover));
-        assert!(world.actions.contains(&Action::Terminate));
-        assert_eq!(world.actions.last(), Some(&Action::Arm(Timer::StopDeadline, seconds(2))));
-        world.feed(Event::Elapsed(Timer::StopDeadline));
-        assert_eq!(world.life.state, State::Starting(Generation(2)), "at once");
-        assert_eq!(world.life.restarts, 1);
-    }
-}
-
-#[test]
 fn what_vanished_is_a_failure() {
     for (policy, expected) in [
         (RestartPolicy::Always, State::Starting(Generation(1))),
@@ -462,32 +445,6 @@ fn what_vanished_is_a_failure() {
         world.feed(Event::Vanished);
         assert_eq!(world.life.state, expected);
     }
-}
-
-#[test]
-fn one_that_hangs_waits_for_its_successor_but_not_for_ever() {
-    let hung = || {
-        let mut world = World { hung: Remedy::Successor(seconds(60)), ..World::new() };
-        world.feed(Event::Start).pass(2).miss(1);
-        let waits = world.answer(Event::Failed(Question::Live, Generation(1)));
-        assert_eq!(waits.last(), Some(&Action::Arm(Timer::Successor, seconds(60))));
-        assert_eq!(world.life.state, State::Hung(Generation(1)));
-        world
-    };
-    for event in [Event::Forsaken, Event::Elapsed(Timer::Successor)] {
-        let mut world = hung();
-        assert!(world.answer(event).contains(&Action::Terminate));
-        assert_eq!(world.life.state, State::Terminating(Generation(1), Then::Recover));
-    }
-    let mut replaced = hung();
-    assert!(replaced.answer(Event::Stop).contains(&Action::Disarm(Timer::Successor)));
-    assert_eq!(replaced.die().life.state, State::Stopped);
-    let mut awake = hung();
-    let beat = Event::Passed(Question::Live, Generation(1));
-    awake.feed(beat).miss(1).feed(beat);
-    assert_eq!(awake.life.state, State::Hung(Generation(1)), "not two in a row");
-    assert_eq!(awake.answer(beat), [Action::Disarm(Timer::Successor)]);
-    assert_eq!(awake.life.state, State::Unready(Generation(1)));
 }
 
 #[test]
@@ -507,107 +464,4 @@ fn one_that_has_come_up_is_not_ended_for_being_unready() {
     let mut world = World { startup: world.startup, ..World::new() };
     world.feed(Event::Start).feed(down).feed(down).feed(down);
     assert_eq!(world.life.state, State::Terminating(Generation(1), Then::Recover));
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Happening {
-    Start,
-    Stop,
-    Forgive,
-    Die(Manner),
-    Pass,
-    Fail,
-    Beat(Question),
-    Miss,
-    Forsake,
-    Stale(u64),
-    Elapse(Timer),
-    World(Endings),
-}
-
-fn happening() -> impl Strategy<Value = Happening> {
-    let timers = prop_oneof![
-        Just(Timer::StartDeadline),
-        Just(Timer::StopDeadline),
-        Just(Timer::Backoff),
-        Just(Timer::Stable),
-        Just(Timer::Successor)
-    ];
-    let endings =
-        prop_oneof![Just(Endings::Work), Just(Endings::TreeStays), Just(Endings::PortIsHeld)];
-    prop_oneof![
-        1 => Just(Happening::Start),
-        1 => Just(Happening::Stop),
-        1 => Just(Happening::Forgive),
-        3 => prop_oneof![Just(Manner::Clean), Just(Manner::Failure)].prop_map(Happening::Die),
-        4 => Just(Happening::Pass),
-        2 => Just(Happening::Fail),
-        1 => prop_oneof![Just(Question::Startup), Just(Question::Live)].prop_map(Happening::Beat),
-        3 => Just(Happening::Miss),
-        1 => Just(Happening::Forsake),
-        1 => (0_u64..50).prop_map(Happening::Stale),
-        3 => timers.prop_map(Happening::Elapse),
-        1 => endings.prop_map(Happening::World),
-    ]
-}
-
-proptest! {
-    /// `P2` and `P3` are asserted inside `feed`, at each step.
-    #[test]
-    fn no_order_of_events_makes_two_trees(
-        happenings in prop::collection::vec(happening(), 0..60),
-        policy in prop_oneof![
-            Just(RestartPolicy::Always),
-            Just(RestartPolicy::OnFailure),
-            Just(RestartPolicy::Never)
-        ],
-        opens: bool,
-        succession: bool,
-    ) {
-        let mut world = World::with(policy);
-        world.startup = opens.then_some(Thresholds { successes: 1, failures: 3 });
-        if succession {
-            world.hung = Remedy::Successor(seconds(60));
-        }
-        let mut started = 0;
-        for happening in happenings {
-            // What could not be ended is neither probed nor watched any more.
-            let alive = world.tree.filter(|_| world.life.state != State::Failed);
-            match (happening, alive) {
-                (Happening::World(endings), _) => world.endings = endings,
-                (Happening::Start, _) => {
-                    started += 1;
-                    world.feed(Event::Start);
-                }
-                (Happening::Forgive, _) => { world.feed(Event::Forgive); }
-                (Happening::Stop, _) => { world.feed(Event::Stop); }
-                (Happening::Die(manner), Some(_)) => { world.end_as(manner); }
-                (Happening::Pass, Some(_)) => { world.pass(1); }
-                (Happening::Fail, Some(_)) => { world.fail(1); }
-                (Happening::Beat(question), Some(tree)) => {
-                    world.feed(Event::Passed(question, tree));
-                }
-                (Happening::Miss, Some(_)) => { world.miss(1); }
-                (Happening::Forsake, _) => { world.feed(Event::Forsaken); }
-                (Happening::Elapse(timer), _) => { world.feed(Event::Elapsed(timer)); }
-                (Happening::Stale(generation), _) if alive != Some(Generation(generation)) => {
-                    let before = world.life.clone();
-                    let of = Generation(generation);
-                    world.feed(Event::Outgrown(of));
-                    for question in Question::ALL {
-                        world.feed(Event::Passed(question, of)).feed(Event::Failed(question, of));
-                    }
-                    world.feed(Event::Died(of, Manner::Clean)).feed(Event::Ended(of));
-                    let ignored = before == world.life;
-                    prop_assert!(ignored, "events of another generation are ignored");
-                }
-                _ => {}
-            }
-            match policy {
-                RestartPolicy::Always => prop_assert_ne!(world.life.state, State::Finished),
-                RestartPolicy::OnFailure => {}
-                RestartPolicy::Never => prop_assert!(world.spawned <= started),
-            }
-        }
-    }
 }

@@ -87,6 +87,14 @@ struct Doors {
     /// Source ports of probes, and whom they are for.
     probes: VecDeque<(u16, Side)>,
     cover: Cover,
+    waiting: Waiting,
+}
+
+/// Whether a process behind a door was ever seen waiting for events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    NeverSeen,
+    Seen,
 }
 
 impl Doors {
@@ -143,6 +151,7 @@ impl Gate {
             facing: Side::A,
             probes: VecDeque::new(),
             cover: Cover::default(),
+            waiting: Waiting::NeverSeen,
         };
         Arc::new(Self { id, shelf, doors: Mutex::new(doors) })
     }
@@ -364,6 +373,17 @@ impl Door {
     /// When the kernel refuses.
     pub fn let_in(&self, source: u16) -> Result<(), ProcessError> {
         self.gate.let_in(source, self.side)
+    }
+
+    /// A process behind it was seen waiting for events: where none ever is, nothing follows from that.
+    pub fn note_waiting(&self) {
+        self.gate.doors().waiting = Waiting::Seen;
+    }
+
+    /// Whether one was ever seen waiting for events, on either side.
+    #[must_use]
+    pub fn has_waited(&self) -> bool {
+        self.gate.doors().waiting == Waiting::Seen
     }
 
     /// Whether a process of `tree` accepts there.

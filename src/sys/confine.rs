@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use rustix::thread::CapabilitySet;
+use rustix::{process, thread::CapabilitySet};
 
 /// The most paths of one kind: the child keeps a descriptor for each on its stack.
 pub const MOST_PATHS: usize = 32;
@@ -161,20 +161,20 @@ impl Resource {
 
     /// What the kernel calls it.
     #[must_use]
-    pub const fn number(self) -> u32 {
+    pub const fn kernel(self) -> process::Resource {
         match self {
-            Self::AddressSpace => libc::RLIMIT_AS,
-            Self::Core => libc::RLIMIT_CORE,
-            Self::CpuTime => libc::RLIMIT_CPU,
-            Self::Data => libc::RLIMIT_DATA,
-            Self::FileSize => libc::RLIMIT_FSIZE,
-            Self::Memlock => libc::RLIMIT_MEMLOCK,
-            Self::MessageQueue => libc::RLIMIT_MSGQUEUE,
-            Self::OpenFiles => libc::RLIMIT_NOFILE,
-            Self::Processes => libc::RLIMIT_NPROC,
-            Self::RealtimePriority => libc::RLIMIT_RTPRIO,
-            Self::PendingSignals => libc::RLIMIT_SIGPENDING,
-            Self::Stack => libc::RLIMIT_STACK,
+            Self::AddressSpace => process::Resource::As,
+            Self::Core => process::Resource::Core,
+            Self::CpuTime => process::Resource::Cpu,
+            Self::Data => process::Resource::Data,
+            Self::FileSize => process::Resource::Fsize,
+            Self::Memlock => process::Resource::Memlock,
+            Self::MessageQueue => process::Resource::Msgqueue,
+            Self::OpenFiles => process::Resource::Nofile,
+            Self::Processes => process::Resource::Nproc,
+            Self::RealtimePriority => process::Resource::Rtprio,
+            Self::PendingSignals => process::Resource::Sigpending,
+            Self::Stack => process::Resource::Stack,
         }
     }
 }

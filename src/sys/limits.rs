@@ -15,7 +15,7 @@ const ROUNDS: usize = 8;
 /// The limit of this process.
 #[must_use]
 pub fn own_limit(resource: Resource) -> Rlimit {
-    let own = process::getrlimit(named(resource));
+    let own = process::getrlimit(resource.kernel());
     Rlimit { resource, soft: own.current, hard: own.maximum }
 }
 
@@ -35,7 +35,7 @@ pub fn own_nice() -> io::Result<i8> {
 pub fn set_limit(pid: i32, limit: &Rlimit) -> io::Result<()> {
     let Some(pid) = Pid::from_raw(pid) else { return Ok(()) };
     let new = process::Rlimit { current: limit.soft, maximum: limit.hard };
-    gone_is_well(process::prlimit(Some(pid), named(limit.resource), new).map(drop))
+    gone_is_well(process::prlimit(Some(pid), limit.resource.kernel(), new).map(drop))
 }
 
 /// Sets the priority of every thread of `pid`, each of which has its own; one that is gone is no
@@ -71,33 +71,9 @@ fn gone_is_well(done: rustix::io::Result<()>) -> io::Result<()> {
     }
 }
 
-const fn named(resource: Resource) -> process::Resource {
-    match resource {
-        Resource::AddressSpace => process::Resource::As,
-        Resource::Core => process::Resource::Core,
-        Resource::CpuTime => process::Resource::Cpu,
-        Resource::Data => process::Resource::Data,
-        Resource::FileSize => process::Resource::Fsize,
-        Resource::Memlock => process::Resource::Memlock,
-        Resource::MessageQueue => process::Resource::Msgqueue,
-        Resource::OpenFiles => process::Resource::Nofile,
-        Resource::Processes => process::Resource::Nproc,
-        Resource::RealtimePriority => process::Resource::Rtprio,
-        Resource::PendingSignals => process::Resource::Sigpending,
-        Resource::Stack => process::Resource::Stack,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_ways_to_name_a_resource_agree() {
-        for resource in Resource::ALL {
-            assert_eq!(named(resource) as u32, resource.number());
-        }
-    }
 
     #[test]
     fn what_is_gone_needs_no_limit() {

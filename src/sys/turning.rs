@@ -1,9 +1,7 @@
 //! Whether the main thread of a process waits for events, as an event loop does between any two of
 //! them: proc(5).
 
-use std::{collections::BTreeSet, fs, io};
-
-use super::sockets;
+use std::{fs, io};
 
 /// What a process is at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,14 +32,6 @@ pub fn look(pid: i32) -> io::Result<At> {
         return Ok(At::Events);
     }
     Ok(At::Other(place))
-}
-
-/// The connections to `port` that `pid` has, by inode.
-///
-/// # Errors
-/// When /proc cannot be read.
-pub fn connections(pid: i32, port: u16) -> io::Result<BTreeSet<u64>> {
-    sockets::connections_of(pid, port)
 }
 
 #[cfg(test)]

@@ -58,32 +58,29 @@ impl Notified {
         self.heard().said.clear();
     }
 
-    /// `command`, as systemd runs it with what is stored: `sd_listen_fds(3)`.
-    pub fn with_stored(&self, command: &Command) -> Command {
-        let heard = self.heard();
-        let mappings: Vec<_> = (3..)
-            .zip(heard.stored.values())
-            .map(|(child_fd, fd)| FdMapping { parent_fd: fd.try_clone().unwrap(), child_fd })
-            .collect();
-        let mut shell = Command::new("sh");
-        // Only the new process knows its own pid.
-        shell.args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""]).arg(command.get_program());
-        shell.args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        let names: Vec<_> = heard.stored.keys().map(String::as_str).collect();
-        shell.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
-        shell.fd_mappings(mappings).expect("no two of the same number");
-        shell
+    /// What is stored, by name.
+    pub fn copied(&self) -> Vec<(String, OwnedFd)> {
+        let copy = |(name, fd): (&String, &OwnedFd)| (name.clone(), fd.try_clone().unwrap());
+        self.heard().stored.iter().map(copy).collect()
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// `command`, as systemd runs it with what it has stored: `sd_listen_fds(3)`.
+pub fn with_stored(command: &Command, stored: Vec<(String, OwnedFd)>) -> Command {
+    let names: Vec<_> = stored.iter().map(|(name, _)| name.as_str()).collect();
+    let mut shell = Command::new("sh");
+    // Only the new process knows its own pid.
+    let script = "export LISTEN_PID=$$ LISTEN_FDS=$0 LISTEN_FDNAMES=$1; shift; exec \"$@\"";
+    shell.args(["-c", script, &names.len().to_string(), &names.join(":")]);
+    shell.arg(command.get_program()).args(command.get_args());
+    let mappings = (3..).zip(stored);
+    let mappings = mappings.map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });
+    shell.fd_mappings(mappings.collect()).expect("no two of the same number");
+    shell
 }
 
 /// One message; `None`: there will be no more.

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::{
     LONG, Ports, Running, Settings, Site, kill,
     load::{Load, Plan},
-    notify::Notified,
+    notify::{Notified, with_stored},
     processes,
     releases::Releases,
     venv, wait_for,
@@ -130,10 +130,8 @@ impl Stage {
     /// As [`Stage::restart_daemon`], with the descriptors that an earlier daemon had stored.
     #[track_caller]
     pub fn restart_daemon_with_stored(&mut self) {
-        assert!(self.daemon.is_none(), "the daemon runs already");
-        self.notified.clear();
-        let mut aibkd = self.notified.with_stored(&self.aibkd());
-        self.daemon = Some(Running::start_logged(&mut aibkd, &self.path("daemon.log")));
+        let stored = self.notified.copied();
+        self.launch_by(|aibkd| with_stored(&aibkd, stored));
         self.wait_ready();
     }
 

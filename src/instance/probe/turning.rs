@@ -11,7 +11,10 @@ use super::Verdict;
 use crate::{
     ident::Port,
     process::Door,
-    sys::turning::{At, connections, look},
+    sys::{
+        sockets,
+        turning::{At, look},
+    },
 };
 
 /// Between two looks.
@@ -39,10 +42,10 @@ pub(super) async fn turns(of: Loop, within: Duration) -> Verdict {
             return Ok("its event loop turns".to_owned());
         }
         if before.is_none() {
-            before = Some(connections(pid, port.get()).map_err(gone)?);
+            before = Some(sockets::connections_of(pid, port.get()).map_err(gone)?);
         }
         if Instant::now() + LOOK > end {
-            let moved = before != Some(connections(pid, port.get()).map_err(gone)?);
+            let moved = before != Some(sockets::connections_of(pid, port.get()).map_err(gone)?);
             return if moved || !door.has_waited() {
                 Ok("its event loop is busy".to_owned())
             } else {

@@ -233,14 +233,14 @@ impl Spool {
     }
 }
 
-/// This boot of the host, in a word (FNV-1a, 64 bit).
+/// This boot of the host, in a word: the first half of its random id (random(4)).
 fn this_boot() -> io::Result<u64> {
     static BOOT: OnceLock<u64> = OnceLock::new();
     if let Some(boot) = BOOT.get() {
         return Ok(*boot);
     }
-    let boot = proc::boot_id()?.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let id = proc::boot_id()?;
+    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let boot = u64::from_str_radix(&digits, 16).map_err(io::Error::other)?;
     Ok(*BOOT.get_or_init(|| boot))
 }

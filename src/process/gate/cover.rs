@@ -41,15 +41,6 @@ pub(super) struct Cover {
     stand_in: StandIn,
     /// The side that refuses connections until a process of it listens.
     hushed: Option<Side>,
-    seen_waiting: Seen,
-}
-
-/// Whether something was ever seen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Seen {
-    #[default]
-    Never,
-    Once,
 }
 
 impl Cover {
@@ -103,17 +94,6 @@ impl Gate {
 }
 
 impl Door {
-    /// A process behind it was seen waiting for events: where none ever is, nothing follows from that.
-    pub fn note_waiting(&self) {
-        self.gate.doors().cover.seen_waiting = Seen::Once;
-    }
-
-    /// Whether one was ever seen waiting for events, on either side.
-    #[must_use]
-    pub fn has_waited(&self) -> bool {
-        self.gate.doors().cover.seen_waiting == Seen::Once
-    }
-
     /// A process with this number is about to be born behind it.
     pub fn enter(&self, number: u16) {
         self.note(number, Since::Birth(Instant::now()));
@@ -173,6 +153,7 @@ mod tests {
         assert!(takes());
         assert_eq!(gate.waiting(Side::B).unwrap(), 0);
     }
+
     #[test]
     fn one_that_was_just_born_does_not_listen_yet() {
         let now = Instant::now();

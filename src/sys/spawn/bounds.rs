@@ -68,7 +68,8 @@ pub(super) unsafe fn set_limit(limit: &Rlimit) -> bool {
     let old: *mut libc::rlimit64 = ptr::null_mut();
     // SAFETY: `new` lives until the call returns.
     unsafe {
-        libc::syscall(libc::SYS_prlimit64, 0, limit.resource.number(), &raw const new, old) == 0
+        libc::syscall(libc::SYS_prlimit64, 0, limit.resource.kernel() as u32, &raw const new, old)
+            == 0
     }
 }
 

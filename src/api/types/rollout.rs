@@ -1,0 +1,110 @@
+//! Rollouts, and what is asked of them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A rollout: `GET /v1/rollouts/{id}`, and the 202 answer of every long operation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rollout {
+    /// Its id.
+    pub id: u64,
+    /// What kind: `rolling`, `swap`, `start`, `stop`, `restart`; of the daemon's own: `boot`,
+    /// `retire`, `reconfigure`, `remove`, `relieve`, `restore`, `replace`.
+    pub kind: String,
+    /// Whose.
+    pub service: String,
+    /// The instance it is about, for `start`, `stop` and `restart`.
+    pub instance: Option<String>,
+    /// Release it brings into service, where it brings one.
+    pub release: Option<String>,
+    /// Who asked for it: `uid 0`, or `aibkd`.
+    pub by: String,
+    /// Going on, or how it ended.
+    pub state: RolloutState,
+    /// RFC 3339.
+    pub begun: String,
+    /// Seconds since it began, or that it took.
+    pub elapsed_s: f64,
+    /// Every step so far, in order; the last one may be under way.
+    pub steps: Vec<Step>,
+    /// Why it failed, what was done about it, and what to do next.
+    pub failure: Option<String>,
+    /// It has passed its point of no return.
+    pub committed: bool,
+    /// Grows with each change; `wait` takes it.
+    pub revision: u64,
+}
+
+/// State of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RolloutState {
+    /// Under way.
+    Running,
+    /// Under way back to where it began.
+    Undoing,
+    /// Ended: everything it meant to do is so, by observation.
+    Done,
+    /// Ended: it failed, and everything is as before.
+    Undone,
+    /// Ended: it failed and could not be undone, or failed past its point of no return.
+    Stuck,
+}
+
+impl RolloutState {
+    /// It goes on no more.
+    #[must_use]
+    pub const fn ended(self) -> bool {
+        matches!(self, Self::Done | Self::Undone | Self::Stuck)
+    }
+}
+
+/// One step of a rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// `start`, `await-ready`, `publish`, `watch`, `drain`, `stop`, `replace`, `dismiss`.
+    pub name: String,
+    /// What it acts on: `api@8001`, or the members published.
+    pub on: String,
+    /// Seconds it took; none while it is under way.
+    pub took_s: Option<f64>,
+    /// What was observed at its end, or what it waits for.
+    pub note: Option<String>,
+    /// It ended badly.
+    pub failed: bool,
+}
+
+/// Body of `POST /v1/services/{service}/rolling` and `/swap`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Roll {
+    /// Directory of the release to bring in; none: what the configured directory resolves to now.
+    /// Naming one needs the access level `deploy`.
+    #[serde(default)]
+    pub release: Option<String>,
+    /// Do it although requests may be lost (`T1`): the way to roll a service with one slot.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Body of `POST /v1/instances/{instance}/start`, `/stop` and `/restart`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Act {
+    /// Do it although requests may be lost (`T1`).
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Query of `GET /v1/rollouts/{id}/wait`: answers when the revision differs from `revision`, or
+/// the rollout has ended, or after `timeout_s` (at most 60) with whatever is then.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Wait {
+    /// The revision already seen.
+    #[serde(default)]
+    pub revision: u64,
+    /// Seconds.
+    #[serde(default)]
+    pub timeout_s: Option<f64>,
+}
