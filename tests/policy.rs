@@ -5,7 +5,7 @@ use std::fs;
 use aibk::api::types::InstanceState;
 use rustix::process::Signal;
 
-use crate::support::{LONG, Stage, ends, kill, wait_for};
+use crate::support::{LONG, Stage, ends, is_reaped, kill, wait_for};
 
 /// A stage with a `worker` that runs `script`; each of its starts adds a line to the file `runs`.
 fn with_worker(script: &str) -> Stage {
@@ -173,7 +173,7 @@ fn what_vanished_without_a_daemon_is_a_failure() {
     stage.kill_daemon();
     for pid in [worker, other] {
         kill(pid, Signal::TERM);
-        ends(pid, LONG);
+        is_reaped(pid, LONG);
     }
     stage.restart_daemon();
     let failed = stage.wait_state("worker", InstanceState::Failed);

@@ -21,7 +21,7 @@ pub use command::{Output, Running, run};
 pub use fetch::fetch;
 pub use places::{root, target, venv};
 pub use ports::Ports;
-pub use processes::{children_of, ends, is_alive, kill, listener_on};
+pub use processes::{children_of, ends, is_alive, is_reaped, kill, listener_on};
 pub use proxy::{Nginx, Site};
 pub use releases::Releases;
 pub use settings::Settings;

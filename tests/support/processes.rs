@@ -25,6 +25,13 @@ pub fn ends(pid: i32, deadline: Duration) {
     wait_for(&format!("the end of {pid}"), deadline, || (!is_alive(pid)).then_some(()));
 }
 
+/// Waits until nobody can ask any more how `pid` ended: it is dead, and its parent has reaped it.
+#[track_caller]
+pub fn is_reaped(pid: i32, deadline: Duration) {
+    let gone = || procfs::process::Process::new(pid).is_err().then_some(());
+    wait_for(&format!("{pid} to be reaped"), deadline, gone);
+}
+
 /// Its children.
 pub fn children_of(pid: i32) -> Vec<i32> {
     let all = procfs::process::all_processes().into_iter().flatten().flatten();
