@@ -10,8 +10,9 @@ use super::{
     effects::Crew,
     engine::Engine,
     plan::{self, Next},
-    record::{Course, Rollout, Step, now},
+    record::{Outcome, Rollout, Step, now},
     words,
+    world::World,
 };
 use crate::{store::StoreError, sync_point};
 
@@ -42,45 +43,44 @@ impl Drive {
         };
         while !*self.frozen.borrow() {
             self.heed_cancel();
-            match self.next(&crew).await {
-                None => {}
-                Some(Next::Do(step)) => {
-                    self.rollout.begin(&step, now());
+            if let Some(outcome) = self.rollout.outcome() {
+                return self.end(outcome).await;
+            }
+            let Some(world) = self.observe(&crew).await else { continue };
+            match plan::next_step(&self.rollout, &world) {
+                Next::Do(step) => {
+                    self.rollout.begin(&step, &world, now());
                     if self.save().await {
                         sync_point!("rollout.intent");
                         self.step(&crew, &step).await;
                         sync_point!("rollout.effect");
                     }
                 }
-                Some(Next::Advance) => {
+                Next::Advance => {
                     self.rollout.advance();
                     self.save().await;
                 }
-                Some(Next::End(outcome)) => {
-                    self.rollout.end(outcome, now());
-                    let message = words::closing(&self.rollout);
-                    self.engine.record(&self.rollout, "rollout.ended", message);
-                    sync_point!("rollout.end");
-                    self.save_end().await;
-                    return self.rollout;
-                }
+                Next::End(outcome) => return self.end(outcome).await,
             }
         }
         self.rollout
     }
 
-    /// `None` when that could not be told, which the rollout has taken for a failure.
-    async fn next(&mut self, crew: &Crew) -> Option<Next> {
+    async fn end(mut self, outcome: Outcome) -> Rollout {
+        self.rollout.end(outcome, now());
+        let message = words::closing(&self.rollout);
+        self.engine.record(&self.rollout, "rollout.ended", message);
+        sync_point!("rollout.end");
+        self.save_end().await;
+        self.rollout
+    }
+
+    /// `None` when it could not be seen, which the rollout has taken for a failure.
+    async fn observe(&mut self, crew: &Crew) -> Option<World> {
         if self.rollout.steps.len() > STEP_LIMIT {
             self.rollout.abandon("its plan does not converge; this is a mistake in aibk");
         }
-        match crew.observe().await {
-            Ok(world) => Some(plan::next_step(&self.rollout, &world)),
-            Err(e) => {
-                self.rollout.fail(&e.to_string());
-                self.rollout.outcome().map(Next::End)
-            }
-        }
+        crew.observe().await.map_err(|e| self.rollout.fail(&e.to_string())).ok()
     }
 
     async fn step(&mut self, crew: &Crew, step: &Step) {
@@ -110,7 +110,7 @@ impl Drive {
             biased;
             // Its intent is durable; the next daemon does it again.
             _ = frozen.wait_for(|frozen| *frozen), if waits(step) => return,
-            why = turned_back, if waits(step) && may_be_turned_back(&rollout) => Err(why),
+            why = turned_back, if waits(step) && rollout.can_turn_back() => Err(why),
             result = crew.perform(step, &rollout, &tell) => result,
         };
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -127,8 +127,7 @@ impl Drive {
     fn heed_cancel(&mut self) {
         let asked = self.cancelled.borrow().clone();
         if let Some(why) = asked
-            && self.rollout.course == Course::Forward
-            && !self.rollout.committed
+            && self.rollout.can_turn_back()
         {
             self.rollout.fail(&why);
         }
@@ -174,8 +173,4 @@ const fn waits(step: &Step) -> bool {
         step,
         Step::AwaitReady { .. } | Step::Watch { .. } | Step::Drain { .. } | Step::Replace { .. }
     )
-}
-
-fn may_be_turned_back(rollout: &Rollout) -> bool {
-    rollout.course == Course::Forward && !rollout.committed
 }

@@ -13,7 +13,7 @@ use crate::{
     config::{OnDeadline, Service, Socket},
     ident::{ServiceName, Slot},
     instance::{Instance, Phase, View},
-    nginx::{Draining, Edited, Members, Nginx, Serving},
+    nginx::{Draining, Edited, Members, Nginx, NginxError, Serving},
     release::Release,
 };
 
@@ -101,7 +101,7 @@ impl Crew {
         match step {
             Step::Start { slot, release } => self.start(*slot, release, rollout).await,
             Step::AwaitReady { slot } => self.await_ready(*slot, rollout, tell).await,
-            Step::Publish { members } => self.publish(members).await,
+            Step::Publish { members } => self.publish(members, rollout).await,
             Step::Watch { slots } => self.watch(slots).await,
             Step::Drain { slot } => self.drain(*slot, tell).await,
             Step::Stop { slot } => self.stop(*slot).await,
@@ -174,13 +174,23 @@ impl Crew {
         }
     }
 
-    async fn publish(&self, members: &Members) -> Result {
+    async fn publish(&self, members: &Members, rollout: &Rollout) -> Result {
         let Some(nginx) = &self.nginx else { return Ok(None) };
         self.uncover(members);
-        let edition =
-            nginx.publish(&self.service.name, members).await.map_err(|e| e.to_string())?;
+        let name = &self.service.name;
+        let note = match nginx.publish(name, members).await {
+            Ok(edition) => format!("nginx serves edition {}", edition.0),
+            // Nobody is served, and nothing is better than the file for the next start.
+            Err(NginxError::NotRunning { why }) if !rollout.can_turn_back() => {
+                let change = [(name.clone(), members.clone())].into();
+                let written = nginx.write(&change).await.map_err(|e| e.to_string())?;
+                let edition = written.edition.0;
+                format!("nginx does not run ({why}); edition {edition} is there for its start")
+            }
+            Err(error) => return Err(error.to_string()),
+        };
         self.cover(members);
-        Ok(Some(format!("nginx serves edition {}", edition.0)))
+        Ok(Some(note))
     }
 
     /// Trouble is the first change away from ready, of any of `slots`.

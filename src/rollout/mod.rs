@@ -4,6 +4,8 @@
 //! next step, [`record`] is what is durable of it, `effects` are the steps' hands, and
 //! `engine` is the loop.
 
+#[cfg(test)]
+mod checker;
 mod cover;
 mod dismiss;
 pub mod draft;

@@ -41,8 +41,10 @@ pub fn next_step(rollout: &Rollout, world: &World) -> Next {
                 Next::Do(step)
             } else if let Some(slots) = to_watch(stage, rollout) {
                 Next::Do(Step::Watch { slots })
-            } else {
+            } else if rollout.at + 1 < rollout.stages.len() {
                 Next::Advance
+            } else {
+                Next::End(Outcome::Done)
             }
         }
     }
@@ -97,9 +99,10 @@ fn replace(
         return Some(Step::Stop { slot });
     }
     // What this rollout has started and lost already is not started once more: it is waited for,
-    // and that fails.
-    let lost =
-        seen.rollout == Some(rollout.id) && matches!(seen.phase, Phase::Failed | Phase::Finished);
+    // and that fails. On the way back it has one more chance.
+    let lost = rollout.course == Course::Forward
+        && seen.rollout == Some(rollout.id)
+        && matches!(seen.phase, Phase::Failed | Phase::Finished);
     if right && (seen.phase.is_up() || world.is_settled(slot) || lost) {
         return (seen.room == Room::Taken).then_some(Step::Dismiss { slot });
     }
@@ -124,13 +127,17 @@ fn is_replaced_in_place(slot: Slot, stage: &Stage, world: &World) -> bool {
 
 /// Takes an instance out: from the upstream, from its requests, from its slot.
 fn leave(slot: Slot, stage: &Stage, rollout: &Rollout, world: &World, seen: &Seen) -> Step {
-    if world.has_traffic(slot) {
-        return match without(slot, stage, world) {
-            Some(members) => Step::Publish { members },
-            // `T1` has two exceptions: it is not well itself, or the loss was accepted.
-            None if rollout.loss == Loss::Accepted || !world.is_ready(slot) => Step::Stop { slot },
-            None => Step::AwaitReady { slot: other(slot, world) },
-        };
+    match without(slot, stage, world) {
+        // Somebody else has emptied the upstream, perhaps.
+        Some(members) if world.has_traffic(slot) || !is_covered(slot, world) => {
+            return Step::Publish { members };
+        }
+        _ if !world.has_traffic(slot) => {}
+        // `T1` has two exceptions: it is not well itself, or the loss was accepted.
+        None if rollout.loss == Loss::Accepted || !world.is_ready(slot) => {
+            return Step::Stop { slot };
+        }
+        Some(_) | None => return Step::AwaitReady { slot: other(slot, world) },
     }
     match (&world.members, world.proof) {
         (Some(members), Proof::Open) => return Step::Publish { members: members.clone() },
@@ -169,6 +176,12 @@ fn without(slot: Slot, stage: &Stage, world: &World) -> Option<Members> {
         .filter_map(|other| Some((other.port()?, Role::Serving)))
         .collect();
     (!rest.is_empty()).then_some(rest)
+}
+
+/// Another one than `slot` gets the requests, and is well.
+fn is_covered(slot: Slot, world: &World) -> bool {
+    let mut others = world.slots.keys().filter(|other| **other != slot);
+    others.any(|other| world.has_traffic(*other) && world.is_ready(*other))
 }
 
 fn other(slot: Slot, world: &World) -> Slot {

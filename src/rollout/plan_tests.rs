@@ -19,18 +19,18 @@ use crate::{
     release::Release,
 };
 
-const BLUE: u16 = 8000;
-const GREEN: u16 = 8001;
+pub(super) const BLUE: u16 = 8000;
+pub(super) const GREEN: u16 = 8001;
 
-fn slot(port: u16) -> Slot {
+pub(super) fn slot(port: u16) -> Slot {
     Slot::Port(Port::new(port).unwrap())
 }
 
-fn release(name: &str) -> Release {
+pub(super) fn release(name: &str) -> Release {
     Release { id: ReleaseId(name.to_owned()), directory: format!("/srv/{name}").into() }
 }
 
-fn service(slots: &str, standby: &str) -> Service {
+pub(super) fn service(slots: &str, standby: &str) -> Service {
     let text = format!(
         "nginx: {{}}\nservices:\n  api:\n    app: a:b\n    directory: /srv/current\n    slots: {slots}\n    rollout: {{standby: {standby}}}\n"
     );
@@ -38,7 +38,7 @@ fn service(slots: &str, standby: &str) -> Service {
     config.services.get(&ServiceName::new("api").unwrap()).unwrap().clone()
 }
 
-fn seen(phase: Phase, of: Option<&str>) -> Seen {
+pub(super) fn seen(phase: Phase, of: Option<&str>) -> Seen {
     Seen {
         phase,
         wanted: phase != Phase::Stopped,
@@ -50,12 +50,12 @@ fn seen(phase: Phase, of: Option<&str>) -> Seen {
     }
 }
 
-fn members(roles: &[(u16, Role)]) -> Members {
+pub(super) fn members(roles: &[(u16, Role)]) -> Members {
     roles.iter().map(|(port, role)| (Port::new(*port).unwrap(), *role)).collect()
 }
 
 /// Blue serves v1, green is stopped.
-fn at_rest() -> World {
+pub(super) fn at_rest() -> World {
     World {
         slots: [
             (slot(BLUE), seen(Phase::Ready, Some("v1"))),
@@ -67,7 +67,7 @@ fn at_rest() -> World {
     }
 }
 
-fn both(green: Role) -> World {
+pub(super) fn both(green: Role) -> World {
     World {
         slots: [
             (slot(BLUE), seen(Phase::Ready, Some("v1"))),
@@ -79,11 +79,11 @@ fn both(green: Role) -> World {
     }
 }
 
-fn request(kind: Kind, at: Option<u16>, loss: Loss) -> Request {
+pub(super) fn request(kind: Kind, at: Option<u16>, loss: Loss) -> Request {
     Request { kind, slot: at.map(slot), named: None, current: release("v2"), loss }
 }
 
-fn begin(kind: Kind, at: Option<u16>, draft: Draft) -> Rollout {
+pub(super) fn begin(kind: Kind, at: Option<u16>, draft: Draft) -> Rollout {
     begun(RolloutId(7), kind, at.map(slot), draft)
 }
 
@@ -193,7 +193,7 @@ fn play(rollout: &mut Rollout, world: &mut World, fate: impl Fn(usize) -> Fate) 
                 return taken;
             }
             Next::Do(step) => {
-                rollout.begin(&step, 0);
+                rollout.begin(&step, world, 0);
                 taken.push(step.clone());
                 match fate(taken.len() - 1) {
                     Fate::Works => {

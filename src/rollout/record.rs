@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::EngineError;
+use super::{EngineError, world::World};
 use crate::{
     ident::{RolloutId, ServiceName, Slot},
     nginx::{Members, Role},
@@ -59,7 +59,7 @@ impl Kind {
 }
 
 /// One durable operation on a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rollout {
     /// [`DOCUMENT`] when it was written.
     pub document: u32,
@@ -110,7 +110,7 @@ pub struct Rollout {
 }
 
 /// Whether a rollout may lose requests (`T1`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
     /// It may not.
@@ -121,7 +121,7 @@ pub enum Loss {
 }
 
 /// A state of the service that a rollout goes through.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stage {
     /// What is wanted of each slot, in the order in which it is brought about. Slots that are not
     /// named stay as they are.
@@ -131,7 +131,7 @@ pub struct Stage {
 }
 
 /// What is wanted of a slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Want {
     /// Nothing runs, and nginx does not know it.
@@ -160,7 +160,7 @@ pub enum Start {
 }
 
 /// Which way a rollout goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Course {
     /// To its last stage.
@@ -172,7 +172,7 @@ pub enum Course {
 }
 
 /// How a rollout ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Everything it meant to do is so, by observation.
@@ -236,7 +236,7 @@ pub enum Step {
 }
 
 /// A step that was begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Taken {
     /// What.
     pub step: Step,
@@ -260,19 +260,25 @@ impl Rollout {
         }
     }
 
-    /// Writes down the intent of `step`, before its effect (`S1`).
-    pub fn begin(&mut self, step: &Step, now: i64) {
+    /// It goes forward, and failure would undo it (`S5`).
+    #[must_use]
+    pub fn can_turn_back(&self) -> bool {
+        self.course == Course::Forward && !self.committed
+    }
+
+    /// Writes down the intent of `step` in `world`, before its effect (`S1`).
+    pub fn begin(&mut self, step: &Step, world: &World, now: i64) {
+        self.expose(world);
         match step {
             Step::Start { slot, .. } => {
                 self.exposed.remove(slot);
                 self.drained.remove(slot);
             }
-            Step::Publish { members } => {
-                let slots = members.keys().map(|port| Slot::Port(*port));
-                for slot in slots {
-                    self.drained.remove(&slot);
-                    self.exposed.insert(slot);
-                }
+            // Whoever else wrote the file meanwhile may have exposed any of them.
+            Step::Publish { .. } => {
+                let up = world.slots.iter().filter(|(_, seen)| seen.phase.is_up());
+                self.exposed.extend(up.map(|(slot, _)| *slot));
+                self.drained.clear();
             }
             Step::Stop { slot } => {
                 self.stopped.insert(*slot);
@@ -301,6 +307,17 @@ impl Rollout {
             failed: false,
         });
         self.revision += 1;
+    }
+
+    /// What has traffic by somebody else's doing has to be drained (again).
+    fn expose(&mut self, world: &World) {
+        let exposed = world.slots.iter().filter(|(slot, _)| world.has_traffic(**slot));
+        for (slot, seen) in exposed {
+            self.drained.remove(slot);
+            if seen.rollout == Some(self.id) {
+                self.exposed.insert(*slot);
+            }
+        }
     }
 
     /// Takes the result of the step that was begun last.

@@ -78,6 +78,20 @@ fn what_nginx_serves_is_proved_before_anything_relies_on_it() {
     assert_eq!(steps, ["publish 8000"], "the file says again what nginx serves");
 }
 
+#[test]
+fn an_upstream_that_somebody_emptied_is_filled_before_anything_stops() {
+    let service = service("[8000, 8001]", "stopped");
+    let asked = request(Kind::Rolling, None, Loss::Never);
+    let mut rollout = begin(Kind::Rolling, None, draft(&asked, &service, &at_rest()).unwrap());
+    let mut world = both(Role::Serving);
+    world.slots.get_mut(&slot(GREEN)).unwrap().release = Some(release("v2"));
+    world.slots.get_mut(&slot(GREEN)).unwrap().rollout = Some(rollout.id);
+    world.members = Some(Members::new());
+    rollout.at = 1;
+    let green = Step::Publish { members: members(&[(GREEN, Role::Serving)]) };
+    assert_eq!(next_step(&rollout, &world), Next::Do(green));
+}
+
 fn upkept(kind: Kind, standby: &str, mut world: World) -> (Vec<String>, World) {
     let service = service("[8000, 8001]", standby);
     let drafted = draft(&request(kind, Some(BLUE), Loss::Never), &service, &world).unwrap();
