@@ -35,6 +35,7 @@ mod policy;
 mod reexec;
 mod reload;
 mod rollout;
+mod runtime_dir;
 mod supervision;
 mod support;
 mod systemd;

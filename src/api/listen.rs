@@ -13,7 +13,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -65,25 +65,37 @@ pub enum ListenError {
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
+    pub(super) path: PathBuf,
+    pub(super) inode: u64,
     /// Another program goes on listening.
     inherited: Arc<AtomicBool>,
+    newest: Newest,
 }
 
 /// The control socket, for whoever listens on it next.
 #[derive(Debug)]
 pub struct Heir {
+    first: Heirloom,
+    newest: Newest,
+}
+
+#[derive(Debug)]
+struct Heirloom {
     fd: OwnedFd,
     inherited: Arc<AtomicBool>,
 }
+
+/// The socket that was made again in place of the first one.
+type Newest = Arc<Mutex<Option<Heirloom>>>;
 
 impl Heir {
     /// The socket. Its file stays when the server ends.
     #[must_use]
     pub fn keep(self) -> OwnedFd {
-        self.inherited.store(true, Ordering::Relaxed);
-        self.fd
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Heirloom { fd, inherited } = newest.unwrap_or(self.first);
+        inherited.store(true, Ordering::Relaxed);
+        fd
     }
 }
 
@@ -113,7 +125,8 @@ impl Listening {
         fs::rename(&new, path).map_err(failed("put in place"))?;
         let listener = UnixListener::from_std(StdListener::from(socket))
             .map_err(failed("wait for connections on"))?;
-        Ok(Self { listener, path: path.to_owned(), inode, inherited: Arc::default() })
+        let (inherited, newest) = (Arc::default(), Newest::default());
+        Ok(Self { listener, path: path.to_owned(), inode, inherited, newest })
     }
 
     /// Goes on listening on `fd`, which a predecessor bound to `path`; `None` when it is not that,
@@ -129,14 +142,27 @@ impl Listening {
         }
         let file = fs::symlink_metadata(path).ok().filter(|file| file.file_type().is_socket())?;
         let listener = UnixListener::from_std(StdListener::from(fd)).ok()?;
-        let inherited = Arc::default();
-        Some(Self { listener, path: path.to_owned(), inode: file.ino(), inherited })
+        let (inherited, newest) = (Arc::default(), Newest::default());
+        Some(Self { listener, path: path.to_owned(), inode: file.ino(), inherited, newest })
     }
 
     pub(super) fn heir(&self) -> Result<Heir, ListenError> {
+        Ok(Heir { first: self.heirloom()?, newest: Arc::clone(&self.newest) })
+    }
+
+    /// Another one in the place of this one, which its heirs get then.
+    pub(super) fn again(&self, group: Option<&str>) -> Result<Self, ListenError> {
+        let mut again = Self::at(&self.path, group)?;
+        again.newest = Arc::clone(&self.newest);
+        let heirloom = again.heirloom()?;
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(heirloom);
+        Ok(again)
+    }
+
+    fn heirloom(&self) -> Result<Heirloom, ListenError> {
         let fd = rustix::io::fcntl_dupfd_cloexec(self.listener.as_fd(), 3);
         let fd = fd.map_err(|errno| system("keep", &self.path)(errno.into()))?;
-        Ok(Heir { fd, inherited: Arc::clone(&self.inherited) })
+        Ok(Heirloom { fd, inherited: Arc::clone(&self.inherited) })
     }
 }
 

@@ -11,6 +11,7 @@ mod openapi;
 pub mod operations;
 mod patience;
 mod problem;
+mod relisten;
 mod request;
 mod route;
 mod server;
@@ -19,4 +20,5 @@ mod tests;
 pub mod types;
 
 pub use listen::{Heir, ListenError};
+pub use relisten::{Caretaker, Socket};
 pub use server::{Limits, Server};

@@ -7,7 +7,7 @@ use hyper::{Request, body::Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::UnixStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -19,6 +19,7 @@ use super::{
     listen::{Heir, ListenError, Listening},
     operations::{Caller, Operations},
     patience::Impatient,
+    relisten::{Caretaker, Errand},
     request::{Ask, Head, read_body},
     route::{Call, Found, Routes},
     types::Problem,
@@ -70,7 +71,10 @@ const BREATH: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Server {
     listening: Listening,
+    group: Option<String>,
     shared: Arc<Shared>,
+    caretaker: Caretaker,
+    errands: mpsc::Receiver<Errand>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -127,7 +131,9 @@ impl Server {
             None => Listening::at(&control.socket, group)?,
         };
         let policy = Policy::new(control.grants.clone());
-        Ok(Self { listening, shared: Arc::new(Shared::new(ops, policy, limits)) })
+        let (group, shared) = (control.group.clone(), Shared::new(ops, policy, limits));
+        let (caretaker, errands) = Caretaker::new();
+        Ok(Self { listening, group, shared: Arc::new(shared), caretaker, errands })
     }
 
     /// What lets another program listen on when this one is gone.
@@ -138,15 +144,25 @@ impl Server {
         self.listening.heir()
     }
 
+    /// What lets it look after its socket while it runs.
+    #[must_use]
+    pub fn caretaker(&self) -> Caretaker {
+        self.caretaker.clone()
+    }
+
     /// Answers until `shutdown`; then ends streams, lets answers under way finish, and returns.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { listening, shared } = self;
+        let Self { mut listening, group, shared, caretaker: _, mut errands } = self;
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(ended) = connections.join_next() => told(ended),
+                Some(answer) = errands.recv() => {
+                    let welcome = |stream| welcome(&shared, stream, &mut connections);
+                    let _ = answer.send(listening.see_to(group.as_deref(), welcome));
+                }
                 accepted = listening.listener.accept() => match accepted {
                     Ok((stream, _)) => welcome(&shared, stream, &mut connections),
                     Err(e) => {

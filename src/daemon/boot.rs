@@ -20,18 +20,19 @@ use super::{
     strays,
 };
 use crate::{
-    config::{Config, NginxMode},
-    ident::ServiceName,
+    config::{Config, NginxMode, Service},
+    ident::{InstanceId, Port, ServiceName, Slot},
     instance::{Ground, Instance, Phase, stopped_for_now},
-    nginx::{Members, Nginx, NginxError, Role, Upstreams},
+    nginx::{Members, Mended, Nginx, NginxError, Role, Upstreams},
     process::{Launcher, Shelf},
     release::Release,
     rollout::{
         Crew, Engine, EngineError, Standing,
         draft::Request,
         record::{Kind, Loss, Outcome, Rollout},
+        was_serving,
     },
-    store::{self, Store},
+    store::{self, RolloutRow, SlotRow, Store},
     sys::heap,
 };
 
@@ -59,9 +60,10 @@ pub(super) async fn assemble(
     let disabled = Disabled::new(store.disabled().await?);
     let rows = store.slots().await?;
     let ground = Ground { launcher, store: store.clone(), shelf };
+    strays::find_fifos(&config, &rows, &ground);
     let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
     if let Some(nginx) = &nginx {
-        write_first_file(nginx, &config, &store).await;
+        write_first_file(nginx, &config, &rows, &ground).await;
     }
     let managed_nginx = match (&config.nginx, &nginx) {
         (Some(settings), Some(nginx)) if settings.mode == NginxMode::Managed => {
@@ -109,7 +111,7 @@ impl Daemon {
     /// the other services boot. Returns when each is ready or was reported as failed.
     pub(super) async fn bring_up(self: Arc<Self>) -> Result<(), DaemonError> {
         if let Some(nginx) = &self.managed_nginx
-            && let Err(e) = start_nginx(nginx).await
+            && let Err(e) = self.start_nginx(nginx).await
         {
             self.record("nginx.failed", e.to_string());
         }
@@ -129,6 +131,31 @@ impl Daemon {
         self.ground.shelf.clear();
         self.record("daemon.up", format!("aibkd {} is up", env!("CARGO_PKG_VERSION")));
         heap::give_back();
+        Ok(())
+    }
+
+    async fn start_nginx(&self, own: &Instance) -> Result<(), DaemonError> {
+        let view = own.view();
+        if !view.phase.is_up() {
+            let release = view.release.unwrap_or_else(|| Release::unversioned(Path::new("/")));
+            own.start(release, None).await?;
+        }
+        let up = own.until(NGINX_PATIENCE, |view| view.identity.is_some()).await?;
+        // One that runs already may have lost the files by which it is told and asked.
+        if let Some(nginx) = &self.nginx {
+            match nginx.mend(up.identity.map(|who| who.pid)).await {
+                Ok(mended) => {
+                    let told = mended.iter().map(ToString::to_string);
+                    told.for_each(|message| self.record("nginx.mended", message));
+                    if mended.contains(&Mended::SocketGone) {
+                        // It was seen to answer, which its probe sees later.
+                        return Ok(());
+                    }
+                }
+                Err(e) => self.record("nginx.amiss", e.to_string()),
+            }
+        }
+        own.until(NGINX_PATIENCE, |view| view.phase == Phase::Ready).await?;
         Ok(())
     }
 
@@ -217,7 +244,7 @@ impl Daemon {
     }
 }
 
-fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {
+pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {
     DirBuilder::new()
         .recursive(true)
         .mode(mode)
@@ -228,7 +255,7 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {
 /// The control socket's group must get as far as the socket. A directory that may be somebody
 /// else's is left as it is: only systemd's `RUNTIME_DIRECTORY` (systemd.exec(5)), or one that is
 /// closed to everybody else already, is ours.
-fn open_to_group(config: &Config) -> Result<(), DaemonError> {
+pub(super) fn open_to_group(config: &Config) -> Result<(), DaemonError> {
     let path = &config.runtime_dir;
     let failed = |source| DaemonError::Directory { path: path.clone(), source };
     let Some(name) = &config.control.group else { return Ok(()) };
@@ -246,31 +273,52 @@ fn open_to_group(config: &Config) -> Result<(), DaemonError> {
 /// nginx's configuration names our upstreams, so the file must be there before nginx is, by the
 /// settings of now; the members it names already stay. Services run without nginx too, so trouble with it is only told: a publish
 /// fails then, and says so.
-async fn write_first_file(nginx: &Nginx, config: &Config, store: &Store) {
-    let (kind, trouble) = match first_file(nginx, config).await {
+async fn write_first_file(nginx: &Nginx, config: &Config, rows: &[SlotRow], ground: &Ground) {
+    let living = rows.iter().filter(|row| row.wanted && strays::lives(row, ground));
+    let living: Vec<&InstanceId> = living.map(|row| &row.instance).collect();
+    let rollouts = ground.store.rollouts(100).await.unwrap_or_default();
+    let member = |service: &Service| first_member(service, &living, &rollouts);
+    let (kind, trouble) = match first_file(nginx, config, member).await {
         Ok(None) => return,
         Ok(Some(warning)) => ("nginx.warning", warning),
         Err(error) => ("nginx.failed", error),
     };
     tracing::error!("{trouble}");
     let (kind, message) = (kind.to_owned(), trouble.to_string());
-    store.record(store::Event { kind, message, ..store::Event::default() });
+    ground.store.record(store::Event { kind, message, ..store::Event::default() });
 }
 
 /// All that is missing or was configured otherwise in one write; what nginx has against its
 /// configuration. The boots publish it to an nginx that runs.
-async fn first_file(nginx: &Nginx, config: &Config) -> Result<Option<NginxError>, NginxError> {
+async fn first_file(
+    nginx: &Nginx,
+    config: &Config,
+    member: impl Fn(&Service) -> Option<Port>,
+) -> Result<Option<NginxError>, NginxError> {
     nginx.check().await?;
     let written = nginx.on_disk()?.unwrap_or_default().upstreams;
     let behind = config.services.values().filter(|service| service.upstream.is_some());
     let missing: Upstreams = behind
         .filter(|service| !written.contains_key(&service.name))
         .filter_map(|service| {
-            let port = service.slots.all().first().and_then(|slot| slot.port())?;
-            Some((service.name.clone(), Members::from([(port, Role::Serving)])))
+            Some((service.name.clone(), Members::from([(member(service)?, Role::Serving)])))
         })
         .collect();
     Ok(nginx.write(&missing).await?.warning)
+}
+
+/// Where nothing tells what nginx serves, it may serve what lives already.
+fn first_member(
+    service: &Service,
+    living: &[&InstanceId],
+    rollouts: &[RolloutRow],
+) -> Option<Port> {
+    let slots = service.slots.all();
+    let lives =
+        |slot: &&Slot| living.iter().any(|id| id.service == service.name && id.slot == **slot);
+    let served = was_serving(&service.name, rollouts);
+    let found = served.iter().find(lives).or_else(|| slots.iter().find(lives));
+    found.or(slots.first()).and_then(|slot| slot.port())
 }
 
 fn begin_nginx(
@@ -281,14 +329,4 @@ fn begin_nginx(
     let name = ServiceName::managed_nginx();
     let service = Arc::new(managed_nginx::service(name.clone(), nginx, settings));
     muster.begin(managed_nginx::id(name), &service)
-}
-
-async fn start_nginx(nginx: &Instance) -> Result<(), DaemonError> {
-    let view = nginx.view();
-    if !view.phase.is_up() {
-        let release = view.release.unwrap_or_else(|| Release::unversioned(Path::new("/")));
-        nginx.start(release, None).await?;
-    }
-    nginx.until(NGINX_PATIENCE, |view| view.phase == Phase::Ready).await?;
-    Ok(())
 }

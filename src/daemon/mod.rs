@@ -8,6 +8,7 @@ mod explain;
 mod jobs;
 mod journal;
 mod logs;
+mod lookout;
 mod manage;
 mod managed_nginx;
 mod muster;
@@ -121,12 +122,16 @@ pub async fn run(path: &Path, estate: Estate) -> Result<Ended, DaemonError> {
     let operations: Arc<dyn Operations> = daemon.clone();
     let access = &daemon.config.now().control;
     let server = Server::bind(access, control, operations, Limits::default())?;
-    let heir = server.heir()?;
+    let (heir, caretaker) = (server.heir()?, server.caretaker());
     let closing = CancellationToken::new();
     let serving = tokio::spawn(server.run(closing.clone()));
     let mut systemd = systemd::Link::begin(&daemon, life, desk);
     let booted = tokio::spawn(Arc::clone(&daemon).bring_up());
-    let ended = match signals.wait_for(booted, daemon.replaced.subscribe(), &systemd).await {
+    let looking = CancellationToken::new();
+    daemon.look_out(caretaker, looking.clone());
+    let asked = signals.wait_for(booted, daemon.replaced.subscribe(), &systemd).await;
+    looking.cancel();
+    let ended = match asked {
         Ok(asked) => Ok(daemon.end(asked, &mut systemd, heir).await),
         // What runs, runs on (`P4`): systemd starts the next daemon, which takes it over.
         Err(e) => {

@@ -7,14 +7,14 @@ use std::{
     sync::Arc,
 };
 
-use super::{DaemonError, roster::Jobs};
+use super::{DaemonError, roster::Jobs, strays};
 use crate::{
     config::{Config, Logs, LogsTo, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
     instance::{Ground, Instance, Outlet},
     job::Job,
     nginx::{Nginx, Proxied, Site},
-    process::{Also, Identity, Keeping, Packing},
+    process::{Also, Keeping, Packing},
     rollout::{Crew, Crews, Standing},
     store::SlotRow,
 };
@@ -139,12 +139,9 @@ impl Muster<'_> {
             let service = self.config.services.get(&id.service);
             service.is_some_and(|service| service.slots.all().contains(&id.slot))
         };
-        let lives = |row: &SlotRow| {
-            let who = row.identity.as_deref();
-            let who: Option<Identity> = who.and_then(|text| serde_json::from_str(text).ok());
-            who.is_some_and(|who| self.ground.launcher.lives(&who))
-        };
-        self.rows.iter().filter(move |row| !configured(&row.instance) && lives(row))
+        let left =
+            move |row: &&SlotRow| !configured(&row.instance) && strays::lives(row, self.ground);
+        self.rows.iter().filter(left)
     }
 }
 

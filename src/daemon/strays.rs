@@ -4,7 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{DaemonError, muster::Muster};
-use crate::{config::Service, instance::Instance, store::SlotRow};
+use crate::{
+    config::{Config, Service},
+    instance::{Ground, Instance},
+    process::Identity,
+    store::SlotRow,
+};
 
 /// What a stop may take longer than its own deadline.
 const SLACK: Duration = Duration::from_secs(15);
@@ -30,6 +35,25 @@ pub(super) async fn put_away(muster: Muster<'_>) -> Result<(), DaemonError> {
         }
     }
     Ok(())
+}
+
+/// Finds the FIFOs of what runs that have no names any more: somebody removed them.
+pub(super) fn find_fifos(config: &Config, rows: &[SlotRow], ground: &Ground) {
+    for row in rows {
+        if let Some(who) = identity(row) {
+            let (id, dir) = (&row.instance, &config.runtime_dir);
+            ground.launcher.find_fifos(id, &who, dir, &ground.shelf);
+        }
+    }
+}
+
+/// Whether the process of `row` lives.
+pub(super) fn lives(row: &SlotRow, ground: &Ground) -> bool {
+    identity(row).is_some_and(|who| ground.launcher.lives(&who))
+}
+
+fn identity(row: &SlotRow) -> Option<Identity> {
+    row.identity.as_deref().and_then(|text| serde_json::from_str(text).ok())
 }
 
 /// Of a job nothing but its runs has a driver, and those have no port.

@@ -177,7 +177,8 @@ impl Instance {
         ground: &Ground,
         outlet: Outlet<'_>,
     ) -> Result<(Place, mpsc::Receiver<Command>, Self), InstanceError> {
-        let capture = Capture::open(&id, outlet.runtime_dir, outlet.log_dir, outlet.keeping)
+        let Outlet { runtime_dir, log_dir, keeping } = outlet;
+        let capture = Capture::open(&id, runtime_dir, log_dir, keeping, &ground.shelf)
             .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
         let (commands, orders) = mpsc::channel(8);
         let (view, shown) = watch::channel(View::unknown(id.clone()));
@@ -191,7 +192,7 @@ impl Instance {
             capture: capture.clone(),
             stand_in: Arc::new(stand_in),
         };
-        let (ground, runtime_dir) = (ground.clone(), outlet.runtime_dir.to_owned());
+        let (ground, runtime_dir) = (ground.clone(), runtime_dir.to_owned());
         let place = Place { id, ground, capture, runtime_dir, view, chart, stand_in: standing };
         Ok((place, orders, handle))
     }

@@ -71,7 +71,9 @@ fn complaint(line: &str, master: i32) -> Option<&str> {
     let level = line.find("[emerg] ")?;
     let said = line.get(level..)?;
     let (writer, _) = said.strip_prefix("[emerg] ")?.split_once('#')?;
-    (writer.parse() == Ok(master)).then_some(said)
+    // The file of a socket that it does not need any more was gone: that ends no reload.
+    let is_harmless = message(said).starts_with("unlink() ");
+    (writer.parse() == Ok(master) && !is_harmless).then_some(said)
 }
 
 /// A refused `bind` or `listen` is tried again five times, 500 ms apart, and only then the old

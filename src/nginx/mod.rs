@@ -7,6 +7,7 @@ mod drain;
 mod error;
 mod error_log;
 mod master;
+mod mend;
 mod owned_file;
 mod plan;
 mod proof;
@@ -29,6 +30,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 pub use self::{
     error::NginxError,
+    mend::Mended,
     proof::PROOF_PATH,
     render::{Proxied, Site},
     serving::{Observed, Serving},
@@ -68,6 +70,8 @@ pub struct Nginx {
     site: RwLock<Arc<Site>>,
     /// Held by whoever changes the file: the newest edition given out by this daemon.
     last: Mutex<Edition>,
+    /// What nginx was last seen to serve: for when it cannot be asked and the file is gone.
+    seen: RwLock<Option<Edited>>,
     version: OnceCell<Version>,
 }
 
@@ -76,7 +80,8 @@ impl Nginx {
     #[must_use]
     pub fn new(config: config::Nginx, site: Site) -> Arc<Self> {
         let (last, version) = (Mutex::default(), OnceCell::new());
-        Arc::new(Self { config, site: RwLock::new(Arc::new(site)), last, version })
+        let (site, seen) = (RwLock::new(Arc::new(site)), RwLock::default());
+        Arc::new(Self { config, site, last, seen, version })
     }
 
     /// Checks that this nginx knows everything that the services' upstreams ask for, and that the
@@ -219,6 +224,25 @@ impl Nginx {
     /// When the test failed.
     pub async fn test(&self) -> Result<String, NginxError> {
         binary::test(&self.config).await
+    }
+
+    /// Puts right what somebody else did to the owned file, to the proof socket, and to the pid file
+    /// where `own` is the master that is ours. Says what that was. A file that is not ours any more is
+    /// left alone. Must be awaited to its end, as [`Nginx::publish`].
+    ///
+    /// # Errors
+    /// As [`Nginx::publish`] and [`Nginx::write`].
+    pub async fn mend(&self, own: Option<i32>) -> Result<Vec<Mended>, NginxError> {
+        mend::mend(self, own).await
+    }
+
+    fn remember(&self, served: &Edited) {
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        *seen = Some(served.clone());
+    }
+
+    fn recall(&self) -> Option<Edited> {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until `port` is drained, at most `deadline`; calls `tell` with each change. What is

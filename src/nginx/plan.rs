@@ -13,6 +13,19 @@ pub(super) struct Now {
     pub(super) disk: Option<OnDisk>,
     /// nginx's answer.
     pub(super) served: Result<Edited, NginxError>,
+    /// Whether it could not answer for want of a socket.
+    pub(super) cut: Cut,
+    /// Then, what it served when it was last asked.
+    pub(super) recalled: Option<Edited>,
+}
+
+/// Whether nginx listens on a proof socket that somebody has removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// It does not.
+    No,
+    /// It does, and nobody can ask it any more.
+    Off,
 }
 
 /// The next content of the file.
@@ -51,12 +64,14 @@ pub(super) fn plan(
     }
     let disk = now.disk.as_ref();
     let served = now.served.as_ref().ok();
-    let base = disk.map(|disk| &disk.edited).or(served);
+    let recalled = now.recalled.as_ref();
+    let base = disk.map(|disk| &disk.edited).or(served).or(recalled);
     let mut upstreams = base.map(|base| base.upstreams.clone()).unwrap_or_default();
     upstreams.retain(|service, _| site.contains_key(service));
     upstreams.extend(change.clone());
 
-    let known = [disk.map(|disk| disk.edited.edition), served.map(|served| served.edition)];
+    let known =
+        [disk.map(|disk| disk.edited.edition), served.or(recalled).map(|seen| seen.edition)];
     let newest = known.into_iter().flatten().max().unwrap_or_default();
     if let Some(disk) = disk.filter(|disk| disk.edited.edition == newest) {
         let edited = Edited { edition: newest, upstreams: upstreams.clone() };
@@ -136,6 +151,8 @@ mod tests {
         Now {
             disk: disk.map(|edited| OnDisk { text: text(&edited), edited }),
             served: served.ok_or(NginxError::NotRunning { why: String::new() }),
+            cut: Cut::No,
+            recalled: None,
         }
     }
 
@@ -162,6 +179,15 @@ mod tests {
     fn a_lost_file_is_written_again_from_what_nginx_serves() {
         let served = edited(3, &[("admin", 8002), ("api", 8000)]);
         let plan = next(&now(None, Some(served)), 0, &site(&["api", "admin"]), 8000);
+        assert_eq!(replaced(plan), edited(4, &[("admin", 8002), ("api", 8000)]));
+    }
+
+    #[test]
+    fn what_nginx_served_before_it_was_cut_off_stays() {
+        let before = edited(3, &[("admin", 8002), ("api", 8001)]);
+        let mut seen = now(None, None);
+        (seen.cut, seen.recalled) = (Cut::Off, Some(before));
+        let plan = next(&seen, 0, &site(&["api", "admin"]), 8000);
         assert_eq!(replaced(plan), edited(4, &[("admin", 8002), ("api", 8000)]));
     }
 

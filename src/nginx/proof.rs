@@ -120,7 +120,7 @@ fn unreachable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {
             "there is no such socket; nginx has not loaded our file (is it included in `http`?), \
-             or the socket was deleted while nginx ran (then restart nginx)"
+             or the socket was deleted while nginx ran, which the next rollout mends"
                 .to_owned()
         }
         io::ErrorKind::ConnectionRefused => "nobody listens on it".to_owned(),

@@ -1,16 +1,18 @@
 //! Publishing: replace the file, test it, reload, prove; on any failure, back.
 
+mod detour;
+
 use super::{
     Edited, Edition, Nginx, NginxError, Upstreams, binary,
     blocking::blocking,
     master::Master,
     owned_file::{self, OnDisk},
-    plan::{Next, Now, Plan, again, plan},
+    plan::{Cut, Next, Now, Plan, again, plan},
     proof::{self, Ask},
     reload::{Reload, Verdict},
     render::SocketPath,
 };
-use crate::sync_point;
+use crate::{config, sync_point};
 
 /// Publishes the file with `change` in it; see [`Nginx::publish`].
 pub(super) async fn publish(nginx: &Nginx, change: &Upstreams) -> Result<Edition, NginxError> {
@@ -44,6 +46,26 @@ pub(super) async fn renew(nginx: &Nginx) -> Result<Edition, NginxError> {
     Change { nginx, master, now, next }.carry_out().await
 }
 
+/// Publishes what nginx serves again, whatever somebody else has made of the file.
+pub(super) async fn restore(nginx: &Nginx) -> Result<Edition, NginxError> {
+    let mut last = nginx.last.lock().await;
+    let master = nginx.master().await?;
+    let (now, version) = tokio::join!(look(nginx), nginx.check());
+    let (now, _) = (now?, version?);
+    let (site, socket) = (nginx.site(), SocketPath::new(&nginx.config.proof_socket)?);
+    let served = now.served.as_ref().ok().or(now.recalled.as_ref());
+    let mut members = served.map(|served| served.upstreams.clone()).unwrap_or_default();
+    members.retain(|service, _| site.contains_key(service));
+    let next = match plan(&now, *last, &site, socket, &members)? {
+        Plan::Keep(next) if now.served.as_ref().ok() == Some(&next.edited) => {
+            return Ok(next.edited.edition);
+        }
+        Plan::Keep(next) | Plan::Replace(next) => next,
+    };
+    *last = next.edited.edition;
+    Change { nginx, master, now, next }.carry_out().await
+}
+
 /// The file and nginx as they are.
 pub(super) async fn look(nginx: &Nginx) -> Result<Now, NginxError> {
     let file = nginx.config.file.clone();
@@ -52,7 +74,14 @@ pub(super) async fn look(nginx: &Nginx) -> Result<Now, NginxError> {
         // Taken for silent, a busy nginx would lose members of other services if the file is gone.
         proof::ask(&nginx.config.proof_socket, Ask::Patient),
     );
-    Ok(Now { disk: disk?, served })
+    if let Ok(served) = &served {
+        nginx.remember(served);
+    }
+    let is_cut_off = served.is_err() && detour::is_needed(&nginx.config.proof_socket);
+    let cut = if is_cut_off { Cut::Off } else { Cut::No };
+    // It serves on what it served when it could be asked.
+    let recalled = nginx.recall().filter(|_| is_cut_off);
+    Ok(Now { disk: disk?, served, cut, recalled })
 }
 
 /// One change of the owned file, on its way to be served.
@@ -81,7 +110,10 @@ impl Change<'_> {
         replace(self.nginx, self.next.text.clone()).await?;
         sync_point!("nginx.replaced");
         match self.make_served().await {
-            Ok(()) => Ok(self.next.edited.edition),
+            Ok(()) => {
+                self.nginx.remember(&self.next.edited);
+                Ok(self.next.edited.edition)
+            }
             Err((reached, cause)) => Err(self.undo(reached, cause).await),
         }
     }
@@ -94,12 +126,23 @@ impl Change<'_> {
             let cleared = proof::clear_stale(&self.nginx.config.proof_socket).await;
             cleared.map_err(|error| (Reached::FileOnly, error))?;
         }
+        if self.now.cut == Cut::Off {
+            self.go_round().await?;
+        }
         self.reload(Some(&self.next.edited)).await
     }
 
     async fn reload(&self, wanted: Option<&Edited>) -> Result<(), Failure> {
-        let reload = Reload::send(&self.nginx.config, self.master)
-            .map_err(|error| (Reached::FileOnly, error))?;
+        self.reload_by(&self.nginx.config, wanted).await
+    }
+
+    async fn reload_by(
+        &self,
+        config: &config::Nginx,
+        wanted: Option<&Edited>,
+    ) -> Result<(), Failure> {
+        let reload =
+            Reload::send(config, self.master).map_err(|error| (Reached::FileOnly, error))?;
         sync_point!("nginx.reloaded");
         match reload.verdict(wanted).await {
             Verdict::Served => Ok(()),

@@ -47,6 +47,7 @@ pub enum Serving {
 pub(super) async fn observe(nginx: &Nginx, how: Ask) -> Result<Observed, NginxError> {
     let master = nginx.master().await?;
     let served = proof::ask(&nginx.config.proof_socket, how).await?;
+    nginx.remember(&served);
     match master.workers() {
         Ok(Workers { accepting, leaving }) => {
             Ok(Observed { served, master: master.0, workers: accepting, leaving })

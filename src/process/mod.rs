@@ -12,6 +12,7 @@ mod line;
 mod program;
 mod reading;
 mod reaper;
+mod relics;
 mod relimit;
 mod shelf;
 mod tree;

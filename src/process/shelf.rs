@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -33,6 +34,8 @@ struct Inner {
     found: Mutex<BTreeMap<String, OwnedFd>>,
     /// The sockets that lie here now.
     listeners: Mutex<BTreeMap<String, Listener>>,
+    /// FIFOs without a name that an earlier daemon's processes still write to, by the name they had.
+    fifos: Mutex<BTreeMap<PathBuf, OwnedFd>>,
     keeper: Option<Arc<dyn Keeper>>,
 }
 
@@ -40,11 +43,22 @@ impl Shelf {
     /// One on which `found` lies, and whose every change goes to `keeper`.
     #[must_use]
     pub fn new(found: BTreeMap<String, OwnedFd>, keeper: Option<Arc<dyn Keeper>>) -> Self {
-        Self(Arc::new(Inner { found: Mutex::new(found), listeners: Mutex::default(), keeper }))
+        let (found, listeners, fifos) = (Mutex::new(found), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { found, listeners, fifos, keeper }))
+    }
+
+    pub(super) fn put_fifo(&self, path: &Path, fifo: OwnedFd) {
+        locked(&self.0.fifos).insert(path.to_owned(), fifo);
+    }
+
+    /// Given once.
+    pub(super) fn take_fifo(&self, path: &Path) -> Option<OwnedFd> {
+        locked(&self.0.fifos).remove(path)
     }
 
     /// Forgets what an earlier daemon left and nobody has taken.
     pub fn clear(&self) {
+        locked(&self.0.fifos).clear();
         for name in std::mem::take(&mut *locked(&self.0.found)).into_keys() {
             tracing::info!(name, "nobody needs what an earlier daemon kept");
             self.forget(&name);

@@ -13,6 +13,7 @@ mod drive;
 mod effects;
 mod engine;
 mod error;
+mod hint;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -28,3 +29,4 @@ pub mod world;
 pub use effects::{Crew, Standing};
 pub use engine::{Crews, Engine, Hold};
 pub use error::EngineError;
+pub use hint::was_serving;

@@ -7,6 +7,7 @@ pub mod exec;
 #[cfg(test)]
 pub mod fake;
 pub mod heap;
+pub mod inotify;
 pub mod kernel;
 pub mod landlock;
 pub mod limits;

@@ -5,9 +5,10 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::OwnedFd,
+    path::Path,
 };
 
-use procfs::net::{TcpNetEntry, TcpState};
+use procfs::net::{TcpNetEntry, TcpState, UnixState};
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt},
@@ -33,6 +34,17 @@ pub fn established(port: u16) -> io::Result<usize> {
         entry.state == TcpState::Established && entry.local_address.port() == port
     };
     Ok(table()?.iter().filter(|entry| is_open(entry)).count())
+}
+
+/// Whether a socket is bound to `path` and connected to nobody, also if there is no such file any more:
+/// unix(7).
+///
+/// # Errors
+/// When /proc/net/unix cannot be read.
+pub fn is_bound(path: &Path) -> io::Result<bool> {
+    let sockets = procfs::net::unix().map_err(io::Error::other)?;
+    let mut ours = sockets.iter().filter(|seen| seen.path.as_deref() == Some(path));
+    Ok(ours.any(|seen| seen.state == UnixState::UNCONNECTED))
 }
 
 /// The number of connections that wait to be accepted on the listening socket `inode` of `port`.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{Running, control, fake, fake::Fake, soon};
-use crate::api::{Limits, ListenError, Server, client::ClientError, types::LogLine};
+use crate::api::{Limits, ListenError, Server, Socket, client::ClientError, types::LogLine};
 use crate::config::Control;
 
 fn bind(control: &Control) -> Result<Server, ListenError> {
@@ -62,6 +62,32 @@ async fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
     soon(client.get::<crate::api::types::Version>("/v1/version")).await.unwrap();
     shutdown.cancel();
     soon(task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_that_somebody_removed_is_made_again() {
+    let dir = TempDir::new().unwrap();
+    let control = control(&dir);
+    let server = bind(&control).unwrap();
+    let (caretaker, heir) = (server.caretaker(), server.heir().unwrap());
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(server.run(shutdown.clone()));
+    assert_eq!(soon(caretaker.see_to_socket()).await.unwrap(), Socket::There);
+    // Who has connected is served, whatever becomes of the name.
+    let mut early = tokio::net::UnixStream::connect(&control.socket).await.unwrap();
+    fs::remove_dir_all(control.socket.parent().unwrap()).unwrap();
+    assert_eq!(soon(caretaker.see_to_socket()).await.unwrap(), Socket::MadeAgain);
+    assert_eq!(mode(&control.socket), 0o600);
+    let get = b"GET /v1/version HTTP/1.1\r\nhost: aibk\r\nconnection: close\r\n\r\n";
+    assert!(super::talk(&mut early, get).await.starts_with("HTTP/1.1 200"));
+    let client = crate::api::client::Client::new(&control.socket);
+    soon(client.get::<crate::api::types::Version>("/v1/version")).await.unwrap();
+    let kept = heir.keep();
+    shutdown.cancel();
+    soon(task).await.unwrap();
+    assert!(control.socket.exists(), "it is its heir's");
+    drop(UnixListener::from(kept));
+    assert!(std::os::unix::net::UnixStream::connect(&control.socket).is_err(), "it was that one");
 }
 
 #[tokio::test]

@@ -303,7 +303,7 @@ impl Team {
             return Ok(branch.clone());
         }
         let id = self.id.with_worker(worker);
-        let branch = self.capture.branch(&id, &self.runtime_dir);
+        let branch = self.capture.branch(&id, &self.runtime_dir, &self.ground.shelf);
         let branch = branch.map_err(|source| InstanceError::Capture { id, source })?;
         self.branches.insert(worker, branch.clone());
         Ok(branch)

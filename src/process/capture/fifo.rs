@@ -1,13 +1,15 @@
-//! A FIFO with a name, so that the next daemon finds it: fifo(7), pipe(7).
+//! A FIFO with a name, so that the next daemon finds it: fifo(7), pipe(7). Where somebody has removed
+//! the name, those who have it open still find it: by their descriptors (`process/relics.rs`).
 
 use std::{
     fs,
     io::{self, ErrorKind},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::{DirBuilderExt, FileTypeExt},
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::{
@@ -16,7 +18,8 @@ use rustix::{
 };
 use tokio::net::unix::pipe;
 
-use super::{ProcessError, files::with_suffix};
+use super::{ProcessError, Shelf, files::with_suffix};
+use crate::{ident::InstanceId, process::Stream};
 
 /// What a child may write ahead of us, in bytes. The kernel's default is 64 KiB, and without
 /// privilege the limit is /proc/sys/fs/pipe-max-size, usually this much.
@@ -27,6 +30,7 @@ pub(super) struct Fifo {
     path: PathBuf,
     /// Since when there is one.
     pub(super) since: Since,
+    reader: Arc<pipe::Receiver>,
 }
 
 /// Whether an earlier daemon may have used something.
@@ -38,27 +42,37 @@ pub(super) enum Since {
     Before,
 }
 
+/// Where the FIFO of `name` for `stream` has its name.
+pub(in crate::process) fn path(runtime_dir: &Path, name: &InstanceId, stream: Stream) -> PathBuf {
+    let end = match stream {
+        Stream::Stdout => "out",
+        Stream::Stderr => "err",
+    };
+    runtime_dir.join("fifo").join(format!("{name}.{end}"))
+}
+
 impl Fifo {
-    /// Makes `dir/name`, or finds it again.
-    pub(super) fn make(dir: &Path, name: &str) -> Result<Self, ProcessError> {
+    /// Makes the one at `path`, or finds it again: by its name, or on `shelf`. Needs a runtime.
+    pub(super) fn make(path: PathBuf, shelf: &Shelf) -> Result<Self, ProcessError> {
+        if let Some(found) = shelf.take_fifo(&path) {
+            let opened = pipe::Receiver::from_owned_fd(found);
+            let reader = opened.map_err(ProcessError::file("open the FIFO", &path))?;
+            return Ok(Self { path, since: Since::Before, reader: Arc::new(reader) });
+        }
+        let dir = path.parent().unwrap_or(Path::new("/"));
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(ProcessError::file("make the directory", dir))?;
-        let path = dir.join(name);
         let owner_only = Mode::RUSR | Mode::WUSR;
-        match rustix::fs::mkfifoat(rustix::fs::CWD, &path, owner_only) {
-            Ok(()) => Ok(Self { path, since: Since::Now }),
-            Err(Errno::EXIST) => Self::existing(path),
-            Err(e) => Err(ProcessError::file("make the FIFO", &path)(e.into())),
+        let since = match rustix::fs::mkfifoat(rustix::fs::CWD, &path, owner_only) {
+            Ok(()) => Since::Now,
+            Err(Errno::EXIST) => Since::Before,
+            Err(e) => return Err(ProcessError::file("make the FIFO", &path)(e.into())),
+        };
+        if since == Since::Before {
+            is_fifo(&path)?;
         }
-    }
-
-    fn existing(path: PathBuf) -> Result<Self, ProcessError> {
-        let kind = fs::symlink_metadata(&path).map(|data| data.file_type());
-        if kind.map_err(ProcessError::file("look at the FIFO", &path))?.is_fifo() {
-            return Ok(Self { path, since: Since::Before });
-        }
-        let source = io::Error::new(ErrorKind::AlreadyExists, "it is no FIFO; remove it");
-        Err(ProcessError::File { action: "use", path, source })
+        let reader = Arc::new(open(&path)?);
+        Ok(Self { path, since, reader })
     }
 
     /// The file beside it for what was taken out of it.
@@ -66,21 +80,42 @@ impl Fifo {
         with_suffix(&self.path, ".spool")
     }
 
-    /// Our own end, which never waits and never sees an end of file. Needs a runtime.
-    pub(super) fn reader(&self) -> Result<pipe::Receiver, ProcessError> {
-        let opened = pipe::OpenOptions::new().read_write(true).open_receiver(&self.path);
-        let reader = opened.map_err(ProcessError::file("open the FIFO", &self.path))?;
-        if let Err(error) = rustix::pipe::fcntl_setpipe_size(reader.as_fd(), CAPACITY) {
-            // EPERM: the user's share is used up (pipe-user-pages-soft). It works without.
-            tracing::debug!(path = %self.path.display(), %error, "a FIFO keeps its usual capacity");
-        }
-        Ok(reader)
+    /// Our own end, which never waits and never sees an end of file.
+    pub(super) fn reader(&self) -> Arc<pipe::Receiver> {
+        Arc::clone(&self.reader)
     }
 
-    /// An end for a child.
+    /// Whether nobody has removed its name.
+    pub(super) fn has_name(&self) -> bool {
+        let own = rustix::fs::fstat(&*self.reader).map(|seen| (seen.st_dev, seen.st_ino));
+        let named = rustix::fs::lstat(&self.path).map(|seen| (seen.st_dev, seen.st_ino));
+        matches!((own, named), (Ok(own), Ok(named)) if own == named)
+    }
+
+    /// An end for a child: of this FIFO, whatever its name is by now.
     pub(super) fn child_end(&self) -> Result<OwnedFd, ProcessError> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
-        rustix::fs::open(&self.path, flags, Mode::empty())
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let own = format!("/proc/self/fd/{}", self.reader.as_fd().as_raw_fd());
+        rustix::fs::open(own, flags, Mode::empty())
             .map_err(|e| ProcessError::file("open the FIFO", &self.path)(e.into()))
     }
+}
+
+fn is_fifo(path: &Path) -> Result<(), ProcessError> {
+    let kind = fs::symlink_metadata(path).map(|data| data.file_type());
+    if kind.map_err(ProcessError::file("look at the FIFO", path))?.is_fifo() {
+        return Ok(());
+    }
+    let source = io::Error::new(ErrorKind::AlreadyExists, "it is no FIFO; remove it");
+    Err(ProcessError::File { action: "use", path: path.to_owned(), source })
+}
+
+fn open(path: &Path) -> Result<pipe::Receiver, ProcessError> {
+    let opened = pipe::OpenOptions::new().read_write(true).open_receiver(path);
+    let reader = opened.map_err(ProcessError::file("open the FIFO", path))?;
+    if let Err(error) = rustix::pipe::fcntl_setpipe_size(reader.as_fd(), CAPACITY) {
+        // EPERM: the user's share is used up (pipe-user-pages-soft). It works without.
+        tracing::debug!(path = %path.display(), %error, "a FIFO keeps its usual capacity");
+    }
+    Ok(reader)
 }

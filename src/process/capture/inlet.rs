@@ -5,15 +5,15 @@ use std::{io, path::PathBuf, sync::Arc};
 use tokio::net::unix::pipe::Receiver;
 
 use super::{
-    ProcessError,
     fifo::Fifo,
     log_file::Health,
-    spool::{Found, Spool},
+    spool::{Found, Spool, Stretch},
+    writer::Origin,
 };
 
 #[derive(Debug)]
 pub(super) struct Inlet {
-    pipe: Receiver,
+    pipe: Arc<Receiver>,
     path: PathBuf,
     /// The time of the last line that an earlier daemon put into the log.
     last: i64,
@@ -22,6 +22,8 @@ pub(super) struct Inlet {
     /// The offset of the next byte to be given, and of the next to be taken.
     next: u64,
     size: u64,
+    /// The offset at which the line begins that has no end yet.
+    line: u64,
     missing: u64,
     health: Health,
 }
@@ -44,32 +46,45 @@ impl Taken {
 
 impl Inlet {
     /// Opens the reading end of `fifo`; what an earlier daemon took and had not written when the
-    /// last line in the log was of the time `last` comes first. Needs a runtime.
-    pub(super) fn open(fifo: &Fifo, last: i64) -> Result<Self, ProcessError> {
-        let (pipe, path, health) = (fifo.reader()?, fifo.spool(), Health::Good);
-        let mut inlet =
-            Self { pipe, path, last, spool: None, next: 0, size: 0, missing: 0, health };
+    /// last line in the log was of the time `last` comes first.
+    pub(super) fn open(fifo: &Fifo, last: i64) -> Self {
+        let (pipe, path, health) = (fifo.reader(), fifo.spool(), Health::Good);
+        let (next, size, line, missing) = (0, 0, 0, 0);
+        let mut inlet = Self { pipe, path, last, spool: None, next, size, line, missing, health };
         let found = Spool::find(&inlet.path)
             .and_then(|spool| spool.map(|spool| inlet.go_on(spool)).transpose());
         if let Err(e) = found {
             inlet.is_ill(&e);
         }
-        Ok(inlet)
+        inlet
     }
 
     fn go_on(&mut self, spool: Spool) -> io::Result<Arc<Spool>> {
         let Found { next, size, missing } = spool.found(self.last)?;
-        (self.next, self.size, self.missing) = (next, size, missing);
+        (self.next, self.size, self.line, self.missing) = (next, size, next, missing);
         Ok(Arc::clone(self.spool.insert(Arc::new(spool))))
     }
 
-    /// The offset of the next byte.
-    pub(super) const fn next(&self) -> u64 {
-        self.next
+    /// The next line begins so many bytes before the end of what was taken; where the lines came from
+    /// that end there.
+    pub(super) fn turn(&mut self, taken: Taken, behind: u64) -> Option<Origin> {
+        let to = match taken {
+            Taken::Kept(_) => self.next - behind,
+            Taken::Loose(_) => self.next,
+        };
+        let stretch = Stretch { from: std::mem::replace(&mut self.line, to), to };
+        let spool = self.spool.as_ref().filter(|_| stretch.from < stretch.to)?;
+        Some(Origin { spool: Arc::clone(spool), stretch })
     }
 
-    pub(super) const fn spool(&self) -> Option<&Arc<Spool>> {
-        self.spool.as_ref()
+    /// Where somebody has removed the name of the spool, the next bytes are taken into another one.
+    /// What is on its way from the old one into the log gets there, unless we are killed meanwhile.
+    pub(super) fn renew(&mut self) {
+        let has_name = |spool: &Arc<Spool>| spool.is_at(&self.path);
+        if !self.waits() && !self.spool.as_ref().is_none_or(has_name) {
+            self.spool = None;
+            (self.next, self.size, self.line) = (0, 0, 0);
+        }
     }
 
     /// Bytes that an earlier daemon lost; told once.

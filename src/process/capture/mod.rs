@@ -33,15 +33,16 @@ use std::{
     os::fd::OwnedFd,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Line, ProcessError, Stream};
+use super::{Line, ProcessError, Shelf, Stream};
 use crate::ident::{Generation, InstanceId, ReleaseId, RolloutId};
+pub(super) use fifo::path as fifo_path;
 pub use files::{Also, Keeping, Packing};
 pub use history::History;
 pub use wanted::Wanted;
@@ -73,7 +74,16 @@ impl From<Generation> for Start {
 #[derive(Debug, Clone)]
 pub struct Capture {
     shared: Arc<Shared>,
-    settle: mpsc::UnboundedSender<oneshot::Sender<()>>,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+/// What the reader is asked; it answers when it is done.
+#[derive(Debug)]
+enum Request {
+    /// To read all that is in the FIFOs.
+    Settle(oneshot::Sender<()>),
+    /// To look after the names of the FIFOs' spools.
+    Rename(oneshot::Sender<()>),
 }
 
 #[derive(Debug)]
@@ -85,12 +95,24 @@ struct Shared {
     found: i64,
     /// Whose lines come through these FIFOs now.
     generation: AtomicU64,
+    branches: Mutex<Vec<Branch>>,
+}
+
+/// A capture that shares the log of another one.
+#[derive(Debug)]
+struct Branch {
+    shared: Weak<Shared>,
+    requests: mpsc::WeakUnboundedSender<Request>,
 }
 
 impl Shared {
     fn hub(&self) -> MutexGuard<'_, Hub> {
         // Nothing that is done under the lock leaves it half done.
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn branches(&self) -> MutexGuard<'_, Vec<Branch>> {
+        self.branches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The hub, ready for lines that came through these FIFOs.
@@ -102,10 +124,9 @@ impl Shared {
 }
 
 impl Capture {
-    /// Opens (or finds again) the FIFOs of `name` and begins to read them into files in `log_dir`,
-    /// kept as `keeping` says. Until
-    /// [`begin`](Self::begin) lines belong to the generation of the last line in the file. Needs a
-    /// runtime.
+    /// Opens the FIFOs of `name` (or finds them again, by their names or on `shelf`) and begins to read
+    /// them into files in `log_dir`, kept as `keeping` says. Until [`begin`](Self::begin) lines belong
+    /// to the generation of the last line in the file. Needs a runtime.
     ///
     /// # Errors
     /// When a FIFO or the log file cannot be opened.
@@ -114,45 +135,55 @@ impl Capture {
         runtime_dir: &Path,
         log_dir: &Path,
         keeping: Keeping,
+        shelf: &Shelf,
     ) -> Result<Self, ProcessError> {
-        let dir = runtime_dir.join("fifo");
-        let stdout = Fifo::make(&dir, &format!("{name}.out"))?;
-        let stderr = Fifo::make(&dir, &format!("{name}.err"))?;
+        let [stdout, stderr] = fifos(name, runtime_dir, shelf)?;
         let files = LogFiles::new(log_dir, name);
         let last = files.newest(stdout.since).as_ref().map_or(Mark::START, Mark::from);
-        let inlets = [Inlet::open(&stdout, last.at)?, Inlet::open(&stderr, last.at)?];
+        let inlets = [Inlet::open(&stdout, last.at), Inlet::open(&stderr, last.at)];
         let slot = writer::Slot::open(name, &files, keeping, last)?;
         let generation = AtomicU64::new(last.generation.0);
         let hub = Arc::new(Mutex::new(Hub::new(last, slot)));
         let fifos = [stdout, stderr];
-        Ok(Self::read(Shared { fifos, files, hub, found: last.at, generation }, inlets))
+        let (found, branches) = (last.at, Mutex::default());
+        Ok(Self::read(Shared { fifos, files, hub, found, generation, branches }, inlets))
     }
 
     /// FIFOs of its own for `name`, whose lines go where the lines of this one go. Needs a runtime.
     ///
     /// # Errors
     /// When a FIFO cannot be opened.
-    pub fn branch(&self, name: &InstanceId, runtime_dir: &Path) -> Result<Self, ProcessError> {
-        let dir = runtime_dir.join("fifo");
-        let stdout = Fifo::make(&dir, &format!("{name}.out"))?;
-        let stderr = Fifo::make(&dir, &format!("{name}.err"))?;
+    pub fn branch(
+        &self,
+        name: &InstanceId,
+        runtime_dir: &Path,
+        left: &Shelf,
+    ) -> Result<Self, ProcessError> {
+        let [stdout, stderr] = fifos(name, runtime_dir, left)?;
         let Shared { files, hub, found, .. } = &*self.shared;
-        let inlets = [Inlet::open(&stdout, *found)?, Inlet::open(&stderr, *found)?];
+        let inlets = [Inlet::open(&stdout, *found), Inlet::open(&stderr, *found)];
         let shared = Shared {
             fifos: [stdout, stderr],
             files: files.clone(),
             hub: Arc::clone(hub),
             found: *found,
             generation: AtomicU64::new(self.shared.generation.load(Relaxed)),
+            branches: Mutex::default(),
         };
-        Ok(Self::read(shared, inlets))
+        let branch = Self::read(shared, inlets);
+        let weak = Branch {
+            shared: Arc::downgrade(&branch.shared),
+            requests: branch.requests.downgrade(),
+        };
+        self.shared.branches().push(weak);
+        Ok(branch)
     }
 
     fn read(shared: Shared, inlets: [Inlet; 2]) -> Self {
         let shared = Arc::new(shared);
-        let (settle, requests) = mpsc::unbounded_channel();
-        tokio::spawn(reader::run(Arc::clone(&shared), inlets, requests));
-        Self { shared, settle }
+        let (requests, asked) = mpsc::unbounded_channel();
+        tokio::spawn(reader::run(Arc::clone(&shared), inlets, asked));
+        Self { shared, requests }
     }
 
     /// Standard output and standard error for a child. Each is a new open file description, because
@@ -172,9 +203,33 @@ impl Capture {
     /// Reads all that the last generation left in the FIFOs; a last line without its end is taken
     /// as a line.
     pub async fn settle(&self) {
+        self.ask(Request::Settle).await;
+    }
+
+    /// Somebody may have removed files in the runtime directory: what is taken out of the FIFOs goes
+    /// into files that the next daemon finds again. Whether a FIFO, of this one or a branch of it, has
+    /// lost its name.
+    pub async fn see_to_names(&self) -> bool {
+        let mut all = vec![self.clone()];
+        self.shared.branches().retain(|branch| {
+            let living = branch.shared.upgrade().zip(branch.requests.upgrade());
+            let living = living.map(|(shared, requests)| Self { shared, requests });
+            let is_there = living.is_some();
+            all.extend(living);
+            is_there
+        });
+        let mut nameless = false;
+        for capture in all {
+            capture.ask(Request::Rename).await;
+            nameless |= !capture.shared.fifos.iter().all(Fifo::has_name);
+        }
+        nameless
+    }
+
+    async fn ask(&self, request: impl FnOnce(oneshot::Sender<()>) -> Request) {
         let (done, wait) = oneshot::channel();
         // Both ends live as long as the reader task, which ends only with the runtime.
-        if self.settle.send(done).is_ok() {
+        if self.requests.send(request(done)).is_ok() {
             let _ = wait.await;
         }
     }
@@ -238,4 +293,9 @@ impl Capture {
         lines.extend(recent);
         lines
     }
+}
+
+fn fifos(name: &InstanceId, runtime_dir: &Path, shelf: &Shelf) -> Result<[Fifo; 2], ProcessError> {
+    let make = |stream| Fifo::make(fifo::path(runtime_dir, name, stream), shelf);
+    Ok([make(Stream::Stdout)?, make(Stream::Stderr)?])
 }

@@ -2,13 +2,11 @@
 
 use std::{io, sync::Arc};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{
-    Shared, Stream,
+    Request, Shared, Stream,
     inlet::{Inlet, Taken},
-    spool::Stretch,
-    writer::Origin,
 };
 use crate::process::line::Splitter;
 
@@ -22,14 +20,11 @@ struct Source {
     inlet: Inlet,
     stream: Stream,
     splitter: Splitter,
-    /// The offset at which the line begins that has no end yet.
-    line: u64,
 }
 
 impl Source {
     fn new(inlet: Inlet, stream: Stream) -> Self {
-        let line = inlet.next();
-        Self { inlet, stream, splitter: Splitter::default(), line }
+        Self { inlet, stream, splitter: Splitter::default() }
     }
 
     /// Reads one chunk; zero when there is nothing to read now.
@@ -50,23 +45,11 @@ impl Source {
         let (stream, splitter) = (self.stream, &mut self.splitter);
         splitter.feed(bytes, |text| hub.push(stream, text));
         let behind = bytes.iter().rev().position(|byte| *byte == b'\n');
-        let origin = behind.and_then(|behind| self.turn(taken, behind as u64));
+        let origin = behind.and_then(|behind| self.inlet.turn(taken, behind as u64));
         hub.hand_over(origin);
         drop(hub);
         self.inlet.bound();
         Ok(bytes.len())
-    }
-
-    /// The next line begins so many bytes before the end of what was taken.
-    fn turn(&mut self, taken: Taken, behind: u64) -> Option<Origin> {
-        let next = self.inlet.next();
-        let to = match taken {
-            Taken::Kept(_) => next - behind,
-            Taken::Loose(_) => next,
-        };
-        let stretch = Stretch { from: std::mem::replace(&mut self.line, to), to };
-        let spool = self.inlet.spool().filter(|_| stretch.from < stretch.to)?;
-        Some(Origin { spool: Arc::clone(spool), stretch })
     }
 
     /// Waits until there may be something to take.
@@ -78,7 +61,7 @@ impl Source {
         if let Some(text) = self.splitter.finish() {
             let mut hub = shared.hub_for_lines();
             hub.push(self.stream, text);
-            hub.hand_over(self.turn(Taken::Loose(0), 0));
+            hub.hand_over(self.inlet.turn(Taken::Loose(0), 0));
         }
     }
 }
@@ -94,7 +77,7 @@ fn notice(missing: u64) -> String {
 pub(super) async fn run(
     shared: Arc<Shared>,
     [stdout, stderr]: [Inlet; 2],
-    mut requests: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
+    mut requests: mpsc::UnboundedReceiver<Request>,
 ) {
     let mut out = Source::new(stdout, Stream::Stdout);
     let mut err = Source::new(stderr, Stream::Stderr);
@@ -103,10 +86,8 @@ pub(super) async fn run(
             ready = out.readable() => ready.and_then(|()| out.take(&shared)),
             ready = err.readable() => ready.and_then(|()| err.take(&shared)),
             request = requests.recv() => {
-                let Some(done) = request else { return };
-                let settled = settle(&shared, [&mut out, &mut err]).await;
-                let _ = done.send(());
-                settled
+                let Some(request) = request else { return };
+                answer(&shared, [&mut out, &mut err], request).await
             }
         };
         match taken {
@@ -119,6 +100,23 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+async fn answer(shared: &Shared, sources: [&mut Source; 2], request: Request) -> io::Result<usize> {
+    let (answered, done) = match request {
+        Request::Settle(done) => (settle(shared, sources).await, done),
+        Request::Rename(done) => (rename(shared, sources), done),
+    };
+    let _ = done.send(());
+    answered
+}
+
+fn rename(shared: &Shared, sources: [&mut Source; 2]) -> io::Result<usize> {
+    for source in sources {
+        while source.inlet.waits() && source.take(shared)? > 0 {}
+        source.inlet.renew();
+    }
+    Ok(0)
 }
 
 async fn settle(shared: &Shared, sources: [&mut Source; 2]) -> io::Result<usize> {

@@ -18,7 +18,7 @@ use std::{
     io,
     os::{
         fd::AsFd,
-        unix::fs::{FileExt, OpenOptionsExt},
+        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     },
     path::Path,
     sync::{
@@ -134,6 +134,13 @@ impl Spool {
         let Batch { stretch: Stretch { from, to }, first, lines } = batch;
         let words = [this_boot()?, from, to, first.cast_unsigned(), lines];
         self.file.write_all_at(words.map(u64::to_le_bytes).as_flattened(), 0)
+    }
+
+    /// Whether `path` names it.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let place = |seen: std::fs::Metadata| (seen.dev(), seen.ino());
+        let named = std::fs::symlink_metadata(path).map(place);
+        matches!((named, self.file.metadata().map(place)), (Ok(named), Ok(own)) if named == own)
     }
 
     pub(super) fn size(&self) -> io::Result<u64> {

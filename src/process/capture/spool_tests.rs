@@ -5,7 +5,7 @@ use std::{fs, io::Write, os::fd::OwnedFd, path::Path};
 use tempfile::TempDir;
 
 use super::{
-    Wanted,
+    Shelf, Wanted,
     fifo::Fifo,
     log_file::{Mark, Span},
     spool::{Found, Spool, Stretch},
@@ -30,7 +30,8 @@ impl Left {
     /// It took `taken` out of the FIFO.
     fn with(taken: &[u8]) -> Self {
         let dir = TempDir::new().unwrap();
-        let fifo = Fifo::make(&dir.path().join("fifo"), "api@8000.out").unwrap();
+        let path = super::fifo::path(dir.path(), &"api@8000".parse().unwrap(), Stream::Stdout);
+        let fifo = Fifo::make(path, &Shelf::default()).unwrap();
         let child = fs::File::from(fifo.child_end().unwrap());
         let spool = Spool::make(&fifo.spool()).unwrap();
         let left = Self { dir, spool, child };

@@ -2,7 +2,7 @@ use std::{fs, io::Write, path::Path, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 
-use super::{Capture, Keeping, Wanted};
+use super::{Capture, Keeping, Shelf, Wanted};
 use crate::{
     ident::Generation,
     process::{Line, Stream},
@@ -13,7 +13,7 @@ pub(super) fn open(dir: &Path) -> Capture {
 }
 
 pub(super) fn with(dir: &Path, keeping: Keeping) -> Capture {
-    Capture::open(&"api@8000".parse().unwrap(), dir, dir, keeping).unwrap()
+    Capture::open(&"api@8000".parse().unwrap(), dir, dir, keeping, &Shelf::default()).unwrap()
 }
 
 pub(super) async fn within<T>(wait: impl Future<Output = T>) -> T {
@@ -169,8 +169,9 @@ async fn what_is_no_fifo_is_not_used() {
     fs::create_dir(dir.path().join("fifo")).unwrap();
     fs::write(dir.path().join("fifo/api@8000.out"), "").unwrap();
     let name = "api@8000".parse().unwrap();
-    let error =
-        Capture::open(&name, dir.path(), dir.path(), Keeping::default()).unwrap_err().to_string();
+    let (keeping, shelf) = (Keeping::default(), Shelf::default());
+    let opened = Capture::open(&name, dir.path(), dir.path(), keeping, &shelf);
+    let error = opened.unwrap_err().to_string();
     assert!(error.contains("it is no FIFO; remove it"), "{error}");
 }
 

@@ -7,14 +7,14 @@ use crate::{
 };
 
 /// Runs one life of a daemon, with an abrupt end.
-fn life<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn life<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(Duration::ZERO);
     result
 }
 
-const CHATTY: &str = "trap 'echo later; echo problem >&2; : > seen' USR1; \
+pub(super) const CHATTY: &str = "trap 'echo later; echo problem >&2; : > seen' USR1; \
     echo up; while :; do sleep 1000 & wait $!; done";
 
 #[test]

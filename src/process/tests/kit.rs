@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::{
     ident::InstanceId,
     process::{
-        Capture, Keeping, Launcher, Line, ProcessError, SpawnSpec, Tree, Wanted,
+        Capture, Keeping, Launcher, Line, ProcessError, Shelf, SpawnSpec, Tree, Wanted,
         launcher::base_name,
     },
     sys::{cgroup::Base, confine::Confinement, kernel::Kernel},
@@ -98,8 +98,13 @@ impl Daemon {
     }
 
     fn with(home: &Home, launcher: Arc<Launcher>) -> Self {
-        let logs = home.path().join("log");
-        let capture = Capture::open(&home.name, home.path(), &logs, Keeping::default()).unwrap();
+        Self::finding(home, launcher, &Shelf::default())
+    }
+
+    /// One that finds something on `shelf`.
+    pub(super) fn finding(home: &Home, launcher: Arc<Launcher>, shelf: &Shelf) -> Self {
+        let (logs, keeping) = (home.path().join("log"), Keeping::default());
+        let capture = Capture::open(&home.name, home.path(), &logs, keeping, shelf).unwrap();
         Self { launcher, capture, name: home.name.clone() }
     }
 

@@ -6,4 +6,5 @@ mod confining;
 mod endings;
 mod errands;
 mod kit;
+mod removal;
 mod starting;

@@ -1,0 +1,112 @@
+//! What somebody else did to what stands between nginx and us: the owned file edited or removed, the
+//! proof socket or the pid file removed.
+
+use std::{fmt, io, path::Path};
+
+use super::{
+    Nginx, NginxError, Upstreams,
+    master::Master,
+    owned_file::{self, OnDisk},
+    plan::Cut,
+    publish::{self, look, replace, sync},
+    write,
+};
+
+/// What was found, and is well again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mended {
+    /// The owned file was removed. It is there again; nginx need not read it.
+    FileGone,
+    /// The owned file was edited. It is as aibk writes it, and nginx has read it.
+    FileEdited,
+    /// nginx's proof socket was removed. nginx listens on it again.
+    SocketGone,
+    /// The pid file of our own nginx was removed. It is there again.
+    PidFileGone,
+}
+
+impl fmt::Display for Mended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FileGone => "aibk's file for nginx was removed, and is there again",
+            Self::FileEdited => {
+                "aibk's file for nginx was edited by hand, and is as aibk writes it again"
+            }
+            Self::SocketGone => {
+                "nginx's proof socket was removed; nginx was reloaded twice to listen on it again"
+            }
+            Self::PidFileGone => "nginx's pid file was removed, and is there again",
+        })
+    }
+}
+
+/// See [`Nginx::mend`].
+pub(super) async fn mend(nginx: &Nginx, own: Option<i32>) -> Result<Vec<Mended>, NginxError> {
+    let mut mended = vec![];
+    let pid_file = &nginx.config.pid_file;
+    if own.is_some_and(|master| lost_its_pid_file(master, pid_file)) {
+        let pid = own.unwrap_or_default();
+        std::fs::write(pid_file, format!("{pid}\n")).map_err(failed("write", pid_file))?;
+        mended.push(Mended::PidFileGone);
+    }
+    let amiss = amiss(nginx).await?;
+    // A file that is only gone is back by now.
+    if amiss.iter().any(|found| *found != Mended::FileGone) {
+        match publish::restore(nginx).await {
+            Ok(_) => {}
+            // It is written for its next start.
+            Err(NginxError::NotRunning { .. }) => {
+                write::write(nginx, &Upstreams::new()).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    mended.extend(amiss);
+    Ok(mended)
+}
+
+/// What is not as we left it. A file that is gone is back when this returns.
+async fn amiss(nginx: &Nginx) -> Result<Vec<Mended>, NginxError> {
+    // Whoever holds it is about to change the file.
+    let _last = nginx.last.lock().await;
+    let disk = owned_file::read(&nginx.config.file);
+    let is_file_ours = matches!(&disk, Ok(Some(disk)) if is_as_written(nginx, disk));
+    if is_file_ours && nginx.config.proof_socket.exists() {
+        return Ok(vec![]);
+    }
+    let now = look(nginx).await?;
+    let mut amiss = vec![];
+    if now.cut == Cut::Off {
+        amiss.push(Mended::SocketGone);
+    }
+    match &now.disk {
+        Some(_) if is_file_ours => {}
+        Some(_) => amiss.push(Mended::FileEdited),
+        None => {
+            let served = now.served.ok().or_else(|| nginx.recall());
+            if let Some(text) = served.and_then(|served| nginx.expected(&served)) {
+                replace(nginx, text).await?;
+                sync(nginx).await?;
+                amiss.push(Mended::FileGone);
+            }
+        }
+    }
+    Ok(amiss)
+}
+
+/// What nobody but us writes is not older than what nginx serves, nor of the same age and different.
+fn is_as_written(nginx: &Nginx, disk: &OnDisk) -> bool {
+    let is_known =
+        nginx.recall().is_none_or(|seen| disk.edited.edition > seen.edition || disk.edited == seen);
+    is_known && nginx.expected(&disk.edited).as_ref() == Some(&disk.text)
+}
+
+fn lost_its_pid_file(master: i32, pid_file: &Path) -> bool {
+    // Where it is gone, `nginx -t` makes an empty one.
+    Master::find(pid_file).is_err() && Master(master).is_still()
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NginxError {
+    let path = path.to_owned();
+    move |source| NginxError::File { what, path, source }
+}
