@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{Edited, NginxError, render};
+use crate::sync_point;
 
 /// nginx's workers do not read it, but whoever runs `nginx -t` does.
 const MODE: u32 = 0o644;
@@ -48,14 +49,23 @@ pub(super) fn read(path: &Path) -> Result<Option<OnDisk>, NginxError> {
 /// When the directory is missing or not writable, or the disk is full; nothing is changed then.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), NginxError> {
     let new = temporary(path);
-    let written = write_new(&new, text)
-        .map_err(failed("write", &new))
-        .and_then(|()| std::fs::rename(&new, path).map_err(failed("replace", path)));
+    let written = write_new(&new, text).map_err(failed("write", &new)).and_then(|()| {
+        sync_point!("nginx.written");
+        std::fs::rename(&new, path).map_err(failed("replace", path))
+    });
     if written.is_err() {
         // Best effort: the next replace removes it too, and no include pattern matches it.
         let _ = std::fs::remove_file(&new);
     }
     written
+}
+
+/// Removes what a daemon that was killed in the middle of [`replace`] has left beside `path`.
+///
+/// # Errors
+/// When the directory is not writable.
+pub(super) fn clear(path: &Path) -> Result<(), NginxError> {
+    remove(&temporary(path))
 }
 
 /// Removes the file at `path`; one that is not there is no error.

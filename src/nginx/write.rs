@@ -2,7 +2,8 @@
 
 use super::{
     Edition, Nginx, NginxError, Upstreams, binary,
-    owned_file::OnDisk,
+    blocking::blocking,
+    owned_file::{self, OnDisk},
     plan::{Plan, plan},
     publish::{look, put_back, replace, sync},
     render::SocketPath,
@@ -21,6 +22,8 @@ pub struct Written {
 /// See [`Nginx::write`].
 pub(super) async fn write(nginx: &Nginx, change: &Upstreams) -> Result<Written, NginxError> {
     let mut last = nginx.last.lock().await;
+    let file = nginx.config.file.clone();
+    blocking(move || owned_file::clear(&file)).await?;
     if change.is_empty()
         && let Some(edition) = nginx.as_configured()?
     {

@@ -14,7 +14,7 @@ use super::{
     words,
     world::World,
 };
-use crate::{store::StoreError, sync_point};
+use crate::{effect_point, store::StoreError, sync_point};
 
 /// A plan that takes more steps than this does not converge.
 const STEP_LIMIT: usize = 200;
@@ -106,12 +106,14 @@ impl Drive {
             }
         };
         let mut frozen = self.frozen.clone();
+        let perform =
+            async { effect_point!("rollout.perform", crew.perform(step, &rollout, &tell).await) };
         let result = tokio::select! {
             biased;
             // Its intent is durable; the next daemon does it again.
             _ = frozen.wait_for(|frozen| *frozen), if waits(step) => return,
             why = turned_back, if waits(step) && rollout.can_turn_back() => Err(why),
-            result = crew.perform(step, &rollout, &tell) => result,
+            result = perform => result,
         };
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.rollout.revision = self.rollout.revision.max(self.told.borrow().revision);

@@ -114,7 +114,14 @@ impl Crew {
 
     async fn start(&self, slot: Slot, release: &Release, rollout: &Rollout) -> Result {
         let instance = self.instance(slot)?;
-        instance.start(release.clone(), Some(rollout.id)).await.map_err(|e| e.to_string())?;
+        let done = |view: &View| {
+            let of_it = view.rollout == Some(rollout.id) && view.release.as_ref() == Some(release);
+            of_it && view.phase.is_up() && view.phase != Phase::Stopping
+        };
+        // An order to start would end it, and begin another.
+        if !done(&instance.view()) {
+            instance.start(release.clone(), Some(rollout.id)).await.map_err(|e| e.to_string())?;
+        }
         let view = instance.view();
         match (&view.death, &view.identity) {
             (Some(death), None) => Err(death.of(instance.id())),
