@@ -3,7 +3,7 @@
 use aibk::api::types::InstanceState;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
-use crate::support::{LONG, Stage, kill, wait_for};
+use crate::support::{LONG, Stage, kill, load::Plan, wait_for};
 
 /// More files than any kernel lets a process open.
 const TOO_MANY: u64 = 1 << 40;
@@ -94,6 +94,33 @@ fn what_uses_too_much_memory_is_started_again_with_that_reason() {
     assert_ne!(after.pid, before.pid);
     let events = stage.ctl(&["events"]).expect(0);
     events.says(&["worker", "memory", "limit of 96MiB"]);
+}
+
+/// Forks for ever, and again wherever that fails.
+const BOMB: &str =
+    r"import os, time; exec('while True:\n try: os.fork()\n except OSError: time.sleep(0.05)')";
+
+#[test]
+fn a_fork_bomb_is_held_by_its_limit_and_ended_whole() {
+    const MOST: usize = 40;
+    let mut stage = Stage::new();
+    stage.add_command("bomb", &["python3", "-c", BOMB]);
+    // The limit counts all processes of a user, and does not bind root.
+    stage.settings.set("services.bomb.user", "games").set("services.bomb.directory", "/tmp");
+    stage.settings.set("services.bomb.limits.nproc", MOST);
+    stage.start();
+    wait_for("the bomb to go off", LONG, || {
+        let forks = stage.processes("time.sleep(0.05)").len();
+        assert!(forks <= MOST, "{forks} processes");
+        (forks > MOST / 2).then_some(())
+    });
+    let load = stage.load_of(Plan::gets(stage.address(), 2));
+    stage.ctl(&["swap", "api"]).expect(0);
+    assert_eq!(stage.wait_state("bomb", InstanceState::Ready).restarts, 0);
+    stage.ctl(&["stop", "bomb"]).expect(0);
+    assert_eq!(stage.processes("time.sleep(0.05)"), Vec::<i32>::new());
+    let report = load.finish(None).unwrap();
+    assert_eq!(report.lost, 0, "{report}");
 }
 
 #[test]

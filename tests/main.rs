@@ -28,6 +28,7 @@ mod hundred;
 mod jobs;
 mod load;
 mod logs;
+mod meddling;
 mod nginx;
 mod nginx_faults;
 mod pid_one;

@@ -71,6 +71,15 @@ pub enum NginxError {
         /// The proof socket.
         socket: PathBuf,
     },
+    /// Two masters run, and the workers of both accept.
+    #[error(
+        "nginx is being replaced by another one: its old master, process {old}, still serves beside \
+         the new one; end it (`kill -QUIT {old}`), or the new one"
+    )]
+    Upgrading {
+        /// The old master.
+        old: i32,
+    },
     /// The pid file names something else, which gets no signal from us.
     #[error("{} names process {pid}, which is not an nginx master but `{command}`; check `nginx.pid_file`", pid_file.display())]
     NotMaster {

@@ -67,11 +67,30 @@ impl Master {
         command(self.0).is_some_and(|command| Title::of(&command) == Title::Master)
     }
 
-    /// Its workers. Other children (cache manager, cache loader) are left out.
+    /// The master that it took over from and that has not ended yet, whose child it is then.
+    pub(super) fn predecessor(self) -> Option<Self> {
+        let parent = proc::stat(self.0).ok().flatten()?.parent;
+        Some(Self(parent)).filter(|parent| parent.is_still())
+    }
+
+    /// Its workers, and those of its predecessor that are shutting down. Other children (cache
+    /// manager, cache loader) are left out.
     ///
     /// # Errors
     /// When the kernel does not tell the children of a process (`CONFIG_PROC_CHILDREN`).
     pub(super) fn workers(self) -> Result<Workers, NginxError> {
+        let mut workers = self.own_workers()?;
+        if let Some(Ok(before)) = self.predecessor().map(Self::own_workers) {
+            workers.leaving.extend(before.leaving);
+        }
+        Ok(workers)
+    }
+
+    /// Its workers, without those of a predecessor.
+    ///
+    /// # Errors
+    /// As [`Master::workers`].
+    pub(super) fn own_workers(self) -> Result<Workers, NginxError> {
         // The list may skip a child while another one exits (proc(5)); a second look has it.
         let mut children = self.children()?;
         children.extend(self.children()?);

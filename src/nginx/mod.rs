@@ -16,6 +16,7 @@ mod reload;
 mod render;
 mod resite;
 mod serving;
+mod upgrade;
 mod upstream;
 mod version;
 mod write;
@@ -144,7 +145,10 @@ impl Nginx {
         };
         let expected = disk.as_ref().and_then(|disk| self.expected(&disk.edited));
         let served = &observed.served;
-        compare::problem(&self.config.file, disk.as_ref(), served, expected.as_deref())
+        let problem =
+            compare::problem(&self.config.file, disk.as_ref(), served, expected.as_deref());
+        let upgrading = || upgrade::beside(Master(observed.master)).ok().flatten();
+        problem.or_else(|| upgrading().map(|upgrading| upgrading.to_string()))
     }
 
     /// The edition of the file that is, in its very bytes, what the configuration makes of its
@@ -272,7 +276,10 @@ impl Nginx {
     async fn master(&self) -> Result<Master, NginxError> {
         match Master::find(&self.config.pid_file) {
             Ok(master) => Ok(master),
-            Err(error) => Err(self.bereaved(error).await),
+            Err(error) => match upgrade::begun(self) {
+                Some(upgrading) => Err(upgrading),
+                None => Err(self.bereaved(error).await),
+            },
         }
     }
 

@@ -11,13 +11,14 @@ use super::{
     proof::{self, Ask},
     reload::{Reload, Verdict},
     render::SocketPath,
+    upgrade,
 };
 use crate::{config, sync_point};
 
 /// Publishes the file with `change` in it; see [`Nginx::publish`].
 pub(super) async fn publish(nginx: &Nginx, change: &Upstreams) -> Result<Edition, NginxError> {
     let mut last = nginx.last.lock().await;
-    let master = nginx.master().await?;
+    let master = upgrade::settled(nginx).await?;
     let (now, version) = tokio::join!(look(nginx), nginx.check());
     let (now, _) = (now?, version?);
     let socket = SocketPath::new(&nginx.config.proof_socket)?;
@@ -34,7 +35,7 @@ pub(super) async fn publish(nginx: &Nginx, change: &Upstreams) -> Result<Edition
 /// See [`Nginx::renew`].
 pub(super) async fn renew(nginx: &Nginx) -> Result<Edition, NginxError> {
     let mut last = nginx.last.lock().await;
-    let master = nginx.master().await?;
+    let master = upgrade::settled(nginx).await?;
     let (now, version) = tokio::join!(look(nginx), nginx.check());
     let (now, _) = (now?, version?);
     let socket = SocketPath::new(&nginx.config.proof_socket)?;
@@ -49,7 +50,7 @@ pub(super) async fn renew(nginx: &Nginx) -> Result<Edition, NginxError> {
 /// Publishes what nginx serves again, whatever somebody else has made of the file.
 pub(super) async fn restore(nginx: &Nginx) -> Result<Edition, NginxError> {
     let mut last = nginx.last.lock().await;
-    let master = nginx.master().await?;
+    let master = upgrade::settled(nginx).await?;
     let (now, version) = tokio::join!(look(nginx), nginx.check());
     let (now, _) = (now?, version?);
     let (site, socket) = (nginx.site(), SocketPath::new(&nginx.config.proof_socket)?);

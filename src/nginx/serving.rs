@@ -74,6 +74,7 @@ pub(super) async fn serving(nginx: &Nginx) -> Result<Serving, NginxError> {
             NginxError::NoAnswer { .. }
             | NginxError::Orphans { .. }
             | NginxError::NotMaster { .. }
+            | NginxError::Upgrading { .. }
                 if Instant::now() < end => {}
             NginxError::NoAnswer { .. } | NginxError::Orphans { .. } => {
                 return Ok(Serving::Silent(error));

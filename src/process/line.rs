@@ -1,5 +1,6 @@
 //! One captured line, and how bytes become lines.
 
+use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
 use crate::ident::Generation;
@@ -41,6 +42,16 @@ pub struct Line {
     pub text: String,
 }
 
+/// A line as it is kept, out of one that is whole.
+fn text(line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    // Much faster than looking for what is none.
+    match std::str::from_utf8(line) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(line).into_owned(),
+    }
+}
+
 /// Makes lines of what is read from one stream, in bounded memory.
 #[derive(Debug, Default)]
 pub(super) struct Splitter {
@@ -51,10 +62,14 @@ pub(super) struct Splitter {
 impl Splitter {
     /// Takes the next bytes; `emit` gets every line that is complete.
     pub(super) fn feed(&mut self, mut bytes: &[u8], mut emit: impl FnMut(String)) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr(b'\n', bytes) {
             let (line, rest) = bytes.split_at(end);
-            self.keep(line);
-            emit(self.take());
+            if self.partial.is_empty() && self.beyond == 0 && line.len() <= LONGEST {
+                emit(text(line));
+            } else {
+                self.keep(line);
+                emit(self.take());
+            }
             bytes = rest.get(1..).unwrap_or_default();
         }
         self.keep(bytes);
@@ -72,8 +87,7 @@ impl Splitter {
     }
 
     fn take(&mut self) -> String {
-        let line = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
-        let mut text = String::from_utf8_lossy(line).into_owned();
+        let mut text = text(&self.partial);
         if self.beyond > 0 {
             let note = format!(" [aibk: {} more bytes of this line were left out]", self.beyond);
             text.push_str(&note);
@@ -114,6 +128,10 @@ mod tests {
         let found = lines(&mut splitter, b"12345\nnext\n");
         assert!(found[0].ends_with("x [aibk: 5 more bytes of this line were left out]"));
         assert_eq!(found[1], "next");
+        let exactly = [vec![b'x'; LONGEST], b"\n".to_vec()].concat();
+        assert_eq!(lines(&mut splitter, &exactly)[0].len(), LONGEST);
+        let more = lines(&mut splitter, &[b"y", exactly.as_slice()].concat());
+        assert!(more[0].ends_with("x [aibk: 1 more bytes of this line were left out]"));
     }
 
     #[test]

@@ -175,6 +175,18 @@ pub fn is_free(port: Port) -> Option<bool> {
     sockets::is_free(port.get())
 }
 
+/// Who listens on `port`, on any address; `None` when nobody does. Where somebody does, every process's
+/// descriptors are read (some milliseconds).
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn port_holder(port: Port) -> Result<Option<PortHolder>, ProcessError> {
+    let holder = sockets::listener(port.get());
+    Ok(holder
+        .map_err(ProcessError::kernel("find out who listens on a port"))?
+        .map(PortHolder::from))
+}
+
 /// Whether a process of `tree` listens on `port`.
 ///
 /// # Errors

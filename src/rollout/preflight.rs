@@ -13,13 +13,17 @@ use super::{
 };
 use crate::{
     config::{self, Service, Severity},
+    ident::{Port, Slot},
+    instance::Phase,
+    process,
     sys::blocking,
 };
 
 /// How long the host may take to show what a start needs.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Looks at the user, the environment and the files of every release that `draft` starts.
+/// Looks at the user, the environment and the files of every release that `draft` starts, and whether
+/// somebody else has the port of an empty slot that it starts something in.
 ///
 /// # Errors
 /// [`EngineError::Preflight`] with every reason why a start would fail.
@@ -32,12 +36,13 @@ pub(super) async fn check(
     if starts.is_empty() {
         return Ok(());
     }
-    let service = service.clone();
+    let (service, ports) = (service.clone(), ports(service, draft, world));
     let look = move || -> BTreeSet<String> {
         let of = |directory| Service { directory, ..service.clone() };
         let findings = starts.into_iter().flat_map(|start| config::check_service(&of(start)));
         let errors = findings.filter(|finding| finding.severity == Severity::Error);
-        errors.map(|finding| format!("{}: {}", finding.about, finding.what)).collect()
+        let errors = errors.map(|finding| format!("{}: {}", finding.about, finding.what));
+        errors.chain(ports.into_iter().filter_map(taken)).collect()
     };
     let reasons = blocking::within(LOOK, look).await.map_err(|e| {
         EngineError::Preflight(format!(
@@ -66,13 +71,33 @@ fn starts(draft: &Draft, world: &World) -> BTreeSet<PathBuf> {
         .collect()
 }
 
+/// The ports that instances of their own would listen on, in slots where nothing is.
+fn ports(service: &Service, draft: &Draft, world: &World) -> BTreeSet<Port> {
+    let wants = draft.stages.iter().flat_map(|stage| &stage.wants);
+    let is_empty = |slot: &Slot| {
+        let phase = world.slots.get(slot).map(|seen| seen.phase);
+        matches!(phase, Some(Phase::Stopped | Phase::Failed | Phase::Finished))
+    };
+    let starts = wants.filter(|(_, want)| matches!(want, Want::Run { .. }));
+    let empty = starts.map(|(slot, _)| *slot).filter(is_empty);
+    empty.filter_map(Slot::port).filter(|_| service.held().is_none()).collect()
+}
+
+/// Who cannot be seen is found out by the start.
+fn taken(port: Port) -> Option<String> {
+    if process::is_free(port) != Some(false) {
+        return None;
+    }
+    let holder = process::port_holder(port).ok().flatten()?;
+    Some(format!("port {port} is held by {holder}; stop that, or give the service another slot"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         config::Config,
-        ident::{ServiceName, Slot},
-        instance::Phase,
+        ident::ServiceName,
         release::Release,
         rollout::{
             record::{Loss, Stage},

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::{
     Start, Wanted,
     follower::Follower,
+    json,
     log_file::{Mark, Span},
     writer::{Lines, Origin, Slot},
 };
@@ -63,12 +64,9 @@ impl Hub {
     /// Takes one line; [`hand_over`](Self::hand_over) must follow before the lock is given up.
     pub(super) fn push(&mut self, stream: Stream, text: String) {
         let line = self.stamp(stream, text);
-        // A structure of numbers and text cannot fail to serialise.
-        if serde_json::to_writer(&mut self.batch, &line).is_ok() {
-            self.batch.push(b'\n');
-            let one = Span::of(&line);
-            self.span = Some(self.span.map_or(one, |span| span.and(one)));
-        }
+        json::write(&mut self.batch, &line);
+        let one = Span::of(&line);
+        self.span = Some(self.span.map_or(one, |span| span.and(one)));
         self.followers.retain(|follower| !follower.is_gone());
         for follower in &self.followers {
             follower.offer(&line);

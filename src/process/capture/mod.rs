@@ -12,6 +12,7 @@ mod history;
 mod hub;
 mod inlet;
 mod journal;
+mod json;
 mod log_file;
 mod reader;
 mod spool;

@@ -44,7 +44,7 @@ impl Source {
         }
         let (stream, splitter) = (self.stream, &mut self.splitter);
         splitter.feed(bytes, |text| hub.push(stream, text));
-        let behind = bytes.iter().rev().position(|byte| *byte == b'\n');
+        let behind = memchr::memrchr(b'\n', bytes).map(|end| bytes.len() - end - 1);
         let origin = behind.and_then(|behind| self.inlet.turn(taken, behind as u64));
         hub.hand_over(origin);
         drop(hub);

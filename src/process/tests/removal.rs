@@ -38,6 +38,7 @@ fn what_lies_in_fifos_without_names_is_read_by_this_daemon_and_the_next() {
         assert!(daemon.capture.see_to_names().await);
         says(tree.identity());
         assert_eq!(lines(&daemon, 3).await, ["later", "problem", "up"]);
+        until("it wrote", || home.path().join("seen").exists()).await;
         daemon.capture.flush().await;
         assert!(fifos.join("api@8000.out.spool").exists(), "it is taken where it is found again");
         // What is started from now on is heard, too.
