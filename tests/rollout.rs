@@ -178,6 +178,23 @@ fn a_second_rollout_is_refused() {
 }
 
 #[test]
+fn a_second_rollout_may_wait_for_its_turn_and_holds_nothing_meanwhile() {
+    let (stage, id) = watching();
+    // One that gives up was refused, and has begun nothing.
+    let gave_up = rollout(&stage, &["swap", "api", "--wait", "--timeout", "300ms"]).expect(4);
+    gave_up.says(&[&id.to_string()]);
+    let gone = stage.ctl_begun(&["swap", "api", "--wait"]);
+    kill(gone.pid(), Signal::KILL);
+    drop(gone);
+    let waiting = stage.ctl_begun(&["start", &stage.green_name(), "--wait"]);
+    assert_eq!(stage.wait_step("watch").id, id, "the first one goes on");
+    rollout(&stage, &["cancel", &id.to_string()]).expect(0);
+    waiting.end(ROLLOUT).expect(0);
+    let kinds: Vec<String> = stage.rollouts().into_iter().map(|seen| seen.kind).take(2).collect();
+    assert_eq!(kinds, ["start", "rolling"], "the one in between died with its client");
+}
+
+#[test]
 fn a_rollout_outlives_its_client() {
     let stage = Stage::started();
     stage.releases.write("v2", "slow-start");

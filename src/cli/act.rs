@@ -8,6 +8,7 @@ use super::{
     daemon::{Daemon, Verb},
     failure::Failure,
     follow,
+    queue::Turn,
     screen::Screen,
 };
 use crate::{
@@ -25,6 +26,8 @@ pub(super) struct ActArgs {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    turn: Turn,
+    #[command(flatten)]
     patience: Patience,
 }
 
@@ -32,7 +35,10 @@ pub(super) async fn run(verb: Verb, args: &ActArgs, daemon: &Daemon, screen: Scr
     if verb == Verb::Stop && is_job(&args.instance, daemon).await? {
         return super::run::stop(&args.instance.service, &args.patience, daemon, screen).await;
     }
-    let begun = daemon.act(verb, &args.instance, &Act { force: args.force }).await?;
+    let how = Act { force: args.force };
+    let begin = async || daemon.act(verb, &args.instance, &how).await;
+    let (service, limit) = (&args.instance.service, args.patience.limit.timeout);
+    let begun = args.turn.take(service, limit, (daemon, screen), begin).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
 }
 

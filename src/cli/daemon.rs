@@ -38,7 +38,7 @@ pub(super) struct Daemon {
     socket: PathBuf,
 }
 
-type Answer<T> = Result<T, ClientError>;
+pub(super) type Answer<T> = Result<T, ClientError>;
 
 impl Daemon {
     pub(super) fn at(socket: PathBuf) -> Self {

@@ -25,6 +25,7 @@ mod man;
 mod moments;
 mod nginx;
 mod progress;
+mod queue;
 mod reload;
 mod reset_failed;
 mod roll;

@@ -10,6 +10,7 @@ use super::{
     daemon::{Daemon, Way},
     failure::Failure,
     follow,
+    queue::Turn,
     screen::Screen,
 };
 use crate::{
@@ -31,12 +32,17 @@ pub(super) struct RollArgs {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
+    turn: Turn,
+    #[command(flatten)]
     patience: Patience,
 }
 
 pub(super) async fn run(way: Way, args: &RollArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let release = args.release.as_deref().map(whole_path).transpose()?;
-    let begun = daemon.roll(way, &args.service, &Roll { release, force: args.force }).await?;
+    let how = Roll { release, force: args.force };
+    let begin = async || daemon.roll(way, &args.service, &how).await;
+    let limit = args.patience.limit.timeout;
+    let begun = args.turn.take(&args.service, limit, (daemon, screen), begin).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
 }
 
