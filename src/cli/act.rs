@@ -36,9 +36,9 @@ pub(super) async fn run(verb: Verb, args: &ActArgs, daemon: &Daemon, screen: Scr
         return super::run::stop(&args.instance.service, &args.patience, daemon, screen).await;
     }
     let how = Act { force: args.force };
-    let begin = async || daemon.act(verb, &args.instance, &how).await;
+    let ask = async || daemon.act(verb, &args.instance, &how).await;
     let (service, limit) = (&args.instance.service, args.patience.limit.timeout);
-    let begun = args.turn.take(service, limit, (daemon, screen), begin).await?;
+    let begun = args.turn.take(service, limit, (daemon, screen), ask).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
 }
 

@@ -34,21 +34,21 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Begins by `begin`, once nothing holds `service`.
+    /// Begins by `ask`, once nothing holds `service`.
     ///
     /// # Errors
-    /// What `begin` says. A turn that is given up, by Ctrl-C or after `limit`, is the refusal that
+    /// What `ask` says. A turn that is given up, by Ctrl-C or after `limit`, is the refusal that
     /// named the holder: nothing was begun.
     pub(super) async fn take(
         self,
         service: &ServiceName,
         limit: Option<Duration>,
         (daemon, screen): (&Daemon, Screen),
-        begin: impl AsyncFn() -> Answer<Rollout>,
+        ask: impl AsyncFn() -> Answer<Rollout>,
     ) -> Result<Rollout, Failure> {
         let end = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
-            let refused = match begin().await {
+            let refused = match ask().await {
                 Err(error) if self.wait && is_busy(&error) => error,
                 begun => return Ok(begun?),
             };

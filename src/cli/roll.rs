@@ -40,9 +40,9 @@ pub(super) struct RollArgs {
 pub(super) async fn run(way: Way, args: &RollArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let release = args.release.as_deref().map(whole_path).transpose()?;
     let how = Roll { release, force: args.force };
-    let begin = async || daemon.roll(way, &args.service, &how).await;
+    let ask = async || daemon.roll(way, &args.service, &how).await;
     let limit = args.patience.limit.timeout;
-    let begun = args.turn.take(&args.service, limit, (daemon, screen), begin).await?;
+    let begun = args.turn.take(&args.service, limit, (daemon, screen), ask).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
 }
 
