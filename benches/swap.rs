@@ -1,7 +1,8 @@
 //! A swap of a warm pair: from the request on the control socket to its proved end.
 //!
 //! Floor, on the same nginx and the same file: replace the file, SIGHUP, and look until the new
-//! edition answers and no worker from before accepts.
+//! edition answers and no worker from before accepts. Beside it the same swap by a flag, on an nginx
+//! of its own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -45,6 +46,8 @@ const BETWEEN: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 struct Figures {
+    flip: Figure,
+    flip_publish: Figure,
     request: Figure,
     publish: Figure,
     command: Figure,
@@ -54,14 +57,22 @@ struct Figures {
     commit: Figure,
 }
 
-fn main() {
+/// A warm pair that is switched as `switch` says, and looked at by nobody.
+fn pair(switch: &str) -> Stage {
     let mut stage = Stage::new();
     stage
         .settings
         .set("services.api.rollout", json!({"watch": "0s", "keep_old": "10m", "standby": "hot"}))
+        .set("services.api.upstream.switch", switch)
         .set("services.api.live", "none")
         .set("services.api.ready.interval", "10m");
     stage.start();
+    stage
+}
+
+fn main() {
+    let (stage, flipping) = (pair("reload"), pair("flip"));
+    let flips = Client::new(flipping.socket());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (client, nginx, disk) = (Client::new(stage.socket()), Nginx::of(&stage), Disk::of(&stage));
     let mut took = Figures::default();
@@ -73,6 +84,11 @@ fn main() {
         of_round.request.add(begun.elapsed());
         of_round.publish.add(step(&swapped, "publish"));
         nginx.settle();
+        let begun = Instant::now();
+        let flipped = runtime.block_on(swap(&flips));
+        of_round.flip.add(begun.elapsed());
+        of_round.flip_publish.add(step(&flipped, "publish"));
+        rest(BETWEEN);
         of_round.floor.add(nginx.reload());
         nginx.settle();
         of_round.command.add(run(&mut stage.aibkctl(&["swap", "api"])));
@@ -94,6 +110,8 @@ fn show(took: &Figures) {
         .row("aibkctl swap, the whole process", &took.command, Against::Only(&took.floor))
         .row("floor: rename + SIGHUP + proved", &took.floor, Against::Floor)
         .row("  of the request: step `publish`", &took.publish, Against::Part)
+        .row("request, by a flag", &took.flip, Against::Within(10.0))
+        .row("  of the request: step `publish`", &took.flip_publish, Against::Part)
         .row("  each alone: nginx -t", &took.test, Against::Part)
         .row("    file and directory, fsynced", &took.durable, Against::Part)
         .row("    one append, fdatasynced", &took.commit, Against::Part)
@@ -103,6 +121,8 @@ fn show(took: &Figures) {
 
 impl Figures {
     fn take(&mut self, round: Self) {
+        self.flip.join(round.flip);
+        self.flip_publish.join(round.flip_publish);
         self.request.join(round.request);
         self.publish.join(round.publish);
         self.command.join(round.command);

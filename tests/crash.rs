@@ -161,6 +161,22 @@ fn a_publish_survives_a_death_inside() {
 }
 
 #[test]
+fn a_flip_survives_a_death_inside() {
+    let mut stage = stage();
+    stage.flips();
+    let mut ordeal = Ordeal::on(stage);
+    // Both have to be warm.
+    let (_, words) = ordeal.next("swap");
+    run(&mut ordeal.stage.aibkctl(&words.iter().map(String::as_str).collect::<Vec<_>>()), LONG)
+        .expect(0);
+    let (next, words) = ordeal.next("swap");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    assert!(ordeal.dies(&words, "nginx.flipped:1").is_some());
+    assert_eq!(ordeal.stage.answering(), next);
+    ordeal.loses_nothing();
+}
+
+#[test]
 fn a_start_that_nobody_remembers_leaves_no_second_tree() {
     every_passage("rolling", "instance.spawned", 2);
 }

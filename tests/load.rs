@@ -48,7 +48,8 @@ fn plain() -> Plain {
         "upstream api_backend {{ server 127.0.0.1:{port} max_fails=0; keepalive 8; keepalive_timeout 2s; }}\n"
     );
     fs::write(&include, upstream).unwrap();
-    Site { directory: directory.path(), port: public, admin: None, include: &include }.write();
+    Site { directory: directory.path(), port: public, admin: None, include: &include, choice: "" }
+        .write();
     let nginx = Nginx::start(directory.path(), public);
     Plain { uvicorn, _nginx: nginx, public, directory, _ports: ports }
 }

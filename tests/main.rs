@@ -22,6 +22,7 @@ mod dependencies;
 mod failover;
 mod fd_store;
 mod flat;
+mod flip;
 mod following;
 mod health;
 mod hundred;

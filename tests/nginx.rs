@@ -2,6 +2,8 @@
 
 #[path = "nginx/drain.rs"]
 mod drain;
+#[path = "nginx/flip.rs"]
+mod flip;
 #[path = "nginx/serving.rs"]
 mod serving_of;
 #[path = "nginx/site.rs"]

@@ -73,6 +73,7 @@ async fn read(
             answer::json(&ops.run_end(RunId(ask.name()?), WaitRun { timeout_s }).await?)
         }
         Read::Nginx => answer::json(&ops.nginx().await?),
+        Read::NginxSnippet => answer::json(&ops.nginx_snippet(ask.name()?).await?),
         Read::OpenApi => answer::json(&openapi::document()),
     })
 }

@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 use super::{
     explain::Explanation,
     types::{
-        Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Problem,
-        Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status,
-        Version, Wait, WaitRun,
+        Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
+        NginxTest, Problem, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout,
+        Run, Status, Version, Wait, WaitRun,
     },
 };
 use crate::{
@@ -125,6 +125,8 @@ pub trait Operations: Send + Sync + 'static {
     fn run_end(&self, id: RunId, how: WaitRun) -> Pending<'_, Answer<Run>>;
     /// The owned file and what nginx answers.
     fn nginx(&self) -> Pending<'_, Answer<NginxFile>>;
+    /// The lines that a site needs for a service.
+    fn nginx_snippet(&self, service: ServiceName) -> Pending<'_, Answer<NginxSnippet>>;
     /// `nginx -t`.
     fn nginx_test(&self) -> Pending<'_, Answer<NginxTest>>;
 }

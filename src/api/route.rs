@@ -9,9 +9,9 @@ use super::{
     explain::Explanation,
     operations::{AtBoot, Verb, Way},
     types::{
-        Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest, Reexec,
-        Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status, Version, Wait,
-        WaitRun,
+        Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
+        NginxTest, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run,
+        Status, Version, Wait, WaitRun,
     },
 };
 use crate::{config::Access, store::Event};
@@ -39,6 +39,7 @@ pub(super) enum Read {
     Runs,
     RunEnd,
     Nginx,
+    NginxSnippet,
     OpenApi,
 }
 
@@ -128,7 +129,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 27] = [
+pub(super) static TABLE: [Route; 28] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -178,6 +179,12 @@ pub(super) static TABLE: [Route; 27] = [
         Read::Nginx,
         "The owned file and what nginx answers",
         Answers::Json(of::<NginxFile>),
+    ),
+    read(
+        "/v1/nginx/snippets/{service}",
+        Read::NginxSnippet,
+        "The lines that a site needs for a service",
+        Answers::Json(of::<NginxSnippet>),
     ),
     read("/v1/openapi.json", Read::OpenApi, "This document", Answers::Document),
     operate(

@@ -14,7 +14,7 @@ mod status;
 pub use self::{
     daemon::{PROTOCOL, Reexec, Reload, ReloadAction, Reloaded, ServiceChange, Version},
     job::{JobStatus, Run, RunState, WaitRun},
-    nginx::{NginxFile, NginxTest},
+    nginx::{NginxFile, NginxSnippet, NginxTest, Switch},
     output::{Events, LogLine, Logs},
     problem::{Problem, ProblemCode},
     rollout::{Act, Roll, Rollout, RolloutState, Step, Wait},

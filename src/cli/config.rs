@@ -13,7 +13,10 @@ use super::{
     look::Look,
     screen::Screen,
 };
-use crate::config::{self, Config, Severity};
+use crate::{
+    config::{Config, Severity},
+    daemon,
+};
 
 /// What to do with it.
 #[derive(Debug, Subcommand)]
@@ -41,10 +44,10 @@ struct Findings {
     host: Vec<String>,
 }
 
-pub(super) fn run(verb: &ConfigVerb, screen: Screen) -> Ended {
+pub(super) async fn run(verb: &ConfigVerb, screen: Screen) -> Ended {
     let ConfigVerb::Check { file, no_host } = verb;
     let scope = if *no_host { Scope::File } else { Scope::Host };
-    let findings = check(file, scope);
+    let findings = check(file, scope).await;
     screen.show(&findings, |look| text(&findings, look))?;
     Ok(if findings.ok { Exit::Done } else { Exit::Failed })
 }
@@ -58,7 +61,7 @@ enum Scope {
     Host,
 }
 
-fn check(file: &Path, scope: Scope) -> Findings {
+async fn check(file: &Path, scope: Scope) -> Findings {
     let empty = Findings {
         file: file.to_owned(),
         ok: false,
@@ -72,7 +75,7 @@ fn check(file: &Path, scope: Scope) -> Findings {
     };
     let host = match scope {
         Scope::File => Vec::new(),
-        Scope::Host => config::check_host(&config),
+        Scope::Host => daemon::check_host(&config).await,
     };
     Findings {
         ok: host.iter().all(|finding| finding.severity == Severity::Warning),

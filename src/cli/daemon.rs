@@ -12,9 +12,9 @@ use crate::{
         client::{Client, ClientError, Lines, target},
         explain::Explanation,
         types::{
-            Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxTest, Reexec, Reload,
-            Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status, Version, Wait,
-            WaitRun,
+            Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxSnippet, NginxTest,
+            Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status,
+            Version, Wait, WaitRun,
         },
     },
     ident::{InstanceId, ServiceName},
@@ -162,6 +162,10 @@ impl Daemon {
 
     pub(super) async fn nginx(&self) -> Answer<NginxFile> {
         self.client.get("/v1/nginx").await
+    }
+
+    pub(super) async fn nginx_snippet(&self, service: &ServiceName) -> Answer<NginxSnippet> {
+        self.client.get(&format!("/v1/nginx/snippets/{service}")).await
     }
 
     pub(super) async fn nginx_test(&self) -> Answer<NginxTest> {

@@ -94,7 +94,6 @@ fn tell(failure: &Failure, socket: &Path, screen: Screen) -> Exit {
 
 fn run(command: Command, socket: std::path::PathBuf, screen: Screen) -> Ended {
     match command {
-        Command::Config(verb) => config::run(&verb, screen),
         Command::Completions(args) => completions::run(&args, screen),
         Command::Man(args) => man::run(&args, screen),
         command => {
@@ -107,7 +106,7 @@ fn run(command: Command, socket: std::path::PathBuf, screen: Screen) -> Ended {
     }
 }
 
-/// Runs a command that talks to the daemon.
+/// Runs a command that talks to the daemon, or waits for something else.
 async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
     match command {
         Command::Status(args) => status::run(&args, daemon, screen).await,
@@ -127,10 +126,11 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Runs(args) => run::list(&args, daemon, screen).await,
         Command::Logs(args) => logs::run(&args, daemon, screen).await,
         Command::Events(args) => events::run(&args, daemon, screen).await,
+        Command::Config(verb) => config::run(&verb, screen).await,
         Command::Nginx(verb) => nginx::run(&verb, daemon, screen).await,
         Command::DaemonReexec => daemon_reexec::run(daemon, screen).await,
         Command::DaemonReload(args) => daemon_reload::run(&args, daemon, screen).await,
         Command::Version => version::run(daemon, screen).await,
-        Command::Config(_) | Command::Completions(_) | Command::Man(_) => Ok(Exit::Usage),
+        Command::Completions(_) | Command::Man(_) => Ok(Exit::Usage),
     }
 }

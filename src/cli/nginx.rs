@@ -1,18 +1,25 @@
 //! `nginx show` and `nginx test`.
 
+use std::path::{Path, PathBuf};
+
 use clap::Subcommand;
 
 use super::{
     Ended,
     daemon::Daemon,
     exit::Exit,
+    failure::Failure,
     layout::{harmless, indented},
     look,
     look::Look,
     screen::Screen,
     status,
 };
-use crate::api::types::{NginxFile, NginxTest};
+use crate::{
+    api::types::{NginxFile, NginxSnippet, NginxTest},
+    config::Config,
+    ident::ServiceName,
+};
 
 /// What to look at.
 #[derive(Debug, Subcommand)]
@@ -21,6 +28,14 @@ pub(super) enum NginxVerb {
     Show,
     /// Let nginx test its configuration (`nginx -t`)
     Test,
+    /// Print the lines that the site needs for a service
+    Snippet {
+        /// The service
+        service: ServiceName,
+        /// Take them from this configuration; needs no daemon
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 pub(super) async fn run(verb: &NginxVerb, daemon: &Daemon, screen: Screen) -> Ended {
@@ -35,7 +50,41 @@ pub(super) async fn run(verb: &NginxVerb, daemon: &Daemon, screen: Screen) -> En
             screen.show(&test, |look| test_text(&test, look))?;
             Ok(if test.ok { Exit::Done } else { Exit::Failed })
         }
+        NginxVerb::Snippet { service, config } => {
+            let snippet = match config {
+                Some(file) => of_file(file, service)?,
+                None => daemon.nginx_snippet(service).await?,
+            };
+            screen.show(&snippet, |_| snippet_text(&snippet))?;
+            Ok(Exit::Done)
+        }
     }
+}
+
+fn of_file(file: &Path, service: &ServiceName) -> Result<NginxSnippet, Failure> {
+    let config = Config::load(file)
+        .map_err(|mistakes| Failure::here(mistakes.to_string(), "correct the configuration"))?;
+    crate::daemon::snippet(&config, service).ok_or_else(|| {
+        let what = format!("{} has no service {service} behind nginx", file.display());
+        Failure::here(what, "look at its `services`")
+    })
+}
+
+/// As they stand in nginx's configuration.
+fn snippet_text(snippet: &NginxSnippet) -> String {
+    let lines = |depth: usize, lines: &[String]| -> String {
+        let indent = "    ".repeat(depth);
+        lines.iter().flat_map(|line| [indent.clone(), harmless(line), "\n".to_owned()]).collect()
+    };
+    let server = match snippet.server.as_slice() {
+        [] => String::new(),
+        own => lines(1, own) + "\n",
+    };
+    format!(
+        "{}\nserver {{\n    # ...\n{server}    location / {{\n{}    }}\n}}\n",
+        lines(0, &snippet.http),
+        lines(2, &snippet.location),
+    )
 }
 
 fn file_text(file: &NginxFile, look: Look) -> String {
@@ -74,6 +123,15 @@ mod tests {
         insta::assert_snapshot!(file_text(&file, Look::PAGE));
         file.text = None;
         assert!(file_text(&file, Look::PAGE).ends_with("aibk.conf does not exist yet\n"));
+    }
+
+    #[test]
+    fn a_snippet_can_be_pasted() {
+        let text = "nginx: {flags: /flags}\nservices:\n  api: {app: 'a:b', directory: /srv, \
+                    slots: [1, 2], upstream: {switch: flip}}\n";
+        let config = Config::parse(text, Path::new("/etc/aibk/aibk.yaml")).unwrap();
+        let snippet = crate::daemon::snippet(&config, &"api".parse().unwrap()).unwrap();
+        insta::assert_snapshot!(snippet_text(&snippet));
     }
 
     #[test]

@@ -260,6 +260,7 @@ services:
         for (added, name, needs) in [
             ("socket: held", "socket", Needs::Start),
             ("workers: 2", "workers", Needs::Start),
+            ("upstream: {switch: flip}", "upstream", Needs::Publish),
             ("args: [--proxy-headers]", "args", Needs::Start),
             ("env: {A: b}", "env", Needs::Start),
             ("env_file: .env", "env_file", Needs::Start),

@@ -41,6 +41,7 @@ pub use reload::{Reload, ReloadSignal};
 pub use restart::{Restart, RestartPolicy};
 pub use schedule::Schedule;
 pub use secret::Secret;
+pub use upstream::flip_variable;
 pub use workers::{By, Socket, Workers};
 
 #[cfg(test)]

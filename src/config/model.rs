@@ -75,6 +75,8 @@ pub struct Nginx {
     pub error_log: PathBuf,
     /// The unix socket on which nginx tells which upstreams it serves.
     pub proof_socket: PathBuf,
+    /// Directory of the flags that tell nginx's workers which colour serves.
+    pub flags: PathBuf,
 }
 
 /// Whose child nginx is.
@@ -316,4 +318,16 @@ pub struct UpstreamOptions {
     pub max_fails: u32,
     /// `fail_timeout`.
     pub fail_timeout: Duration,
+    /// How its traffic goes from one slot to the other.
+    pub switch: Switch,
+}
+
+/// How traffic goes from one slot to the other, where both stay in the upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Switch {
+    /// nginx reads its configuration again.
+    #[default]
+    Reload,
+    /// nginx looks for a flag file at each request.
+    Flip,
 }

@@ -147,15 +147,18 @@ fn nginx(s: &mut Section<'_>, runtime_dir: &Path, log_dir: &Path) -> Nginx {
         // A private nginx must not run the host's configuration: it would fight for its ports.
         s.missing("config");
     }
+    let file = s.path_at("file").unwrap_or(file);
+    let beside = || file.parent().unwrap_or(Path::new("/")).to_owned();
     Nginx {
         mode,
         binary: program(s, "binary").unwrap_or_else(|| PathBuf::from("nginx")),
         config: s.path_at("config").unwrap_or_else(|| PathBuf::from("/etc/nginx/nginx.conf")),
         prefix: s.path_at("prefix"),
-        file: s.path_at("file").unwrap_or(file),
         pid_file: s.path_at("pid_file").unwrap_or(pid_file),
         error_log: s.path_at("error_log").unwrap_or(error_log),
         proof_socket: proof_socket(s, proof),
+        flags: s.path_at("flags").unwrap_or_else(beside),
+        file,
     }
 }
 

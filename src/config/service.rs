@@ -70,7 +70,7 @@ impl Reader<'_> {
                 .flatten(),
             rollout: s.section("rollout", rollout),
             clears: vec![],
-            upstream: upstream::upstream(s, self, is_asgi, has_port),
+            upstream: upstream::upstream(s, self, is_asgi, ports.len()),
             // What is missing was noted, so these defaults reach nobody.
             kind: kind.unwrap_or_else(|| Kind::Command(Vec::new())),
             directory: directory.unwrap_or_default(),

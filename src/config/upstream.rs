@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    UVICORN_KEEP_ALIVE, UpstreamOptions,
+    Switch, UVICORN_KEEP_ALIVE, UpstreamOptions,
     mistake::Wrong,
     scalar::{self, some_time},
     section::Section,
@@ -17,7 +17,7 @@ pub(super) fn upstream(
     s: &mut Section<'_>,
     reader: &Reader<'_>,
     is_asgi: bool,
-    has_port: bool,
+    ports: usize,
 ) -> Option<UpstreamOptions> {
     let node = s.node("upstream");
     match node.map(|node| &node.value) {
@@ -33,15 +33,16 @@ pub(super) fn upstream(
     if node.is_some() && reader.nginx.is_none() {
         let wrong = Wrong::new("there is no nginx to be behind");
         s.complain("upstream", wrong.instead("add a section `nginx`, or remove it"));
-    } else if !is_asgi && !has_port {
+    } else if !is_asgi && ports == 0 {
         let wrong = Wrong::new("nginx cannot reach a service without a port");
         s.complain("upstream", wrong.instead("give the service `slots`"));
     }
-    s.section("upstream", |s| options(s, reader))
+    s.section("upstream", |s| options(s, reader, ports))
 }
 
-fn options(s: &mut Section<'_>, reader: &Reader<'_>) -> Option<UpstreamOptions> {
+fn options(s: &mut Section<'_>, reader: &Reader<'_>, ports: usize) -> Option<UpstreamOptions> {
     let name = name(s, reader);
+    let switch = switch(s, reader, ports, name.as_ref());
     let keepalive_timeout = s.or("keepalive_timeout", Duration::from_secs(2), some_time);
     if keepalive_timeout >= UVICORN_KEEP_ALIVE {
         let limit = UVICORN_KEEP_ALIVE.as_secs();
@@ -56,8 +57,48 @@ fn options(s: &mut Section<'_>, reader: &Reader<'_>) -> Option<UpstreamOptions> 
         zone_kib: s.get("zone_kib", scalar::whole(32..=1_048_576)),
         max_fails: s.or("max_fails", 0, scalar::whole(0..=1000)),
         fail_timeout: s.or("fail_timeout", Duration::from_secs(10), some_time),
+        switch,
         name: name?,
     })
+}
+
+/// The variable of nginx that holds the colour of a service that flips: `$aibk_api`. nginx's
+/// variables have no `-` in their names.
+#[must_use]
+pub fn flip_variable(service: &ServiceName) -> String {
+    format!("$aibk_{}", service.as_str().replace('-', "_"))
+}
+
+fn switch(
+    s: &mut Section<'_>,
+    reader: &Reader<'_>,
+    ports: usize,
+    name: Option<&ServiceName>,
+) -> Switch {
+    let words = &[("reload", Switch::Reload), ("flip", Switch::Flip)];
+    let switch = s.or("switch", Switch::Reload, scalar::one_of(words));
+    let (Switch::Flip, Some(nginx)) = (switch, reader.nginx) else { return switch };
+    if ports != 2 {
+        let wrong = Wrong::new("`flip` switches between two slots");
+        s.complain("switch", wrong.instead("give the service two `slots`, or write `reload`"));
+    }
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+@,=".contains(c);
+    if !nginx.flags.to_string_lossy().chars().all(harmless) {
+        let what = format!("{} cannot stand in nginx's configuration", nginx.flags.display());
+        let wrong =
+            Wrong::new(what).instead("set `nginx.flags` to a path of letters, digits and /._-+@,=");
+        s.complain("switch", wrong);
+    }
+    let at = s.node("switch").map_or(s.at(), |node| node.at);
+    let variable =
+        reader.name.map(|service| format!("nginx variable `{}`", flip_variable(service)));
+    let upstreams = name.map(|name| ["blue", "green"].map(|c| format!("upstream `{name}_{c}`")));
+    for what in variable.into_iter().chain(upstreams.into_iter().flatten()) {
+        if let Err(wrong) = reader.claims.claim(what, reader.owner(), at) {
+            s.complain_at(at, "switch", wrong);
+        }
+    }
+    switch
 }
 
 fn name(s: &mut Section<'_>, reader: &Reader<'_>) -> Option<ServiceName> {

@@ -21,6 +21,7 @@ mod reload;
 mod rise;
 mod roster;
 mod shutdown;
+mod site;
 mod status;
 mod strays;
 mod streams;
@@ -36,6 +37,7 @@ use std::{
 pub use error::DaemonError;
 pub use estate::Estate;
 pub use reexec::{Handover, check_state};
+pub use site::{check_host, snippet};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -9,11 +9,11 @@ use std::{
 
 use super::{DaemonError, roster::Jobs, strays};
 use crate::{
-    config::{Config, Logs, LogsTo, NginxMode, Service},
+    config::{self, Config, Logs, LogsTo, NginxMode, Service},
     ident::{InstanceId, ServiceName, Slot},
     instance::{Ground, Instance, Outlet},
     job::Job,
-    nginx::{Nginx, Proxied, Site},
+    nginx::{Flip, Nginx, Proxied, Site, Switch},
     process::{Also, Keeping, Packing},
     rollout::{Crew, Crews, Standing},
     store::SlotRow,
@@ -172,7 +172,10 @@ fn keeping(logs: &Logs) -> Keeping {
 pub(super) fn site(config: &Config) -> Site {
     let behind = config.services.values().filter_map(|service| {
         let options = service.upstream.clone()?;
-        Some((service.name.clone(), Proxied { options, host: service.host() }))
+        let flip = config.nginx.as_ref().filter(|_| options.switch == config::Switch::Flip);
+        let flip = flip.and_then(|nginx| Flip::new(&service.name, service.slots, &nginx.flags));
+        let switch = flip.map_or(Switch::Reload, Switch::Flip);
+        Some((service.name.clone(), Proxied { options, host: service.host(), switch }))
     });
     behind.collect()
 }

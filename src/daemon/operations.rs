@@ -10,9 +10,9 @@ use crate::{
         explain::Explanation,
         operations::{Answer, AtBoot, Caller, Operations, Pending, Verb, Way},
         types::{
-            Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxTest,
-            PROTOCOL, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run,
-            Status, Version, Wait, WaitRun,
+            Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
+            NginxTest, PROTOCOL, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll,
+            Rollout, Run, Status, Version, Wait, WaitRun,
         },
     },
     ident::{InstanceId, RolloutId, RunId, ServiceName},
@@ -198,6 +198,13 @@ impl Operations for Daemon {
 
     fn nginx(&self) -> Pending<'_, Answer<NginxFile>> {
         Box::pin(async { self.nginx_file().await.ok_or_else(problems::no_nginx) })
+    }
+
+    fn nginx_snippet(&self, service: ServiceName) -> Pending<'_, Answer<NginxSnippet>> {
+        Box::pin(async move {
+            let snippet = super::snippet(&self.config.now(), &service);
+            snippet.ok_or_else(|| problems::not_behind_nginx(&service))
+        })
     }
 
     fn nginx_test(&self) -> Pending<'_, Answer<NginxTest>> {

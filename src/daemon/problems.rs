@@ -122,6 +122,14 @@ pub(super) fn coming_up() -> Problem {
     refused("aibkd is still coming up", Some(hint.to_owned()))
 }
 
+pub(super) fn not_behind_nginx(service: &ServiceName) -> Problem {
+    Problem {
+        code: ProblemCode::NotFound,
+        message: format!("there is no service {service} behind nginx"),
+        hint: Some("`aibkctl status` shows every service".to_owned()),
+    }
+}
+
 pub(super) fn no_nginx() -> Problem {
     Problem {
         code: ProblemCode::NotFound,

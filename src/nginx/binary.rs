@@ -43,6 +43,21 @@ pub(super) async fn test(config: &config::Nginx) -> Result<String, NginxError> {
     }
 }
 
+/// `nginx -T`: its whole configuration, which it has tested.
+///
+/// # Errors
+/// As [`test`].
+pub(super) async fn dump(config: &config::Nginx) -> Result<String, NginxError> {
+    let mut args = vec!["-T".into()];
+    args.extend(location(config));
+    let output = run(&config.binary, args).await?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(NginxError::Test { config: config.config.clone(), words: words(&output) })
+    }
+}
+
 /// `-c CONFIG -p PREFIX`.
 pub(super) fn location(config: &config::Nginx) -> Vec<OsString> {
     let mut args = vec!["-c".into(), config.config.clone().into()];

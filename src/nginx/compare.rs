@@ -1,8 +1,12 @@
-//! Whether the file, nginx and the configuration agree (`S3`): pure.
+//! Whether the file, its flags, nginx and the configuration agree (`S3`).
 
 use std::path::Path;
 
-use super::{Edited, owned_file::OnDisk};
+use super::{
+    Edited, flag,
+    flip::{Colour, Flag, Seen},
+    owned_file::OnDisk,
+};
 
 /// What disagrees, for the operator; `None` when nothing does. `expected` is the file as it would
 /// be written for what its header says.
@@ -29,10 +33,28 @@ pub(super) fn problem(
             )
         });
     }
-    (expected != Some(disk.text.as_str())).then(|| {
-        format!(
+    if expected != Some(disk.text.as_str()) {
+        return Some(format!(
             "{file} is not as aibk writes it: it was edited by hand, or the services' settings \
              changed since; the next rollout writes it anew"
-        )
-    })
+        ));
+    }
+    disk.edited.flips.values().find_map(|flag| meddled(flag, flag::look(flag)))
+}
+
+/// What is wrong with a flag that nginx obeys: somebody else removed it, or made one.
+fn meddled(flag: &Flag, seen: Seen) -> Option<String> {
+    let [blue, green] = [Colour::Blue, Colour::Green].map(|colour| flag.name(colour));
+    let colour = seen.colour().as_str();
+    match seen {
+        Seen::Sound(_) => None,
+        Seen::Missing => Some(format!(
+            "neither {blue} nor {green} is there: somebody removed the flag, and nginx serves \
+             {colour}; the next rollout puts that right"
+        )),
+        Seen::Doubled => Some(format!(
+            "{blue} and {green} are both there: somebody made one, and nginx serves {colour}; the \
+             next rollout puts that right"
+        )),
+    }
 }

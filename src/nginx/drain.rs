@@ -5,15 +5,19 @@ use std::{path::Path, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Draining, NginxError,
+    Draining, Nginx, NginxError,
     blocking::blocking,
+    followers::Follows,
     master::{self, Master},
 };
-use crate::{config, ident::Port, sys::sockets};
+use crate::{ident::Port, sys::sockets};
 
 /// A request may have chosen its member just before the switch and be on the wire only a moment
 /// later, so two looks this far apart must find nothing.
 const APART: Duration = Duration::from_millis(50);
+
+/// The same after a flip: the worker that chose goes on accepting, and may still read the request.
+const APART_AFTER_FLIP: Duration = Duration::from_secs(1);
 
 /// The first and the longest pause between two looks.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
@@ -44,12 +48,18 @@ impl Orphans {
 
 /// What is left now. Workers that still accept are none of it, even without a master: they have
 /// what was published last.
-fn look(pid_file: &Path, port: Port, orphans: &mut Orphans) -> Result<Draining, NginxError> {
-    let old_workers = match Master::find(pid_file).and_then(Master::workers) {
+fn look(
+    pid_file: &Path,
+    port: Port,
+    follows: &Follows,
+    orphans: &mut Orphans,
+) -> Result<Draining, NginxError> {
+    let mut old_workers = match Master::find(pid_file).and_then(Master::workers) {
         Ok(workers) => workers.leaving,
         Err(NginxError::NotRunning { .. } | NginxError::NotMaster { .. }) => Vec::new(),
         Err(error) => return Err(error),
     };
+    old_workers.retain(|pid| !follows.elsewhere(*pid));
     let connections = sockets::established(port.get()).map_err(|source| NginxError::Kernel {
         what: format!("count the connections to port {port}"),
         source,
@@ -61,7 +71,7 @@ fn look(pid_file: &Path, port: Port, orphans: &mut Orphans) -> Result<Draining, 
 
 /// See [`super::Nginx::drain`].
 pub(super) async fn drain(
-    config: &config::Nginx,
+    nginx: &Nginx,
     port: Port,
     deadline: Duration,
     tell: &(dyn Fn(&Draining) + Send + Sync),
@@ -72,10 +82,12 @@ pub(super) async fn drain(
     let mut told = None;
     let mut empty_since: Option<Instant> = None;
     loop {
-        let pid_file = config.pid_file.clone();
+        let pid_file = nginx.config.pid_file.clone();
+        let follows = nginx.follows(port);
+        let apart = if follows.flips() { APART_AFTER_FLIP } else { APART };
         let left: Draining;
         (left, orphans) = blocking(move || {
-            let left = look(&pid_file, port, &mut orphans)?;
+            let left = look(&pid_file, port, &follows, &mut orphans)?;
             Ok((left, orphans))
         })
         .await?;
@@ -85,7 +97,7 @@ pub(super) async fn drain(
         }
         let now = Instant::now();
         empty_since = if left.is_done() { empty_since.or(Some(now)) } else { None };
-        let settled = empty_since.is_some_and(|since| now.duration_since(since) >= APART);
+        let settled = empty_since.is_some_and(|since| now.duration_since(since) >= apart);
         if settled || now >= end {
             return Ok(left);
         }

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use super::{
-    Edition,
+    Edition, Lack,
     version::{Unsupported, Version},
 };
 use crate::ident::ServiceName;
@@ -53,6 +53,12 @@ pub enum NginxError {
         config: PathBuf,
         /// nginx's own words.
         words: String,
+    },
+    /// The site's own lines do not go with the way in which a service is switched.
+    #[error("{lack}")]
+    Site {
+        /// What is not as it should be.
+        lack: Lack,
     },
     /// No nginx runs.
     #[error("nginx is not running: {why}; start it, or check `nginx.pid_file`")]
@@ -197,6 +203,24 @@ pub enum NginxError {
         cause: Box<Self>,
         /// The edition that nginx was seen to serve afterwards.
         edition: Option<Edition>,
+    },
+    /// nginx does not see a flag that was turned.
+    #[error("nginx does not see that the flag of {service} says otherwise ({}): {why}", flag.display())]
+    NotFlipped {
+        /// Whose.
+        service: ServiceName,
+        /// The file for which nginx looks.
+        flag: PathBuf,
+        /// What keeps it from that, as far as it can be told, and what to do.
+        why: String,
+    },
+    /// A flip failed; the flag says what it said before, and nginx serves that.
+    #[error("{cause}\nThe flag is turned back, and nginx serves edition {edition}, as before.")]
+    TurnedBack {
+        /// What failed.
+        cause: Box<Self>,
+        /// What nginx serves.
+        edition: Edition,
     },
     /// A change of the file failed, and so did going back: what nginx serves is not known.
     #[error(

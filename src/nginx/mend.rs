@@ -5,6 +5,7 @@ use std::{fmt, io, path::Path};
 
 use super::{
     Nginx, NginxError, Upstreams,
+    flip::but_for_flags,
     master::Master,
     owned_file::{self, OnDisk},
     plan::Cut,
@@ -95,9 +96,11 @@ async fn amiss(nginx: &Nginx) -> Result<Vec<Mended>, NginxError> {
 }
 
 /// What nobody but us writes is not older than what nginx serves, nor of the same age and different.
+/// Flags are turned without another edition.
 fn is_as_written(nginx: &Nginx, disk: &OnDisk) -> bool {
-    let is_known =
-        nginx.recall().is_none_or(|seen| disk.edited.edition > seen.edition || disk.edited == seen);
+    let is_known = nginx.recall().is_none_or(|seen| {
+        disk.edited.edition > seen.edition || but_for_flags(&disk.edited) == but_for_flags(&seen)
+    });
     is_known && nginx.expected(&disk.edited).as_ref() == Some(&disk.text)
 }
 

@@ -6,6 +6,10 @@ mod compare;
 mod drain;
 mod error;
 mod error_log;
+mod flag;
+mod flip;
+mod flipping;
+mod followers;
 mod master;
 mod mend;
 mod owned_file;
@@ -16,6 +20,7 @@ mod reload;
 mod render;
 mod resite;
 mod serving;
+mod snippet;
 mod upgrade;
 mod upstream;
 mod version;
@@ -31,15 +36,17 @@ use tokio::sync::{Mutex, OnceCell};
 
 pub use self::{
     error::NginxError,
+    flip::{Flag, Flip, Switch},
     mend::Mended,
     proof::PROOF_PATH,
     render::{Proxied, Site},
     serving::{Observed, Serving},
+    snippet::{Lack, Lacking, Snippet},
     upstream::*,
     version::{Unsupported, Version},
     write::Written,
 };
-use self::{master::Master, proof::Ask, render::SocketPath};
+use self::{followers::Followers, master::Master, proof::Ask, render::SocketPath};
 
 use crate::{
     config,
@@ -74,6 +81,8 @@ pub struct Nginx {
     /// What nginx was last seen to serve: for when it cannot be asked and the file is gone.
     seen: RwLock<Option<Edited>>,
     version: OnceCell<Version>,
+    /// Old workers that choose by a flag.
+    followers: std::sync::Mutex<Followers>,
 }
 
 impl Nginx {
@@ -82,7 +91,8 @@ impl Nginx {
     pub fn new(config: config::Nginx, site: Site) -> Arc<Self> {
         let (last, version) = (Mutex::default(), OnceCell::new());
         let (site, seen) = (RwLock::new(Arc::new(site)), RwLock::default());
-        Arc::new(Self { config, site, last, seen, version })
+        let followers = std::sync::Mutex::default();
+        Arc::new(Self { config, site, last, seen, version, followers })
     }
 
     /// Checks that this nginx knows everything that the services' upstreams ask for, and that the
@@ -249,6 +259,24 @@ impl Nginx {
         self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What nginx's configuration, as it is on disk, lacks for the services behind it.
+    ///
+    /// # Errors
+    /// When nginx refuses its configuration or may not read it, so that it cannot be looked at.
+    pub async fn lacks(&self) -> Result<Vec<Lack>, NginxError> {
+        let dump = binary::dump(&self.config).await?;
+        Ok(snippet::lacks(&dump, &self.config.file, &self.site()))
+    }
+
+    /// The configuration is accepted, and switches services as we do.
+    async fn accepts(&self) -> Result<(), NginxError> {
+        let lacks = self.lacks().await?;
+        match lacks.into_iter().find(|lack| lack.what.is_fatal()) {
+            Some(lack) => Err(NginxError::Site { lack }),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until `port` is drained, at most `deadline`; calls `tell` with each change. What is
     /// left at the deadline is returned.
     ///
@@ -260,7 +288,7 @@ impl Nginx {
         deadline: Duration,
         tell: &(dyn Fn(&Draining) + Send + Sync),
     ) -> Result<Draining, NginxError> {
-        drain::drain(&self.config, port, deadline, tell).await
+        drain::drain(self, port, deadline, tell).await
     }
 
     /// Argument vector that starts a managed nginx in the foreground.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Edited, NginxError, render};
+use super::{Edited, NginxError, flag, flip::with_flags, render};
 use crate::sync_point;
 
 /// nginx's workers do not read it, but whoever runs `nginx -t` does.
@@ -18,7 +18,7 @@ const MODE: u32 = 0o644;
 pub(super) struct OnDisk {
     /// All of it.
     pub(super) text: String,
-    /// What its header says.
+    /// What its header says, and the flags that are beside it.
     pub(super) edited: Edited,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn read(path: &Path) -> Result<Option<OnDisk>, NginxError> {
         Err(error) => return Err(failed("read", path)(error)),
     };
     match render::read_back(&text) {
-        Some(Ok(edited)) => Ok(Some(OnDisk { text, edited })),
+        Some(Ok(written)) => Ok(Some(OnDisk { text, edited: with_flags(written, flag::look) })),
         Some(Err(error)) => {
             Err(NginxError::Damaged { path: path.to_owned(), why: error.to_string() })
         }
@@ -109,7 +109,7 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NginxError {
+pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NginxError {
     let path = path.to_owned();
     move |source| NginxError::File { what, path, source }
 }

@@ -1,16 +1,22 @@
-//! What the owned file should say next: pure.
+//! What the owned file should say next, and its flags: pure.
+
+use std::collections::BTreeMap;
 
 use super::{
-    Edited, Edition, NginxError, Site, Upstreams,
+    Edited, Edition, NginxError, Site, Switch, Upstreams,
+    flip::{Flag, Seen, Turn, exchanged, flips},
     owned_file::OnDisk,
     render::{SocketPath, render},
 };
+use crate::ident::ServiceName;
 
 /// What the file says and what nginx serves, as observed.
 #[derive(Debug)]
 pub(super) struct Now {
     /// The file, if there is one.
     pub(super) disk: Option<OnDisk>,
+    /// The flags of all services that flip.
+    pub(super) flags: BTreeMap<Flag, Seen>,
     /// nginx's answer.
     pub(super) served: Result<Edited, NginxError>,
     /// Whether it could not answer for want of a socket.
@@ -35,6 +41,64 @@ pub(super) struct Next {
     pub(super) edited: Edited,
     /// All of it.
     pub(super) text: String,
+    /// Flags that nothing obeys yet, or that say the same under another name: turned first.
+    pub(super) before: Vec<Turn>,
+    /// Flags that what nginx serves obeys: turned once it has read the file.
+    pub(super) after: Vec<Turn>,
+}
+
+impl Next {
+    fn new(
+        edited: Edited,
+        now: &Now,
+        site: &Site,
+        socket: SocketPath<'_>,
+    ) -> Result<Self, NginxError> {
+        let text = render(&edited, site, socket)?;
+        let (mut before, mut after) = (vec![], vec![]);
+        for (service, flag) in &edited.flips {
+            let Some(proxied) = site.get(service) else { continue };
+            let (Switch::Flip(flip), Some(members)) =
+                (&proxied.switch, edited.upstreams.get(service))
+            else {
+                continue;
+            };
+            let Some(to) = flip.colour(members) else { continue };
+            let seen = now.flags.get(flag).copied().unwrap_or(Seen::Missing);
+            if seen == Seen::Sound(to) {
+                continue;
+            }
+            let turn =
+                Turn { service: service.clone(), flag: flag.clone(), from: seen.colour(), to };
+            if now.obeys(service, flag) && turn.from != to {
+                after.push(turn);
+            } else {
+                before.push(turn);
+            }
+        }
+        Ok(Self { edited, text, before, after })
+    }
+
+    /// What nginx serves when it has read the file, and before the last flags are turned.
+    pub(super) fn between(&self) -> Edited {
+        let mut between = self.edited.clone();
+        for turn in &self.after {
+            if let Some(members) = between.upstreams.get_mut(&turn.service) {
+                *members = exchanged(members);
+            }
+        }
+        between
+    }
+}
+
+impl Now {
+    /// Whether what nginx serves obeys the flag of `service`. A silent one may have the file.
+    fn obeys(&self, service: &ServiceName, flag: &Flag) -> bool {
+        let has = |edited: &Edited| edited.flips.get(service) == Some(flag);
+        let disk = || self.disk.as_ref().map(|disk| &disk.edited);
+        let served = self.served.as_ref().ok().or(self.recalled.as_ref());
+        served.or_else(disk).is_some_and(has)
+    }
 }
 
 /// What is to be done.
@@ -69,21 +133,21 @@ pub(super) fn plan(
     let mut upstreams = base.map(|base| base.upstreams.clone()).unwrap_or_default();
     upstreams.retain(|service, _| site.contains_key(service));
     upstreams.extend(change.clone());
+    let flips = flips(&upstreams, site);
 
     let known =
         [disk.map(|disk| disk.edited.edition), served.or(recalled).map(|seen| seen.edition)];
     let newest = known.into_iter().flatten().max().unwrap_or_default();
     if let Some(disk) = disk.filter(|disk| disk.edited.edition == newest) {
-        let edited = Edited { edition: newest, upstreams: upstreams.clone() };
-        let text = render(&edited, site, socket)?;
-        if text == disk.text {
-            return Ok(Plan::Keep(Next { edited, text }));
+        let edited = Edited { edition: newest, upstreams: upstreams.clone(), flips: flips.clone() };
+        let next = Next::new(edited, now, site, socket)?;
+        if next.text == disk.text {
+            return Ok(Plan::Keep(next));
         }
     }
     let highest = newest.max(last);
-    let edited = Edited { edition: Edition(highest.0.saturating_add(1)), upstreams };
-    let text = render(&edited, site, socket)?;
-    Ok(Plan::Replace(Next { edited, text }))
+    let edited = Edited { edition: Edition(highest.0.saturating_add(1)), upstreams, flips };
+    Ok(Plan::Replace(Next::new(edited, now, site, socket)?))
 }
 
 /// The same content as another edition, so that it can be seen when nginx has read it again.
@@ -99,7 +163,7 @@ pub(super) fn again(
     let edition = Edition(same.edited.edition.max(last).0.saturating_add(1));
     let edited = Edited { edition, ..same.edited };
     let text = render(&edited, site, socket)?;
-    Ok(Next { edited, text })
+    Ok(Next { edited, text, ..same })
 }
 
 #[cfg(test)]
@@ -108,8 +172,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::UpstreamOptions,
-        ident::{Port, ServiceName},
+        config,
+        ident::Port,
         nginx::{Members, Proxied, Role},
     };
 
@@ -119,7 +183,7 @@ mod tests {
 
     fn site(services: &[&str]) -> Site {
         let proxied = |service: &str| Proxied {
-            options: UpstreamOptions {
+            options: config::UpstreamOptions {
                 name: name(service),
                 least_conn: false,
                 keepalive: 8,
@@ -127,8 +191,10 @@ mod tests {
                 zone_kib: None,
                 max_fails: 0,
                 fail_timeout: Duration::from_secs(10),
+                switch: config::Switch::Reload,
             },
             host: [127, 0, 0, 1].into(),
+            switch: Switch::Reload,
         };
         services.iter().map(|service| (name(service), proxied(service))).collect()
     }
@@ -143,13 +209,14 @@ mod tests {
 
     fn edited(edition: u64, upstreams: &[(&str, u16)]) -> Edited {
         let upstreams = upstreams.iter().map(|(service, port)| (name(service), on(*port)));
-        Edited { edition: Edition(edition), upstreams: upstreams.collect() }
+        Edited { edition: Edition(edition), upstreams: upstreams.collect(), ..Edited::default() }
     }
 
     fn now(disk: Option<Edited>, served: Option<Edited>) -> Now {
         let text = |edited: &Edited| render(edited, &site(&["api", "admin"]), socket()).unwrap();
         Now {
             disk: disk.map(|edited| OnDisk { text: text(&edited), edited }),
+            flags: BTreeMap::new(),
             served: served.ok_or(NginxError::NotRunning { why: String::new() }),
             cut: Cut::No,
             recalled: None,

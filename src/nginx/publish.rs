@@ -1,10 +1,16 @@
-//! Publishing: replace the file, test it, reload, prove; on any failure, back.
+//! Publishing: replace the file, test it, reload, prove; on any failure, back. Where the file stays
+//! as it is, a flag is turned instead.
+
+use std::collections::BTreeMap;
 
 mod detour;
 
 use super::{
-    Edited, Edition, Nginx, NginxError, Upstreams, binary,
+    Edited, Edition, Nginx, NginxError, Site, Upstreams,
     blocking::blocking,
+    flag,
+    flip::{Flag, Seen, flags},
+    flipping,
     master::Master,
     owned_file::{self, OnDisk},
     plan::{Cut, Next, Now, Plan, again, plan},
@@ -22,14 +28,37 @@ pub(super) async fn publish(nginx: &Nginx, change: &Upstreams) -> Result<Edition
     let (now, version) = tokio::join!(look(nginx), nginx.check());
     let (now, _) = (now?, version?);
     let socket = SocketPath::new(&nginx.config.proof_socket)?;
-    let next = match plan(&now, *last, &nginx.site(), socket, change)? {
-        Plan::Keep(next) if now.served.as_ref().ok() == Some(&next.edited) => {
-            return Ok(next.edited.edition);
+    let plan = plan(&now, *last, &nginx.site(), socket, change)?;
+    bring_about(nginx, master, now, plan, &mut last).await
+}
+
+/// The file first, where nginx has not read it as it is to be; then the flags.
+async fn bring_about(
+    nginx: &Nginx,
+    master: Master,
+    now: Now,
+    plan: Plan,
+    last: &mut Edition,
+) -> Result<Edition, NginxError> {
+    let (next, is_kept) = match plan {
+        Plan::Keep(next) => {
+            let is_served = now.served.as_ref().ok() == Some(&next.between());
+            (next, is_served)
         }
-        Plan::Keep(next) | Plan::Replace(next) => next,
+        Plan::Replace(next) => (next, false),
     };
     *last = next.edited.edition;
-    Change { nginx, master, now, next }.carry_out().await
+    let (between, wanted, after) = (next.between(), next.edited.clone(), next.after.clone());
+    if is_kept {
+        flipping::turn(&next.before).await?;
+    } else {
+        Change { nginx, master, now, next }.carry_out().await?;
+    }
+    if !after.is_empty() {
+        flipping::flip(nginx, master, &after, (&between, &wanted)).await?;
+        nginx.remember(&wanted);
+    }
+    Ok(wanted.edition)
 }
 
 /// See [`Nginx::renew`].
@@ -57,24 +86,20 @@ pub(super) async fn restore(nginx: &Nginx) -> Result<Edition, NginxError> {
     let served = now.served.as_ref().ok().or(now.recalled.as_ref());
     let mut members = served.map(|served| served.upstreams.clone()).unwrap_or_default();
     members.retain(|service, _| site.contains_key(service));
-    let next = match plan(&now, *last, &site, socket, &members)? {
-        Plan::Keep(next) if now.served.as_ref().ok() == Some(&next.edited) => {
-            return Ok(next.edited.edition);
-        }
-        Plan::Keep(next) | Plan::Replace(next) => next,
-    };
-    *last = next.edited.edition;
-    Change { nginx, master, now, next }.carry_out().await
+    let plan = plan(&now, *last, &site, socket, &members)?;
+    bring_about(nginx, master, now, plan, &mut last).await
 }
 
-/// The file and nginx as they are.
+/// The file, its flags, and nginx as they are.
 pub(super) async fn look(nginx: &Nginx) -> Result<Now, NginxError> {
-    let file = nginx.config.file.clone();
-    let (disk, served) = tokio::join!(
-        blocking(move || owned_file::read(&file)),
+    let (file, site) = (nginx.config.file.clone(), nginx.site());
+    let looked = blocking(move || Ok((owned_file::read(&file)?, look_at_flags(&site))));
+    let (looked, served) = tokio::join!(
+        looked,
         // Taken for silent, a busy nginx would lose members of other services if the file is gone.
         proof::ask(&nginx.config.proof_socket, Ask::Patient),
     );
+    let (disk, flags) = looked?;
     if let Ok(served) = &served {
         nginx.remember(served);
     }
@@ -82,7 +107,11 @@ pub(super) async fn look(nginx: &Nginx) -> Result<Now, NginxError> {
     let cut = if is_cut_off { Cut::Off } else { Cut::No };
     // It serves on what it served when it could be asked.
     let recalled = nginx.recall().filter(|_| is_cut_off);
-    Ok(Now { disk: disk?, served, cut, recalled })
+    Ok(Now { disk, flags, served, cut, recalled })
+}
+
+fn look_at_flags(site: &Site) -> BTreeMap<Flag, Seen> {
+    flags(site.values()).into_iter().map(|flag| (flag.clone(), flag::look(&flag))).collect()
 }
 
 /// One change of the owned file, on its way to be served.
@@ -108,6 +137,7 @@ type Failure = (Reached, NginxError);
 
 impl Change<'_> {
     async fn carry_out(self) -> Result<Edition, NginxError> {
+        flipping::turn(&self.next.before).await?;
         replace(self.nginx, self.next.text.clone()).await?;
         sync_point!("nginx.replaced");
         match self.make_served().await {
@@ -120,7 +150,7 @@ impl Change<'_> {
     }
 
     async fn make_served(&self) -> Result<(), Failure> {
-        let (synced, tested) = tokio::join!(sync(self.nginx), binary::test(&self.nginx.config));
+        let (synced, tested) = tokio::join!(sync(self.nginx), self.nginx.accepts());
         synced.and(tested).map_err(|error| (Reached::FileOnly, error))?;
         if self.now.served.is_err() {
             // Left by a killed nginx, it would make the reload fail.
@@ -130,7 +160,7 @@ impl Change<'_> {
         if self.now.cut == Cut::Off {
             self.go_round().await?;
         }
-        self.reload(Some(&self.next.edited)).await
+        self.reload(Some(&self.next.between())).await
     }
 
     async fn reload(&self, wanted: Option<&Edited>) -> Result<(), Failure> {
@@ -145,6 +175,9 @@ impl Change<'_> {
         let reload =
             Reload::send(config, self.master).map_err(|error| (Reached::FileOnly, error))?;
         sync_point!("nginx.reloaded");
+        if let Ok(served) = &self.now.served {
+            self.nginx.note_followers(served, reload.before());
+        }
         match reload.verdict(wanted).await {
             Verdict::Served => Ok(()),
             Verdict::Refused(error) => Err((Reached::Refused, error)),
@@ -165,19 +198,22 @@ impl Change<'_> {
     async fn go_back(&self, reached: Reached) -> Result<Option<Edition>, NginxError> {
         let before = self.now.disk.as_ref();
         put_back(self.nginx, before).await?;
-        match reached {
-            Reached::FileOnly => Ok(None),
-            Reached::Refused => self.still_served().await,
+        let edition = match reached {
+            Reached::FileOnly => None,
+            Reached::Refused => self.still_served().await?,
             Reached::Unclear => {
                 // Where nginx did not answer before, it need not answer with the same file now.
                 let before = before.map(|disk| &disk.edited).filter(|_| self.now.served.is_ok());
                 match self.reload(before).await {
-                    Ok(()) => Ok(before.map(|edited| edited.edition)),
-                    Err((Reached::Refused, _)) => self.still_served().await,
-                    Err((_, error)) => Err(error),
+                    Ok(()) => before.map(|edited| edited.edition),
+                    Err((Reached::Refused, _)) => self.still_served().await?,
+                    Err((_, error)) => return Err(error),
                 }
             }
-        }
+        };
+        // Not before nginx obeys none of them.
+        flipping::turn_back(&self.next.before).await?;
+        Ok(edition)
     }
 
     /// Proves that nginx still serves what it served before the change.

@@ -55,6 +55,11 @@ impl<'a> Reload<'a> {
         Ok(Self { config, master, before, mark })
     }
 
+    /// Workers that accepted before.
+    pub(super) fn before(&self) -> &[i32] {
+        &self.before
+    }
+
     /// Waits until nginx serves `wanted` (`T3`), or has refused to. `None` is a configuration
     /// without our file: nobody answers, so the workers alone are the proof.
     pub(super) async fn verdict(&self, wanted: Option<&Edited>) -> Verdict {

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Edited, Members, NginxError, PROOF_PATH, Role};
+use super::{
+    Edited, Members, NginxError, PROOF_PATH, Role, Switch,
+    flip::{Colour, Flag, exchanged, flips},
+};
 use crate::{
     config::UpstreamOptions,
     ident::{Port, ServiceName},
@@ -21,6 +24,8 @@ pub struct Proxied {
     pub options: UpstreamOptions,
     /// The address its instances listen on; where that is every address, nginx uses loopback.
     pub host: IpAddr,
+    /// How its traffic goes from one slot to the other.
+    pub switch: Switch,
 }
 
 /// Every service behind nginx.
@@ -71,14 +76,15 @@ pub(super) fn render(
     socket: SocketPath<'_>,
 ) -> Result<String, NginxError> {
     let mut text = String::from(HEAD);
-    header(&mut text, edited);
-    for (service, members) in &edited.upstreams {
+    let written = without_flags(edited, site);
+    header(&mut text, &written);
+    for (service, members) in &written.upstreams {
         let proxied =
             site.get(service).ok_or_else(|| NginxError::UnknownService(service.clone()))?;
         check(service, members)?;
-        upstream(&mut text, proxied, members);
+        upstreams(&mut text, proxied, members);
     }
-    proof(&mut text, edited, socket);
+    proof(&mut text, &written, socket);
     Ok(text)
 }
 
@@ -108,6 +114,14 @@ fn header(text: &mut String, edited: &Edited) {
         let comma = if n == last { "" } else { "," };
         line(text, format_args!("{MARK}{}{comma}", entry(service, members)));
     }
+    let last = edited.flips.len();
+    if last > 0 {
+        line(text, format_args!("{MARK}}},\"flips\":{{"));
+    }
+    for (n, (service, flag)) in (1..).zip(&edited.flips) {
+        let comma = if n == last { "" } else { "," };
+        line(text, format_args!("{MARK}{}{comma}", flip_entry(service, flag)));
+    }
     line(text, format_args!("{MARK}}}}}"));
 }
 
@@ -119,10 +133,49 @@ fn entry(service: &ServiceName, members: &Members) -> String {
     format!("\"{service}\":{{{}}}", members.join(","))
 }
 
-fn upstream(text: &mut String, Proxied { options, host }: &Proxied, members: &Members) {
-    line(text, format_args!("\nupstream {} {{", options.name));
+/// `"api":"/etc/nginx/conf.d/aibk-api"`.
+fn flip_entry(service: &ServiceName, flag: &Flag) -> String {
+    format!("\"{service}\":\"{}\"", flag.stem())
+}
+
+/// The members as they are without a flag, so that a turned flag changes no byte of the file.
+fn without_flags(edited: &Edited, site: &Site) -> Edited {
+    let flips = flips(&edited.upstreams, site);
+    let mut written = Edited { flips, ..edited.clone() };
+    for (service, members) in &mut written.upstreams {
+        if let Some(Switch::Flip(flip)) = site.get(service).map(|proxied| &proxied.switch)
+            && flip.colour(members) == Some(Colour::Green)
+        {
+            *members = exchanged(members);
+        }
+    }
+    written
+}
+
+/// One upstream, or one for each colour: the same two where no flag says which.
+fn upstreams(text: &mut String, proxied: &Proxied, members: &Members) {
+    let name = &proxied.options.name;
+    let Switch::Flip(flip) = &proxied.switch else {
+        return upstream(text, name.as_str(), proxied, members);
+    };
+    let of_green = match flip.colour(members) {
+        Some(_) => exchanged(members),
+        None => members.clone(),
+    };
+    upstream(text, &colour_name(name, Colour::Blue), proxied, members);
+    upstream(text, &colour_name(name, Colour::Green), proxied, &of_green);
+}
+
+/// `api_backend_blue`.
+pub(super) fn colour_name(upstream: &ServiceName, colour: Colour) -> String {
+    format!("{upstream}_{}", colour.as_str())
+}
+
+fn upstream(text: &mut String, name: &str, proxied: &Proxied, members: &Members) {
+    let Proxied { options, host, .. } = proxied;
+    line(text, format_args!("\nupstream {name} {{"));
     if let Some(kib) = options.zone_kib {
-        line(text, format_args!("    zone {} {kib}k;", options.name));
+        line(text, format_args!("    zone {name} {kib}k;"));
     }
     if options.least_conn {
         line(text, format_args!("    least_conn;"));
@@ -154,22 +207,44 @@ fn upstream(text: &mut String, Proxied { options, host }: &Proxied, members: &Me
 /// nginx refuses a parameter of 4096 bytes or more, so the answer is put together from one
 /// variable for each upstream.
 fn proof(text: &mut String, edited: &Edited, socket: SocketPath<'_>) {
-    line(text, format_args!("\nserver {{\n    listen unix:{};\n    access_log off;\n", socket.0));
+    line(text, format_args!("\nserver {{\n    listen unix:{};\n    access_log off;", socket.0));
+    if edited.flips.is_empty() {
+        text.push('\n');
+    } else {
+        // What it remembers of files would be old.
+        line(text, format_args!("    open_file_cache off;\n"));
+    }
     line(
         text,
         format_args!("    location = {PROOF_PATH} {{\n        default_type application/json;"),
     );
-    let mut answer = Vec::new();
+    let (mut answer, mut flips) = (Vec::new(), Vec::new());
     for (n, (service, members)) in (1..).zip(&edited.upstreams) {
         line(text, format_args!("        set $aibk_proof_{n} '{}';", entry(service, members)));
         answer.push(format!("$aibk_proof_{n}"));
+        if let Some(flag) = edited.flips.get(service) {
+            let green = entry(service, &exchanged(members));
+            let condition = flag_test(flag);
+            line(text, format_args!("        {condition} {{ set $aibk_proof_{n} '{green}'; }}"));
+            let flip = flip_entry(service, flag);
+            line(text, format_args!("        set $aibk_proof_{n}_flag '{flip}';"));
+            flips.push(format!("$aibk_proof_{n}_flag"));
+        }
     }
-    let (edition, answer) = (edited.edition.0, answer.join(","));
+    let (edition, answer, flips) = (edited.edition.0, answer.join(","), flips.join(","));
+    let flips = if flips.is_empty() { flips } else { format!(",\"flips\":{{{flips}}}") };
     line(
         text,
-        format_args!("        return 200 '{{\"edition\":{edition},\"upstreams\":{{{answer}}}}}';"),
+        format_args!(
+            "        return 200 '{{\"edition\":{edition},\"upstreams\":{{{answer}}}{flips}}}';"
+        ),
     );
     line(text, format_args!("    }}\n    location / {{\n        return 404;\n    }}\n}}"));
+}
+
+/// nginx's question whether the flag says green; the site asks the same.
+pub(super) fn flag_test(flag: &Flag) -> String {
+    format!("if (-f {})", flag.name(Colour::Green))
 }
 
 fn address(host: IpAddr, port: Port) -> SocketAddr {

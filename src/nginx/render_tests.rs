@@ -20,13 +20,19 @@ fn options(name_: &str) -> UpstreamOptions {
         zone_kib: None,
         max_fails: 0,
         fail_timeout: Duration::from_secs(10),
+        switch: crate::config::Switch::Reload,
     }
+}
+
+fn reloads(name: &str) -> Proxied {
+    Proxied { options: options(name), host: [127, 0, 0, 1].into(), switch: Switch::Reload }
 }
 
 fn site() -> Site {
     let api = Proxied {
         options: UpstreamOptions { least_conn: true, zone_kib: Some(64), ..options("app") },
         host: "0.0.0.0".parse().unwrap(),
+        switch: Switch::Reload,
     };
     let admin = Proxied {
         options: UpstreamOptions {
@@ -36,6 +42,7 @@ fn site() -> Site {
             ..options("admin")
         },
         host: "::1".parse().unwrap(),
+        switch: Switch::Reload,
     };
     [(name("api"), api), (name("admin"), admin)].into()
 }
@@ -45,6 +52,7 @@ fn edited(upstreams: &[(&str, &[(u16, Role)])]) -> Edited {
     Edited {
         edition: Edition(12),
         upstreams: upstreams.iter().map(|(s, list)| (name(s), members(list))).collect(),
+        ..Edited::default()
     }
 }
 
@@ -103,12 +111,14 @@ fn other_files_have_no_header() {
 fn no_line_is_too_long_for_nginx() {
     let services: Vec<ServiceName> = (0..200).map(|n| name(&format!("service-{n}"))).collect();
     let members: Members = [(port(65535), Role::Serving), (port(65534), Role::Backup)].into();
-    let site: Site = services
-        .iter()
-        .map(|s| (s.clone(), Proxied { options: options(s.as_str()), host: [127, 0, 0, 1].into() }))
-        .collect();
+    let site: Site = services.iter().map(|s| (s.clone(), reloads(s.as_str()))).collect();
     let upstreams = services.into_iter().map(|s| (s, members.clone())).collect();
-    let text = render(&Edited { edition: Edition(u64::MAX), upstreams }, &site, SOCKET).unwrap();
+    let text = render(
+        &Edited { edition: Edition(u64::MAX), upstreams, ..Edited::default() },
+        &site,
+        SOCKET,
+    )
+    .unwrap();
     assert!(text.lines().all(|line| line.len() < 4096));
 }
 
@@ -119,7 +129,7 @@ fn any_edited() -> impl Strategy<Value = Edited> {
     (any::<u64>(), prop::collection::btree_map(service, members, 0..5)).prop_map(
         |(edition, mut upstreams)| {
             upstreams.retain(|service, members| check(service, members).is_ok());
-            Edited { edition: Edition(edition), upstreams }
+            Edited { edition: Edition(edition), upstreams, ..Edited::default() }
         },
     )
 }
@@ -127,11 +137,10 @@ fn any_edited() -> impl Strategy<Value = Edited> {
 proptest! {
     #[test]
     fn what_is_written_reads_back(edited in any_edited()) {
-        let host = [127, 0, 0, 1].into();
         let site: Site = edited
             .upstreams
             .keys()
-            .map(|s| (s.clone(), Proxied { options: options(s.as_str()), host }))
+            .map(|s| (s.clone(), reloads(s.as_str())))
             .collect();
         let text = render(&edited, &site, SOCKET).unwrap();
         prop_assert_eq!(read_back(&text).unwrap().unwrap(), edited.clone());

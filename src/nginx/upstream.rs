@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use super::flip::Flag;
 use crate::ident::{Port, ServiceName};
 
 /// Number of one state of the owned file. Grows with every publish; nginx answers with it.
@@ -56,4 +57,7 @@ pub struct Edited {
     pub edition: Edition,
     /// Members of every service behind nginx.
     pub upstreams: Upstreams,
+    /// The flags of services in which a slot serves and the other one stands in, and which flip.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flips: BTreeMap<ServiceName, Flag>,
 }

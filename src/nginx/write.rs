@@ -3,6 +3,7 @@
 use super::{
     Edition, Nginx, NginxError, Upstreams, binary,
     blocking::blocking,
+    flipping,
     owned_file::{self, OnDisk},
     plan::{Plan, plan},
     publish::{look, put_back, replace, sync},
@@ -42,12 +43,13 @@ pub(super) async fn write(nginx: &Nginx, change: &Upstreams) -> Result<Written, 
         Plan::Replace(next) => next,
     };
     *last = next.edited.edition;
+    flipping::turn(&next.before).await?;
     replace(nginx, next.text.clone()).await?;
-    let (synced, tested) = tokio::join!(sync(nginx), binary::test(&nginx.config));
+    let (synced, tested) = tokio::join!(sync(nginx), nginx.accepts());
     synced?;
     let warning = match tested {
-        Ok(_) => None,
-        Err(missing @ NginxError::Binary { .. }) => Some(missing),
+        Ok(()) => None,
+        Err(other @ (NginxError::Binary { .. } | NginxError::Site { .. })) => Some(other),
         Err(cause) => Some(blame(nginx, now.disk.as_ref(), next.text, cause).await?),
     };
     Ok(Written { edition: next.edited.edition, warning })

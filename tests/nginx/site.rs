@@ -13,9 +13,12 @@ use std::{
 };
 
 use aibk::{
-    config::{self, NginxMode, UpstreamOptions},
+    config::{self, NginxMode, Slots, UpstreamOptions},
     ident::{Port, ServiceName},
-    nginx::{Edition, Members, Nginx, NginxError, Observed, Proxied, Role, Upstreams},
+    nginx::{
+        Edition, Flip, Members, Nginx, NginxError, Observed, Proxied, Role, Snippet, Switch,
+        Upstreams,
+    },
 };
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
@@ -49,11 +52,35 @@ impl Site {
             pid_file: at("nginx.pid"),
             error_log: at("error.log"),
             proof_socket: at("proof.sock"),
+            flags: dir.path().to_owned(),
         };
         fs::write(&config.config, main_configuration(dir.path(), include)).unwrap();
         let nginx = Nginx::new(config.clone(), services());
         let site = Self { nginx, config, port: free_port(), child: None, groups: Vec::new(), dir };
         site.serve(&format!("listen 127.0.0.1:{};", site.port));
+        site
+    }
+
+    /// `api` flips between the ports `blue` and `green`, by the lines that the site needs; nginx runs
+    /// and serves both, `blue` first. Its flags are in `flags`, below the directory.
+    pub(crate) async fn flipping([blue, green]: [u16; 2], flags: &str) -> Self {
+        let mut site = Self::including("aibk.conf");
+        site.config.flags = site.dir.path().join(flags);
+        fs::create_dir_all(&site.config.flags).unwrap();
+        let slots = Slots::Two { blue: port(blue), green: port(green) };
+        let flip = Flip::new(&service("api"), slots, &site.config.flags).unwrap();
+        let mut services = services();
+        let api = services.get_mut(&service("api")).unwrap();
+        api.switch = Switch::Flip(flip);
+        let snippet = Snippet::of(&service("api"), api);
+        site.nginx = Nginx::new(site.config.clone(), services);
+        site.serve(&format!("listen 127.0.0.1:{};{}", site.port, snippet.server.join("")));
+        let text = format!("location / {{ {} }}\n", snippet.location[0]);
+        fs::write(site.dir.path().join("proxy.conf"), text).unwrap();
+        let written = site.nginx.write(&[(service("api"), pair(blue, green))].into()).await;
+        assert!(written.as_ref().unwrap().warning.is_none(), "{written:?}");
+        site.start();
+        site.answering().await;
         site
     }
 
@@ -201,8 +228,10 @@ fn services() -> BTreeMap<ServiceName, Proxied> {
             zone_kib: Some(64),
             max_fails: 0,
             fail_timeout: Duration::from_secs(10),
+            switch: config::Switch::Reload,
         },
         host: [127, 0, 0, 1].into(),
+        switch: Switch::Reload,
     };
     ["api", "admin"].map(|name| (service(name), proxied(name))).into()
 }
@@ -217,6 +246,11 @@ pub(crate) fn port(number: u16) -> Port {
 
 pub(crate) fn serving(number: u16) -> Members {
     [(port(number), Role::Serving)].into()
+}
+
+/// The first serves, the second stands in.
+pub(crate) fn pair(first: u16, second: u16) -> Members {
+    [(port(first), Role::Serving), (port(second), Role::Backup)].into()
 }
 
 /// Each service on its port.

@@ -15,6 +15,8 @@ pub struct Site<'a> {
     pub admin: Option<u16>,
     /// What to include in the `http` block: the owned file.
     pub include: &'a Path,
+    /// What chooses the colour of a request to the public API, where that flips.
+    pub choice: &'a str,
 }
 
 impl Site<'_> {
@@ -23,8 +25,11 @@ impl Site<'_> {
         let dir = self.directory.display();
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
         let servers = [
-            server(self.port, "api_backend"),
-            self.admin.map(|port| server(port, "admin_backend")).unwrap_or_default(),
+            match self.choice {
+                "" => server(self.port, "", "api_backend"),
+                choice => server(self.port, choice, "api_backend_$aibk_api"),
+            },
+            self.admin.map(|port| server(port, "", "admin_backend")).unwrap_or_default(),
         ];
         let text = format!(
             "{user}
@@ -51,10 +56,11 @@ http {{
     }
 }
 
-fn server(port: u16, upstream: &str) -> String {
+fn server(port: u16, choice: &str, upstream: &str) -> String {
     format!(
         "    server {{
         listen 127.0.0.1:{port};
+        {choice}
         location / {{
             proxy_pass http://{upstream};
             proxy_http_version 1.1;

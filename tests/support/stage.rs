@@ -7,6 +7,7 @@ use std::{
     process::Command,
 };
 
+use aibk::config::Config;
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
@@ -100,8 +101,29 @@ impl Stage {
     pub fn write_files(&self) {
         let include = self.path("run/nginx-aibk.conf");
         let admin = self.admin.map(|(_, public)| public);
-        Site { directory: self.dir(), port: self.public, admin, include: &include }.write();
         fs::write(self.path("aibk.yaml"), self.settings.to_yaml()).unwrap();
+        let choice = self.choice();
+        Site {
+            directory: self.dir(),
+            port: self.public,
+            admin,
+            include: &include,
+            choice: &choice,
+        }
+        .write();
+    }
+
+    /// The lines that choose a colour, as aibk itself gives them.
+    fn choice(&self) -> String {
+        let Ok(config) = Config::load(&self.path("aibk.yaml")) else { return String::new() };
+        let snippet = aibk::daemon::snippet(&config, &"api".parse().unwrap());
+        snippet.map(|snippet| snippet.server.join("\n")).unwrap_or_default()
+    }
+
+    /// `api` flips between its slots.
+    pub fn flips(&mut self) -> &mut Self {
+        self.settings.set("services.api.upstream.switch", "flip");
+        self
     }
 
     /// Starts a daemon on the files as they are, without waiting for it.

@@ -275,6 +275,13 @@ impl Operations for Fake {
         Box::pin(async move { Ok(Reexec { before, after: "1".into() }) })
     }
 
+    fn nginx_snippet(&self, service: ServiceName) -> Pending<'_, Answer<NginxSnippet>> {
+        let service = service.to_string();
+        let (http, server, location) = (vec![], vec![], vec![]);
+        let switch = Switch::Reload;
+        Box::pin(async move { Ok(NginxSnippet { service, switch, http, server, location }) })
+    }
+
     fn nginx_test(&self) -> Pending<'_, Answer<NginxTest>> {
         Box::pin(async { Ok(NginxTest { ok: true, output: String::new() }) })
     }

@@ -4,10 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Change, Failure, Reached, binary, proof, replace};
+use super::{Change, Failure, Reached, proof, replace};
 use crate::{
     config,
-    nginx::render::{SocketPath, render},
+    nginx::{
+        binary,
+        render::{SocketPath, render},
+    },
     sys::sockets,
 };
 
@@ -29,7 +32,7 @@ impl Change<'_> {
         proof::clear_stale(&aside.proof_socket).await.map_err(before)?;
         replace(self.nginx, text).await.map_err(before)?;
         binary::test(&aside).await.map_err(before)?;
-        self.reload_by(&aside, Some(&self.next.edited)).await?;
+        self.reload_by(&aside, Some(&self.next.between())).await?;
         let back = replace(self.nginx, self.next.text.clone()).await;
         back.map_err(|error| (Reached::Unclear, error))
     }
