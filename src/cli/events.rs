@@ -28,16 +28,16 @@ pub(super) struct EventsArgs {
 
 pub(super) async fn run(args: &EventsArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let lines = daemon.events(args.number.into(), args.follow).await?;
-    let clock = Clock::system();
+    let clock = Clock::SYSTEM;
     each(lines, Extent::of_follow(args.follow), |event: &Event| match screen.format {
         Format::Json => put_json_line(event),
-        Format::Text => put(&event_line(event, &clock, Timestamp::now(), screen.look)),
+        Format::Text => put(&event_line(event, clock, Timestamp::now(), screen.look)),
     })
     .await
 }
 
 /// `TIME kind subject message`.
-fn event_line(event: &Event, clock: &Clock, now: Timestamp, look: Look) -> String {
+fn event_line(event: &Event, clock: Clock, now: Timestamp, look: Look) -> String {
     let at = Timestamp::from_microsecond(event.at)
         .map_or_else(|_| event.at.to_string(), |at| clock.moment(at, now));
     let subject = event.instance.as_ref().or(event.service.as_ref());
@@ -67,7 +67,7 @@ mod tests {
         let show = |look| {
             events
                 .map(|event| {
-                    event_line(&serde_json::from_str(event).unwrap(), &Clock::UTC, now, look)
+                    event_line(&serde_json::from_str(event).unwrap(), Clock::UTC, now, look)
                 })
                 .concat()
         };

@@ -68,13 +68,13 @@ impl LogsArgs {
 
 pub(super) async fn run(args: &LogsArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let lines = daemon.logs(&args.asked()).await?;
-    let clock = Clock::system();
+    let clock = Clock::SYSTEM;
     let mut names = Names::of(&args.names);
     each(lines, Extent::of_follow(args.follow), |line: &LogLine| match screen.format {
         Format::Json => put_json_line(line),
         Format::Text => {
             let name = names.column(&line.instance, screen.look);
-            put(&log_line(line, &name, &clock, Timestamp::now(), screen.look))
+            put(&log_line(line, &name, clock, Timestamp::now(), screen.look))
         }
     })
     .await
@@ -125,7 +125,7 @@ impl Names {
 
 /// `TIME NAME text` in colour, by priority; `TIME NAME STREAM text` without. Of a line of JSON the
 /// message, and then the fields.
-fn log_line(line: &LogLine, name: &str, clock: &Clock, now: Timestamp, look: Look) -> String {
+fn log_line(line: &LogLine, name: &str, clock: Clock, now: Timestamp, look: Look) -> String {
     let at = line.at.parse().map_or_else(|_| line.at.clone(), |at| clock.moment(at, now));
     let text = harmless(&message(line)).replace('\n', " ");
     if look.ink == Ink::Plain {
@@ -171,7 +171,7 @@ mod tests {
         let mut names = Names::of(&asked);
         let show = |text: &&str| {
             let line: LogLine = serde_json::from_str(text).unwrap();
-            log_line(&line, &names.column(&line.instance, look), &Clock::UTC, now, look)
+            log_line(&line, &names.column(&line.instance, look), Clock::UTC, now, look)
         };
         LINES.iter().map(show).collect()
     }

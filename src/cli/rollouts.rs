@@ -24,13 +24,13 @@ pub(super) struct RolloutsArgs {
 }
 
 pub(super) async fn run(args: &RolloutsArgs, daemon: &Daemon, screen: Screen) -> Ended {
-    let (clock, now) = (Clock::system(), Timestamp::now());
+    let (clock, now) = (Clock::SYSTEM, Timestamp::now());
     if let Some(id) = args.id {
         let rollout = daemon.rollout(id).await?;
-        screen.show(&rollout, |look| one(&rollout, &clock, now, look))?;
+        screen.show(&rollout, |look| one(&rollout, clock, now, look))?;
     } else {
         let rollouts = daemon.rollouts().await?;
-        screen.show(&rollouts, |look| list(&rollouts, &clock, now, look))?;
+        screen.show(&rollouts, |look| list(&rollouts, clock, now, look))?;
     }
     Ok(Exit::Done)
 }
@@ -46,7 +46,7 @@ const COLUMNS: [Column; 8] = [
     Column("BY", Fit::Whole),
 ];
 
-fn list(rollouts: &[Rollout], clock: &Clock, now: Timestamp, look: Look) -> String {
+fn list(rollouts: &[Rollout], clock: Clock, now: Timestamp, look: Look) -> String {
     if rollouts.is_empty() {
         return "no rollout yet\n".to_owned();
     }
@@ -78,7 +78,7 @@ const fn state_name(state: RolloutState) -> &'static str {
     }
 }
 
-fn one(rollout: &Rollout, clock: &Clock, now: Timestamp, look: Look) -> String {
+fn one(rollout: &Rollout, clock: Clock, now: Timestamp, look: Look) -> String {
     let state = look.paint(look::of_rollout(rollout.state), state_name(rollout.state));
     let mut text = format!(
         "{}\n{state}, {}; begun {} by {}\n\n",
@@ -113,8 +113,8 @@ mod tests {
         restart.begun = "2026-02-27T08:00:01Z".into();
         restart.id = 9;
         let rollouts = [samples::rolling_under_way(), samples::failed_rolling(), restart];
-        insta::assert_snapshot!(list(&rollouts, &Clock::UTC, now, Look::PAGE));
-        insta::assert_snapshot!("one", one(&rollouts[1], &Clock::UTC, now, Look::PAGE));
-        assert_eq!(list(&[], &Clock::UTC, now, Look::PAGE), "no rollout yet\n");
+        insta::assert_snapshot!(list(&rollouts, Clock::UTC, now, Look::PAGE));
+        insta::assert_snapshot!("one", one(&rollouts[1], Clock::UTC, now, Look::PAGE));
+        assert_eq!(list(&[], Clock::UTC, now, Look::PAGE), "no rollout yet\n");
     }
 }

@@ -104,8 +104,8 @@ async fn to_the_end(
 
 pub(super) async fn list(args: &RunsArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let runs = daemon.runs(&args.job).await?;
-    let (clock, now) = (Clock::system(), Timestamp::now());
-    screen.show(&runs, |look| page(&runs, &clock, now, look))?;
+    let (clock, now) = (Clock::SYSTEM, Timestamp::now());
+    screen.show(&runs, |look| page(&runs, clock, now, look))?;
     Ok(Exit::Done)
 }
 
@@ -135,7 +135,7 @@ const COLUMNS: [Column; 6] = [
     Column("END", Fit::Broken),
 ];
 
-fn page(runs: &[Run], clock: &Clock, now: Timestamp, look: Look) -> String {
+fn page(runs: &[Run], clock: Clock, now: Timestamp, look: Look) -> String {
     if runs.is_empty() {
         return "no run yet\n".to_owned();
     }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn the_last_runs_are_a_table() {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
-        let page = page(&samples::runs(), &Clock::UTC, now, Look::PAGE);
+        let page = page(&samples::runs(), Clock::UTC, now, Look::PAGE);
         assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
         insta::assert_snapshot!(page);
     }

@@ -40,42 +40,42 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| "it must not be negative".to_owned())
 }
 
-/// Moments as the reader's own wall clock shows them.
-#[derive(Debug, Clone)]
+/// Moments as the reader's own wall clock shows them. Its zone is looked up by the first moment that
+/// is shown: that goes through the whole database of zones, which takes longer than a page of `status`.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
-    zone: TimeZone,
+    zone: fn() -> TimeZone,
 }
 
 impl Clock {
     /// The clock of this host: `TZ`, else `/etc/localtime`, else UTC.
-    pub(super) fn system() -> Self {
-        Self { zone: TimeZone::system() }
-    }
+    pub(super) const SYSTEM: Self = Self { zone: TimeZone::system };
 
     #[cfg(test)]
-    pub(super) const UTC: Self = Self { zone: TimeZone::UTC };
+    pub(super) const UTC: Self = Self { zone: || TimeZone::UTC };
 
     /// `12:00:00.123`, with the date before it where that is not `now`'s.
-    pub(super) fn moment(&self, at: Timestamp, now: Timestamp) -> String {
+    pub(super) fn moment(self, at: Timestamp, now: Timestamp) -> String {
         self.show(at, now, "%H:%M:%S%.3f")
     }
 
     /// `12:00:00`, with the date before it where that is not `now`'s.
-    pub(super) fn second(&self, at: Timestamp, now: Timestamp) -> String {
+    pub(super) fn second(self, at: Timestamp, now: Timestamp) -> String {
         self.show(at, now, "%H:%M:%S")
     }
 
     /// An RFC 3339 moment to the second; unreadable text as it is.
-    pub(super) fn second_of(&self, at: &str, now: Timestamp) -> String {
+    pub(super) fn second_of(self, at: &str, now: Timestamp) -> String {
         at.parse().map_or_else(|_| at.to_owned(), |at| self.second(at, now))
     }
 
-    fn show(&self, at: Timestamp, now: Timestamp, format: &str) -> String {
+    fn show(self, at: Timestamp, now: Timestamp, format: &str) -> String {
         // Cut, not rounded: a line of 23:59:59.9996 is not of tomorrow.
         let cut =
             jiff::TimestampRound::new().smallest(Unit::Millisecond).mode(jiff::RoundMode::Floor);
-        let at = at.round(cut).unwrap_or(at).to_zoned(self.zone.clone());
-        let today = now.to_zoned(self.zone.clone()).date() == at.date();
+        let zone = (self.zone)();
+        let at = at.round(cut).unwrap_or(at).to_zoned(zone.clone());
+        let today = now.to_zoned(zone).date() == at.date();
         let format = if today { format.to_owned() } else { format!("%Y-%m-%d {format}") };
         at.strftime(&format).to_string()
     }

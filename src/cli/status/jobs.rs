@@ -22,7 +22,7 @@ const COLUMNS: [Column; 6] = [
 ];
 
 /// A table of the jobs, and what is wrong with them; nothing where there are none.
-pub(super) fn part(jobs: &[JobStatus], clock: &Clock, now: Timestamp, look: Look) -> String {
+pub(super) fn part(jobs: &[JobStatus], clock: Clock, now: Timestamp, look: Look) -> String {
     if jobs.is_empty() {
         return String::new();
     }
@@ -47,7 +47,7 @@ pub(super) fn part(jobs: &[JobStatus], clock: &Clock, now: Timestamp, look: Look
     format!("\n{}{gap}{troubles}", table(&COLUMNS, &rows, look))
 }
 
-fn next(job: &JobStatus, clock: &Clock, now: Timestamp) -> Cell {
+fn next(job: &JobStatus, clock: Clock, now: Timestamp) -> Cell {
     if job.enabled {
         Cell::maybe(job.next.as_ref().map(|next| clock.second_of(next, now)))
     } else {
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn jobs_have_a_table_and_their_failures() {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
-        let part = part(&samples::jobs(), &Clock::UTC, now, Look::PAGE);
+        let part = part(&samples::jobs(), Clock::UTC, now, Look::PAGE);
         assert!(part.lines().all(|line| line.chars().count() <= 80), "{part}");
         insta::assert_snapshot!(part);
     }

@@ -54,7 +54,7 @@ pub(super) fn page(status: &Status, look: Look) -> String {
         status.services.iter().filter_map(|service| waiting(service, look)).collect();
     let troubles: String =
         instances.iter().filter_map(|instance| trouble(instance, look)).collect();
-    text.push_str(&jobs::part(&status.jobs, &Clock::system(), Timestamp::now(), look));
+    text.push_str(&jobs::part(&status.jobs, Clock::SYSTEM, Timestamp::now(), look));
     let workers: String = instances.iter().filter_map(|instance| workers(instance, look)).collect();
     let parts = [workers, rollouts, waits, disabled(&status.services, look), troubles];
     for part in parts.iter().filter(|part| !part.is_empty()) {
