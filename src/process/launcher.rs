@@ -29,7 +29,7 @@ use crate::{
         place::Place,
         proc,
         session::Session,
-        spawn::{Environment, Plan, Started},
+        spawn::{self, Environment, Plan, Started},
     },
 };
 
@@ -79,6 +79,7 @@ impl Launcher {
         let boot_id = proc::boot_id().map_err(ProcessError::kernel("read the boot id"))?;
         let null = Path::new("/dev/null");
         let null = fs::File::open(null).map_err(ProcessError::file("open", null))?.into();
+        spawn::reserve().map_err(ProcessError::kernel("reserve descriptors"))?;
         if let Some(base) = &base {
             tracing::info!(path = %base.path().display(), "process trees are kept in cgroups");
         } else {

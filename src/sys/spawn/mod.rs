@@ -20,7 +20,7 @@ use std::{
 
 use rustix::pipe::PipeFlags;
 
-pub use self::{bounds::Bounds, mounts::Mounts};
+pub use self::{bounds::Bounds, mounts::Mounts, seats::reserve};
 use self::{
     child::Child,
     clone::Memory,

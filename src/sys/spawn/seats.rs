@@ -27,6 +27,19 @@ struct Table {
     seats: [OwnedFd; SEATS],
 }
 
+/// Takes the seats, unless they are taken. The sooner, the lower are their numbers, and the fewer
+/// descriptors a child copies along with them.
+///
+/// # Errors
+/// EMFILE; the next start takes them then.
+pub fn reserve() -> io::Result<()> {
+    let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if table.is_none() {
+        *table = Some(Table::new()?);
+    }
+    Ok(())
+}
+
 /// Where a child finds its descriptors.
 pub(super) struct Given {
     pub(super) stdio: [RawFd; 3],
