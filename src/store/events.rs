@@ -45,7 +45,7 @@ pub(super) fn lost(event: &Event, reason: &StoreError) {
 
 /// Keeps `event`; its id.
 pub(super) fn append(db: &Connection, event: &Event) -> rusqlite::Result<u64> {
-    db.prepare(
+    db.prepare_cached(
         "INSERT INTO events (at, kind, service, instance, generation, rollout, message)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?

@@ -33,13 +33,13 @@ pub(super) fn begin(
     document: Box<dyn FnOnce(RolloutId) -> String + Send>,
 ) -> rusqlite::Result<Result<RolloutRow, Refused>> {
     let insert = "INSERT INTO rollouts (service, document, ended) VALUES (?1, '', 0)";
-    let inserted = db.prepare(insert).and_then(|mut i| i.execute([service.as_str()]));
+    let inserted = db.prepare_cached(insert).and_then(|mut i| i.execute([service.as_str()]));
     if let Some(refused) = refusal(db, &service, inserted)? {
         return Ok(Err(refused));
     }
     let id = db.last_insert_rowid();
     let document = document(RolloutId(number(0, id)?));
-    db.prepare("UPDATE rollouts SET document = ?2 WHERE id = ?1")?
+    db.prepare_cached("UPDATE rollouts SET document = ?2 WHERE id = ?1")?
         .execute(params![id, document])?;
     Ok(Ok(RolloutRow { id: RolloutId(number(0, id)?), service, document, ended: false }))
 }
@@ -47,7 +47,7 @@ pub(super) fn begin(
 pub(super) fn put(db: &Connection, row: &RolloutRow) -> rusqlite::Result<Result<(), Refused>> {
     let update = "UPDATE rollouts SET document = ?2, ended = ?3 WHERE id = ?1";
     let values = params![signed(row.id.0), row.document, row.ended];
-    let written = db.prepare(update).and_then(|mut update| update.execute(values));
+    let written = db.prepare_cached(update).and_then(|mut update| update.execute(values));
     if let Some(refused) = refusal(db, &row.service, written)? {
         return Ok(Err(refused));
     }

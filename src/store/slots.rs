@@ -37,7 +37,7 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<SlotRow>> {
 }
 
 pub(super) fn put(db: &Connection, row: &SlotRow) -> rusqlite::Result<()> {
-    db.prepare(
+    db.prepare_cached(
         "INSERT INTO slots
              (instance, wanted, release, directory, rollout, generation, identity, rest)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
