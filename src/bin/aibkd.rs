@@ -1,6 +1,6 @@
 //! `aibkd`: supervises the applications of one host.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use aibk::{
     cli::DaemonArgs,
@@ -9,8 +9,12 @@ use aibk::{
 use clap::Parser;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// How long a thread that waits for files is kept without work. Coming up needs some, and staying up
+/// needs none.
+const IDLE_THREAD: Duration = Duration::from_secs(2);
+
 fn main() -> ExitCode {
-    aibk::sys::heap::share();
+    aibk::sys::memory::share_heap();
     let args = DaemonArgs::parse();
     log_to_journal_or_stderr();
     if args.check_state {
@@ -22,7 +26,8 @@ fn main() -> ExitCode {
         Estate::default()
     });
     // One thread is enough for waiting, and keeps the daemon small.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().thread_keep_alive(IDLE_THREAD).build();
     let ended = runtime.map_err(|e| format!("cannot start: {e}")).and_then(|runtime| {
         let ended =
             runtime.block_on(aibk::daemon::run(&args.config, estate)).map_err(|e| e.to_string());

@@ -33,9 +33,11 @@ use crate::{
         was_serving,
     },
     store::{self, RolloutRow, SlotRow, Store},
-    sys::heap,
+    sys::memory,
 };
 
+/// After so long nothing of what coming up began goes on, unless it is slow.
+const CALM: Duration = Duration::from_secs(5);
 /// How long a managed nginx may take to answer before services are started without it.
 const NGINX_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -130,7 +132,7 @@ impl Daemon {
         // By now everybody has taken what is theirs.
         self.ground.shelf.clear();
         self.record("daemon.up", format!("aibkd {} is up", env!("CARGO_PKG_VERSION")));
-        heap::give_back();
+        tokio::spawn(settle_down());
         Ok(())
     }
 
@@ -242,6 +244,12 @@ impl Daemon {
             ..store::Event::default()
         });
     }
+}
+
+/// What coming up took is given back once nothing more of it is in use.
+pub(super) async fn settle_down() {
+    tokio::time::sleep(CALM).await;
+    memory::give_back();
 }
 
 pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {

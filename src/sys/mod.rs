@@ -6,12 +6,12 @@ pub mod confine;
 pub mod exec;
 #[cfg(test)]
 pub mod fake;
-pub mod heap;
 pub mod inotify;
 pub mod kernel;
 pub mod landlock;
 pub mod limits;
 pub mod listener;
+pub mod memory;
 pub mod pidfd;
 pub mod place;
 pub mod proc;
