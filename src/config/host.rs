@@ -59,7 +59,11 @@ pub fn check_host(config: &Config) -> Vec<Finding> {
             findings.add(Severity::Error, "nginx.file", what);
         }
     }
-    findings.list.into_iter().chain(config.services.values().flat_map(check_service)).collect()
+    findings
+        .list
+        .into_iter()
+        .chain(config.services.values().flat_map(|service| check_service(service)))
+        .collect()
 }
 
 /// The daemon does not start without the group of its socket; the others only go unheard.

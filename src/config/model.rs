@@ -1,6 +1,6 @@
 //! What the operator asked for, validated: the types every other room reads.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{By, Check, Depends, Job, Logs, Ready, Reload, Restart, Secret, Socket, Workers};
 use crate::{
@@ -23,8 +23,21 @@ pub struct Config {
     pub control: Control,
     /// The proxy in front, if aibk drives one.
     pub nginx: Option<Nginx>,
-    /// Every service, by name.
-    pub services: BTreeMap<ServiceName, Service>,
+    /// Every service, by name; shared with whoever looks after it.
+    pub services: BTreeMap<ServiceName, Arc<Service>>,
+}
+
+impl Config {
+    /// Keeps those services of `old` that are the same here.
+    #[must_use]
+    pub fn sharing(mut self, old: &Self) -> Self {
+        for (name, service) in &mut self.services {
+            if let Some(same) = old.services.get(name).filter(|was| *was == service) {
+                *service = Arc::clone(same);
+            }
+        }
+        self
+    }
 }
 
 /// The control socket.

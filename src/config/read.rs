@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::Read,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
@@ -190,7 +191,7 @@ fn proof_socket(s: &mut Section<'_>, default: PathBuf) -> PathBuf {
     path
 }
 
-fn services(s: &mut Section<'_>, nginx: Option<&Nginx>) -> BTreeMap<ServiceName, Service> {
+fn services(s: &mut Section<'_>, nginx: Option<&Nginx>) -> BTreeMap<ServiceName, Arc<Service>> {
     let mut services = BTreeMap::new();
     let (claims, wishes) = (Claims::default(), Wishes::default());
     if !s.has("services") {
@@ -211,11 +212,12 @@ fn services(s: &mut Section<'_>, nginx: Option<&Nginx>) -> BTreeMap<ServiceName,
             (Err(error), _) => {
                 s.complain_at(entry.0.at, "services", Wrong::new(error.to_string()));
             }
-            (Ok(name), Some(service)) => drop(services.insert(name, service)),
+            (Ok(name), Some(service)) => drop(services.insert(name, Arc::new(service))),
             (Ok(_), None) => {}
         }
     }
     let named = entries.iter().filter_map(|(key, _)| key.name.parse().ok()).collect();
-    wishes.judge(s, &named, |name| services.get(name).is_some_and(Service::is_scheduled));
+    wishes
+        .judge(s, &named, |name| services.get(name).is_some_and(|service| service.is_scheduled()));
     services
 }

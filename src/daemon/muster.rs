@@ -47,7 +47,7 @@ impl Muster<'_> {
             let mut crew = match crews.get(name) {
                 Some(crew) => (**crew).clone(),
                 None => Crew {
-                    service: Arc::new(unknown(name)?),
+                    service: unknown(name)?,
                     instances: BTreeMap::new(),
                     nginx: self.nginx.cloned(),
                     standing: Standing::Leaving,
@@ -77,7 +77,7 @@ impl Muster<'_> {
     pub(super) fn job(&self, name: &ServiceName) -> Result<Option<Job>, DaemonError> {
         let Some(service) = self.config.services.get(name) else { return Ok(None) };
         let Some(job) = service.job.clone() else { return Ok(None) };
-        let service = Arc::new(service.clone());
+        let service = Arc::clone(service);
         let instance = self.begin(InstanceId::new(name.clone(), Slot::Sole), &service)?;
         Ok(Some(Job::begin(service, job, instance, self.ground.store.clone())))
     }
@@ -86,10 +86,10 @@ impl Muster<'_> {
     /// has in slots that are not configured stays with it until it is stopped.
     pub(super) fn crew(
         &self,
-        service: &Service,
+        service: &Arc<Service>,
         there: Option<&Crew>,
     ) -> Result<Crew, DaemonError> {
-        let service = Arc::new(service.clone());
+        let service = Arc::clone(service);
         let mut instances: BTreeMap<Slot, Instance> =
             there.map(|crew| crew.instances.clone()).unwrap_or_default();
         for slot in service.slots.all() {
@@ -146,17 +146,16 @@ impl Muster<'_> {
 }
 
 /// What is kept running: every service that is no job.
-pub(super) fn kept(config: &Config) -> impl Iterator<Item = &Service> {
+pub(super) fn kept(config: &Config) -> impl Iterator<Item = &Arc<Service>> {
     config.services.values().filter(|service| service.job.is_none())
 }
 
 /// A definition for what nobody defines any more: it is only ever stopped.
-fn unknown(name: &ServiceName) -> Result<Service, DaemonError> {
+fn unknown(name: &ServiceName) -> Result<Arc<Service>, DaemonError> {
     let text = format!("services: {{\"{name}\": {{command: [none], directory: /}}}}");
-    let mut config = Config::parse(&text, Path::new("/"))?;
-    let named = |(known, _): &(ServiceName, Service)| known == name;
-    let found = std::mem::take(&mut config.services).into_iter().find(named);
-    found.map(|(_, service)| service).ok_or_else(|| DaemonError::Forgotten(name.clone()))
+    let config = Config::parse(&text, Path::new("/"))?;
+    let found = config.services.get(name).cloned();
+    found.ok_or_else(|| DaemonError::Forgotten(name.clone()))
 }
 
 fn keeping(logs: &Logs) -> Keeping {

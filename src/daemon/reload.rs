@@ -12,6 +12,7 @@ use tokio::{signal::unix::Signal, time::timeout};
 
 use super::{
     Daemon,
+    boot::settle_down,
     muster::{Muster, kept, site},
     problems,
 };
@@ -89,6 +90,7 @@ impl Daemon {
                 let names: Vec<_> = reloaded.changes.iter().map(|c| c.service.as_str()).collect();
                 let message = format!("{by} changed the configuration of {}", names.join(", "));
                 self.record("config.reloaded", message);
+                tokio::spawn(settle_down());
             }
             Err(problem) => {
                 let message = format!("{by} cannot change the configuration: {}", problem.message);
@@ -101,7 +103,8 @@ impl Daemon {
     async fn try_reload(&self, how: &Reload) -> Answer<Reloaded> {
         self.may_change()?;
         let _turn = self.config.turn.lock().await;
-        let (old, new) = (self.config.now(), Arc::new(self.read_again().await?));
+        let old = self.config.now();
+        let new = Arc::new(self.read_again().await?.sharing(&old));
         let between = Changes::between(&old, &new);
         if !between.fixed.is_empty() {
             return Err(problems::fixed(&between.fixed));
@@ -161,7 +164,7 @@ impl Daemon {
             if difference.needs() == Needs::Gap && change.loss == Loss::Never {
                 return Err(problems::gap(name));
             }
-            let prospect = Crew { service: Arc::new(service.clone()), ..(**crew).clone() };
+            let prospect = Crew { service: Arc::clone(service), ..(**crew).clone() };
             let request = request(service, difference, change.loss);
             let looked = match request {
                 Ok(request) => self.engine.preview(&prospect, &request).await,
@@ -336,7 +339,7 @@ fn refit(change: &Change, name: &ServiceName, refusal: &str, reloaded: &mut Relo
     let service = change.new.services.get(name);
     let starts_first =
         |service: &Service| matches!(service.slots, Slots::Two { .. }) || service.held().is_some();
-    if !service.is_some_and(starts_first) {
+    if !service.is_some_and(|service| starts_first(service)) {
         if needs < Needs::Start {
             reloaded.troubles.push(format!("{refusal}; it is asked for again at its next start"));
         }

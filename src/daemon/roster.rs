@@ -61,7 +61,7 @@ impl Daemon {
                 (_, there, Some(service)) => {
                     let Some(of) = service.job.clone() else { continue };
                     let job = match there {
-                        Some(job) => job.adapt(Arc::new(service.clone()), of).await,
+                        Some(job) => job.adapt(Arc::clone(service), of).await,
                         None => self.new_job(new, name).await?,
                     };
                     self.jobs.put(job.clone());

@@ -23,7 +23,7 @@ pub(super) async fn put_away(muster: Muster<'_>) -> Result<(), DaemonError> {
         let service = muster.config.services.get(&row.instance.service);
         let Some(service) = service.filter(|service| !fits(row, service)) else { continue };
         let (id, within) = (row.instance.clone(), service.stop.deadline + SLACK);
-        let service = Arc::new(service.clone());
+        let service = Arc::clone(service);
         let stray = Instance::begin(id, service, Some(row.clone()), ground.clone(), outlet)?;
         stray.stop().await?;
         strays.push((stray, within));

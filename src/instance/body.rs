@@ -5,7 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::{mpsc, watch};
 
-use super::{Chart, Command, Ground, InstanceError, Order, View, driver::Driver, team::Team};
+use super::{
+    Command, Ground, InstanceError, Order, View, chart::Board, driver::Driver, team::Team,
+};
 use crate::{
     config::Service,
     ident::{InstanceId, Port},
@@ -35,7 +37,7 @@ pub(super) struct Place {
     pub(super) capture: Capture,
     pub(super) runtime_dir: PathBuf,
     pub(super) view: watch::Sender<View>,
-    pub(super) chart: watch::Sender<Arc<Chart>>,
+    pub(super) board: Board,
     pub(super) stand_in: watch::Receiver<Option<watch::Receiver<View>>>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,29 @@ const KEPT: usize = 10;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chart {
     answers: [VecDeque<Answer>; 3],
+}
+
+/// Where the chart of an instance hangs for everybody to see. Clones are the same place.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Board(Arc<Mutex<Arc<Chart>>>);
+
+impl Board {
+    /// What hangs there.
+    pub(super) fn chart(&self) -> Arc<Chart> {
+        Arc::clone(&self.lock())
+    }
+
+    pub(super) fn hang(&self, chart: Chart) {
+        *self.lock() = Arc::new(chart);
+    }
+
+    pub(super) fn note(&self, question: Question, answer: Answer) {
+        Arc::make_mut(&mut self.lock()).note(question, answer);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Chart>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One answer.

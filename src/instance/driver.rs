@@ -16,7 +16,7 @@ use super::{
     Command, Ground, InstanceError, Order, adoption,
     appetite::Appetite,
     body::{Left, Place},
-    chart::Chart,
+    chart::Board,
     life::{self, Action, Event, Life, Policy, Question, Remedy, Rest, State, Timer},
     probe::Whom,
     probing::Probing,
@@ -130,15 +130,15 @@ impl Driver {
         self.view.subscribe()
     }
 
-    pub(super) fn chart(&self) -> watch::Receiver<Arc<Chart>> {
-        self.probing.chart()
+    pub(super) fn board(&self) -> Board {
+        self.probing.board()
     }
 
     /// Goes on where somebody else was shown.
     pub(super) fn shown_on(mut self, place: &Place) -> Self {
         place.view.send_replace(self.view.borrow().clone());
         self.view = place.view.clone();
-        self.probing.tell_on(place.chart.clone());
+        self.probing.tell_on(place.board.clone());
         self
     }
 

@@ -47,6 +47,7 @@ pub use view::{Cause, Death, Phase, View};
 
 use self::{
     body::{Body, Place},
+    chart::Board,
     driver::Driver,
     team::Team,
 };
@@ -121,13 +122,16 @@ pub(crate) type Command = Box<(Order, oneshot::Sender<Result<(), InstanceError>>
 
 /// Handle of one instance. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Instance {
+pub struct Instance(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
     id: InstanceId,
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<View>,
-    chart: watch::Receiver<Arc<Chart>>,
+    board: Board,
     capture: Capture,
-    stand_in: Arc<watch::Sender<Option<watch::Receiver<View>>>>,
+    stand_in: watch::Sender<Option<watch::Receiver<View>>>,
 }
 
 impl Instance {
@@ -182,18 +186,18 @@ impl Instance {
             .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
         let (commands, orders) = mpsc::channel(8);
         let (view, shown) = watch::channel(View::unknown(id.clone()));
-        let (chart, charted) = watch::channel(Arc::default());
+        let board = Board::default();
         let (stand_in, standing) = watch::channel(None);
-        let handle = Self {
+        let handle = Self(Arc::new(Handle {
             id: id.clone(),
             commands,
             view: shown,
-            chart: charted,
+            board: board.clone(),
             capture: capture.clone(),
-            stand_in: Arc::new(stand_in),
-        };
+            stand_in,
+        }));
         let (ground, runtime_dir) = (ground.clone(), runtime_dir.to_owned());
-        let place = Place { id, ground, capture, runtime_dir, view, chart, stand_in: standing };
+        let place = Place { id, ground, capture, runtime_dir, view, board, stand_in: standing };
         Ok((place, orders, handle))
     }
 
@@ -206,39 +210,40 @@ impl Instance {
     ) -> Self {
         let (commands, mut orders) = mpsc::channel(8);
         let mut driver = Driver::new(id.clone(), service, row, ground, capture.clone(), door);
-        let (view, chart) = (driver.subscribe(), driver.chart());
+        let (view, board) = (driver.subscribe(), driver.board());
         tokio::spawn(async move { driver.run(&mut orders, None).await });
-        Self { id, commands, view, chart, capture, stand_in: Arc::default() }
+        let stand_in = watch::Sender::default();
+        Self(Arc::new(Handle { id, commands, view, board, capture, stand_in }))
     }
 
     /// Its name.
     #[must_use]
-    pub const fn id(&self) -> &InstanceId {
-        &self.id
+    pub fn id(&self) -> &InstanceId {
+        &self.0.id
     }
 
     /// What it is now.
     #[must_use]
     pub fn view(&self) -> View {
-        self.view.borrow().clone()
+        self.0.view.borrow().clone()
     }
 
     /// What it is, and every change.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<View> {
-        self.view.clone()
+        self.0.view.clone()
     }
 
     /// Its last answers to probes.
     #[must_use]
     pub fn chart(&self) -> Arc<Chart> {
-        Arc::clone(&self.chart.borrow())
+        self.0.board.chart()
     }
 
     /// Its output.
     #[must_use]
-    pub const fn output(&self) -> &Capture {
-        &self.capture
+    pub fn output(&self) -> &Capture {
+        &self.0.capture
     }
 
     /// Starts it afresh with `release`. The intent is durable, and the process was spawned or has
@@ -341,7 +346,7 @@ impl Instance {
     /// socket they are refused then while `other` is ready and nothing of this one is left; else
     /// they wait.
     pub fn cover(&self, other: Option<&Self>) {
-        self.stand_in.send_replace(other.map(Self::watch));
+        self.0.stand_in.send_replace(other.map(Self::watch));
     }
 
     /// Waits until `is` holds of it, at most `within`.
@@ -353,14 +358,14 @@ impl Instance {
         within: Duration,
         is: impl Fn(&View) -> bool,
     ) -> Result<View, InstanceError> {
-        let mut view = self.view.clone();
+        let mut view = self.0.view.clone();
         let reached = tokio::time::timeout(within, view.wait_for(|v| is(v))).await;
         match reached {
             Ok(Ok(view)) => Ok(view.clone()),
-            Ok(Err(_)) => Err(InstanceError::Ending(self.id.clone())),
+            Ok(Err(_)) => Err(InstanceError::Ending(self.0.id.clone())),
             Err(_) => Err(InstanceError::TooSlow {
-                id: self.id.clone(),
-                phase: self.view.borrow().phase,
+                id: self.0.id.clone(),
+                phase: self.0.view.borrow().phase,
                 within,
             }),
         }
@@ -368,8 +373,8 @@ impl Instance {
 
     async fn order(&self, order: Order) -> Result<(), InstanceError> {
         let (done, answer) = oneshot::channel();
-        let ending = || InstanceError::Ending(self.id.clone());
-        self.commands.send(Box::new((order, done))).await.map_err(|_| ending())?;
+        let ending = || InstanceError::Ending(self.0.id.clone());
+        self.0.commands.send(Box::new((order, done))).await.map_err(|_| ending())?;
         answer.await.map_err(|_| ending())?
     }
 }

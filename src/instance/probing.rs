@@ -1,11 +1,7 @@
 //! When an instance is asked what, and what is kept of its answers.
 
-use std::sync::Arc;
-
-use tokio::sync::watch;
-
 use super::{
-    chart::{Answer, Chart},
+    chart::{Answer, Board},
     life::{self, Event, Question, State},
     probe::Whom,
     schedule::Schedule,
@@ -24,13 +20,13 @@ pub(super) struct Probing {
     complaint: Option<String>,
     /// What the last live probe said, if it failed.
     silence: Option<String>,
-    chart: watch::Sender<Arc<Chart>>,
+    board: Board,
 }
 
 impl Probing {
     pub(super) fn new(service: &Service, slot: Slot, door: Option<Door>) -> Self {
-        let (complaint, silence, chart) = (None, None, watch::Sender::default());
-        Self { slot, door, schedules: schedules(service), complaint, silence, chart }
+        let (complaint, silence, board) = (None, None, Board::default());
+        Self { slot, door, schedules: schedules(service), complaint, silence, board }
     }
 
     /// From now on it is asked by `service`; what it has answered stays.
@@ -48,14 +44,14 @@ impl Probing {
         self.silence.clone()
     }
 
-    /// The last answers, and every new one.
-    pub(super) fn chart(&self) -> watch::Receiver<Arc<Chart>> {
-        self.chart.subscribe()
+    /// Where its answers are seen.
+    pub(super) fn board(&self) -> Board {
+        self.board.clone()
     }
 
-    /// From now on its answers are told on `chart`.
-    pub(super) fn tell_on(&mut self, chart: watch::Sender<Arc<Chart>>) {
-        self.chart = chart;
+    /// From now on its answers are seen on `board`.
+    pub(super) fn tell_on(&mut self, board: Board) {
+        self.board = board;
     }
 
     /// Answers that were under way are about another state, and are forgotten.
@@ -101,7 +97,7 @@ impl Probing {
             schedule.answered(passed);
         }
         let answer = Answer { generation, at: given.at, took: given.took, verdict: given.verdict };
-        self.chart.send_modify(|chart| Arc::make_mut(chart).note(question, answer));
+        self.board.note(question, answer);
         if passed {
             Event::Passed(question, generation)
         } else {

@@ -72,8 +72,8 @@ impl Instance {
                 }
             }
             Reload::Http { method, path, deadline } => {
-                let refused = |why| ReloadError::Refused { id: self.id.clone(), by, why };
-                let Some(port) = self.id.slot.port() else {
+                let refused = |why| ReloadError::Refused { id: self.id().clone(), by, why };
+                let Some(port) = self.id().slot.port() else {
                     return Err(refused("has no port to go to".to_owned()));
                 };
                 let address = SocketAddr::new(host, port.get());

@@ -35,7 +35,7 @@ pub(super) fn service(slots: &str, standby: &str) -> Service {
         "nginx: {{}}\nservices:\n  api:\n    app: a:b\n    directory: /srv/current\n    slots: {slots}\n    rollout: {{standby: {standby}}}\n"
     );
     let config = Config::parse(&text, std::path::Path::new("/etc/aibk/aibk.yaml")).unwrap();
-    config.services.get(&ServiceName::new("api").unwrap()).unwrap().clone()
+    Service::clone(&config.services[&ServiceName::new("api").unwrap()])
 }
 
 pub(super) fn seen(phase: Phase, of: Option<&str>) -> Seen {

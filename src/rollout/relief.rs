@@ -137,7 +137,7 @@ impl Engine {
             loop {
                 rung.notified().await;
                 loop {
-                    let again = match engine.attend(&service, &mut tried).await {
+                    let again = match Box::pin(engine.attend(&service, &mut tried)).await {
                         Ok(None) => break,
                         Ok(Some(again)) => again,
                         Err(EngineError::Ending) => return,
@@ -279,7 +279,7 @@ mod tests {
              rollout: {{standby: {standby}}}}}}}\n"
         );
         let config = Config::parse(&text, std::path::Path::new("/a.yaml")).unwrap();
-        config.services.values().next().unwrap().clone()
+        Service::clone(config.services.values().next().unwrap())
     }
 
     fn world(blue: (Phase, Option<Role>), green: (Phase, Option<Role>)) -> World {

@@ -22,6 +22,7 @@ use self::set::Set;
 use super::{
     Chart, Command, Ground, InstanceError, Order,
     body::{Left, Place},
+    chart::Board,
     kept::Kept,
     view::{Cause, Death, Phase, View},
 };
@@ -57,7 +58,7 @@ pub(super) struct Team {
     trouble: Option<Death>,
     born: std::time::Instant,
     view: watch::Sender<View>,
-    chart: watch::Sender<Arc<Chart>>,
+    board: Board,
     /// Another slot, which gets the connections that this one refuses.
     stand_in: watch::Receiver<Option<watch::Receiver<View>>>,
 }
@@ -86,7 +87,7 @@ impl Team {
             beside: None,
             trouble: None,
             born: std::time::Instant::now(),
-            chart: watch::Sender::default(),
+            board: Board::default(),
             stand_in: watch::channel(None).1,
         };
         // The older one faces, until somebody knows better.
@@ -111,8 +112,8 @@ impl Team {
 
     /// Is seen where everybody looks.
     pub(super) fn shown_on(self, place: &Place) -> Self {
-        let (view, chart) = (place.view.clone(), place.chart.clone());
-        let team = Self { view, chart, stand_in: place.stand_in.clone(), ..self };
+        let (view, board) = (place.view.clone(), place.board.clone());
+        let team = Self { view, board, stand_in: place.stand_in.clone(), ..self };
         team.publish();
         team
     }
@@ -360,7 +361,7 @@ impl Team {
             view.death = Some(trouble);
         }
         let charts = self.facing.as_ref().map(Set::charts).unwrap_or_default();
-        self.chart.send_replace(Arc::new(Chart::merged(&charts)));
+        self.board.hang(Chart::merged(&charts));
         self.view.send_if_modified(|shown| {
             let changed = *shown != view;
             *shown = view;
