@@ -25,7 +25,7 @@ use crate::{
     instance::{Ground, Instance, Phase, stopped_for_now},
     nginx::{Members, Mended, Nginx, NginxError, Role, Upstreams},
     process::{Launcher, Shelf},
-    release::Release,
+    release::{Account, Release},
     rollout::{
         Crew, Engine, EngineError, Standing,
         draft::Request,
@@ -33,11 +33,13 @@ use crate::{
         was_serving,
     },
     store::{self, RolloutRow, SlotRow, Store},
-    sys::memory,
+    sys::{blocking, memory},
 };
 
 /// After so long nothing of what coming up began goes on, unless it is slow.
 const CALM: Duration = Duration::from_secs(5);
+/// How long it may take to look up who the daemon is; whoever needs it tells why it cannot be.
+const LOOK_UP: Duration = Duration::from_secs(10);
 /// How long a managed nginx may take to answer before services are started without it.
 const NGINX_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -48,15 +50,12 @@ pub(super) async fn assemble(
     shelf: Shelf,
 ) -> Result<(Daemon, Journal), DaemonError> {
     let began = Instant::now();
-    for (dir, mode) in
-        [(&config.runtime_dir, 0o750), (&config.state_dir, 0o700), (&config.log_dir, 0o750)]
-    {
-        make_dir(dir, mode)?;
-    }
-    open_to_group(&config)?;
+    make_dirs(&config)?;
     let store = Store::open(&config.state_dir)?;
     let journal = Journal::begin(&store);
     let launcher = Launcher::new(&config.runtime_dir)?;
+    // Every start asks for it. Coming up they would all ask at once, with a thread each.
+    let _ = blocking::within(LOOK_UP, || Account::look_up(None)).await;
     let boot = launcher.boot_id().to_owned();
     store.begin_daemon(&boot, &stopped_for_now()).await?;
     let disabled = Disabled::new(store.disabled().await?);
@@ -250,6 +249,15 @@ impl Daemon {
 pub(super) async fn settle_down() {
     tokio::time::sleep(CALM).await;
     memory::give_back();
+}
+
+fn make_dirs(config: &Config) -> Result<(), DaemonError> {
+    for (dir, mode) in
+        [(&config.runtime_dir, 0o750), (&config.state_dir, 0o700), (&config.log_dir, 0o750)]
+    {
+        make_dir(dir, mode)?;
+    }
+    open_to_group(config)
 }
 
 pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), DaemonError> {

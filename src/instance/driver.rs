@@ -49,6 +49,9 @@ pub(super) struct Driver {
     pub(super) runs: Option<SlotRow>,
     pub(super) life: Life,
     pub(super) tree: Option<Tree>,
+    /// One that has ended and is to be forgotten; not before its successor is there, which should not
+    /// wait for that.
+    pub(super) ended: Option<Tree>,
     pub(super) death: Option<Death>,
     /// What holds of the confinement of the tree that runs.
     pub(super) confined: Confined,
@@ -102,6 +105,7 @@ impl Driver {
             row,
             life: Life::default(),
             tree: None,
+            ended: None,
             death: None,
             confined: Confined::default(),
             appetite: Appetite::default(),
@@ -322,6 +326,9 @@ impl Driver {
                 events.extend(self.perform(action).await);
             }
             self.publish();
+        }
+        if let Some(ended) = self.ended.take() {
+            self.ground.shelf.remove_process(&self.id, &ended);
         }
     }
 

@@ -69,7 +69,7 @@ impl Driver {
         }
         // Only now: what could not be ended is tried again.
         if let Some(tree) = self.tree.take() {
-            self.ground.shelf.remove_process(&self.id, &tree);
+            self.ended = Some(tree);
         }
         self.leave();
         self.capture.settle().await;

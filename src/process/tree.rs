@@ -125,6 +125,9 @@ impl Tree {
     pub async fn end(&self, deadline: Duration) -> Result<(), ProcessError> {
         let until = Instant::now() + deadline;
         end_place(&self.name, &self.place, deadline).await?;
+        if self.exit.borrow().is_some() {
+            return Ok(());
+        }
         // A main process that moved itself out of its cgroup is ended as well; not before the
         // others, which are found as its descendants where there is no cgroup.
         self.signal(Signal::KILL)?;
