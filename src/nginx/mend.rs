@@ -81,7 +81,8 @@ async fn amiss(nginx: &Nginx) -> Result<Vec<Mended>, NginxError> {
         amiss.push(Mended::SocketGone);
     }
     match &now.disk {
-        Some(_) if is_file_ours => {}
+        // Only now it is known what nginx serves.
+        Some(disk) if is_as_written(nginx, disk) => {}
         Some(_) => amiss.push(Mended::FileEdited),
         None => {
             let served = now.served.ok().or_else(|| nginx.recall());
