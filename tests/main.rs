@@ -36,6 +36,7 @@ mod pid_one;
 mod policy;
 mod reexec;
 mod reload;
+mod requests;
 mod rollout;
 mod runtime_dir;
 mod supervision;

@@ -4,6 +4,8 @@
 mod drain;
 #[path = "nginx/flip.rs"]
 mod flip;
+#[path = "nginx/requests.rs"]
+mod requests;
 #[path = "nginx/serving.rs"]
 mod serving_of;
 #[path = "nginx/site.rs"]

@@ -8,6 +8,7 @@ mod job;
 mod nginx;
 mod output;
 mod problem;
+mod requests;
 mod rollout;
 mod status;
 
@@ -17,6 +18,7 @@ pub use self::{
     nginx::{NginxFile, NginxSnippet, NginxTest, Switch},
     output::{Events, LogLine, Logs},
     problem::{Problem, ProblemCode},
+    requests::{RequestCount, Requests},
     rollout::{Act, Roll, Rollout, RolloutState, Step, Wait},
     status::{
         Colour, Confined, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Refusal,

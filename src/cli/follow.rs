@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Ended,
     args::Patience,
+    clients,
     daemon::Daemon,
     exit::Exit,
     failure::Failure,
@@ -84,7 +85,9 @@ pub(super) async fn to_the_end(
         (Format::Text, RolloutState::Done) if seen_going_on => places_of(&rollout, daemon).await,
         _ => Vec::new(),
     };
-    screen.show(&rollout, |look| verdict::ended(&rollout, goal, &places, look))?;
+    screen.show(&rollout, |look| {
+        verdict::ended(&rollout, goal, &places, look) + &clients::told(&rollout, look)
+    })?;
     Ok(goal.exit(rollout.state))
 }
 

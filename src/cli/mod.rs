@@ -8,6 +8,7 @@ mod act;
 mod aibkd;
 mod args;
 mod cancel;
+mod clients;
 mod completions;
 mod config;
 mod daemon;

@@ -1,10 +1,12 @@
 //! `rollouts`: the last ones, or one with its steps.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use jiff::Timestamp;
 
 use super::{
-    Ended,
+    Ended, clients,
     daemon::Daemon,
     exit::Exit,
     layout::{Cell, Column, Fit, hanging, harmless, table},
@@ -94,6 +96,10 @@ fn one(rollout: &Rollout, clock: Clock, now: Timestamp, look: Look) -> String {
     if let Some(failure) = &rollout.failure {
         text.push('\n');
         text.push_str(&hanging("", failure, look.width));
+    }
+    let clients = clients::told(rollout, look);
+    if !clients.is_empty() {
+        let _ = write!(text, "\n{clients}");
     }
     text
 }

@@ -166,6 +166,7 @@ pub(super) fn rolling_under_way() -> Rollout {
             step("await-ready", "api@8001", None, "1 of 3 probes answered"),
         ],
         failure: None,
+        requests: None,
         committed: false,
         revision: 4,
     }

@@ -18,6 +18,7 @@ mod mistake;
 mod model;
 mod read;
 mod reload;
+mod request_log;
 mod restart;
 mod sandbox;
 mod scalar;

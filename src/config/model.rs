@@ -86,6 +86,8 @@ pub struct Nginx {
     pub pid_file: PathBuf,
     /// Where nginx explains itself (`[emerg]` lines are shown to the operator).
     pub error_log: PathBuf,
+    /// Where nginx notes each request that it passed on, without address and URL; `None`: nowhere.
+    pub request_log: Option<PathBuf>,
     /// The unix socket on which nginx tells which upstreams it serves.
     pub proof_socket: PathBuf,
     /// Directory of the flags that tell nginx's workers which colour serves.

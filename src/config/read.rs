@@ -13,7 +13,7 @@ use super::{
     depends::Wishes,
     logs,
     mistake::{Mistakes, Position, Wrong},
-    scalar,
+    request_log, scalar,
     section::{File, Section},
     service, tree,
 };
@@ -150,13 +150,15 @@ fn nginx(s: &mut Section<'_>, runtime_dir: &Path, log_dir: &Path) -> Nginx {
     }
     let file = s.path_at("file").unwrap_or(file);
     let beside = || file.parent().unwrap_or(Path::new("/")).to_owned();
+    let error_log = s.path_at("error_log").unwrap_or(error_log);
     Nginx {
         mode,
+        request_log: request_log::request_log(s, &error_log),
         binary: program(s, "binary").unwrap_or_else(|| PathBuf::from("nginx")),
         config: s.path_at("config").unwrap_or_else(|| PathBuf::from("/etc/nginx/nginx.conf")),
         prefix: s.path_at("prefix"),
         pid_file: s.path_at("pid_file").unwrap_or(pid_file),
-        error_log: s.path_at("error_log").unwrap_or(error_log),
+        error_log,
         proof_socket: proof_socket(s, proof),
         flags: s.path_at("flags").unwrap_or_else(beside),
         file,

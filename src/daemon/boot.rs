@@ -15,6 +15,7 @@ use super::{
     managed_nginx,
     muster::{Muster, site},
     reload::Loaded,
+    request_log,
     rise::Waits,
     roster::Roster,
     strays,
@@ -121,6 +122,9 @@ impl Daemon {
         }
         self.forget_upstreams().await;
         self.engine.look_after();
+        if let Some(nginx) = self.nginx.clone() {
+            tokio::spawn(request_log::keep_small(self.engine.clone(), nginx));
+        }
         // From now on others may begin rollouts, too.
         self.resumed.get_or_init(|| ());
         Arc::clone(&self).rise().await;

@@ -18,6 +18,8 @@ mod order;
 mod problems;
 mod reexec;
 mod reload;
+mod request_log;
+mod requests;
 mod rise;
 mod roster;
 mod shutdown;

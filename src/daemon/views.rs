@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::requests;
 use crate::{
     api::types,
     config::Slots,
@@ -31,6 +32,7 @@ pub(super) fn rollout(rollout: &Rollout, now: i64) -> types::Rollout {
         elapsed_s: seconds_between(rollout.begun, rollout.ended.unwrap_or(now)),
         steps: rollout.steps.iter().map(|taken| step(taken, rollout)).collect(),
         failure: rollout.failure.clone(),
+        requests: requests::requests(&rollout.clients),
         committed: rollout.committed,
         revision: rollout.revision,
     }

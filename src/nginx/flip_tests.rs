@@ -9,7 +9,7 @@ use crate::{
         Edition, NginxError, Proxied,
         owned_file::OnDisk,
         plan::{Cut, Next, Now, Plan, plan},
-        render::{SocketPath, read_back, render},
+        render::{Places, SocketPath, read_back, render},
     },
 };
 
@@ -49,8 +49,9 @@ fn flipping() -> Site {
     site(Switch::Flip(flip("api")))
 }
 
-fn socket() -> SocketPath<'static> {
-    SocketPath::new(Path::new("/run/aibk/nginx.sock")).unwrap()
+fn places() -> Places<'static> {
+    let proof = SocketPath::new(Path::new("/run/aibk/nginx.sock")).unwrap();
+    Places { proof, requests: None }
 }
 
 const BLUE: &[(u16, Role)] = &[(8000, Role::Serving), (8001, Role::Backup)];
@@ -68,7 +69,7 @@ fn edited(site: &Site, list: &[(u16, Role)]) -> Edited {
 }
 
 fn text(list: &[(u16, Role)]) -> String {
-    render(&edited(&flipping(), list), &flipping(), socket()).unwrap()
+    render(&edited(&flipping(), list), &flipping(), places()).unwrap()
 }
 
 /// The world in which file and nginx say `list`, with the flag as `seen`.
@@ -84,7 +85,7 @@ fn now(list: &[(u16, Role)], seen: Seen) -> Now {
 }
 
 fn next(now: &Now, site: &Site, list: &[(u16, Role)]) -> Plan {
-    plan(now, Edition(0), site, socket(), &[(name("api"), members(list))].into()).unwrap()
+    plan(now, Edition(0), site, places(), &[(name("api"), members(list))].into()).unwrap()
 }
 
 fn says(turns: &[Turn]) -> Vec<(Colour, Colour)> {
@@ -173,16 +174,16 @@ fn a_flag_that_somebody_removed_is_made_again_and_changes_nothing() {
 fn a_change_of_the_way_keeps_the_colour() {
     let reloads = site(Switch::Reload);
     let green = now(GREEN, Seen::Sound(Colour::Green));
-    let away = plan(&green, Edition(0), &reloads, socket(), &Upstreams::new()).unwrap();
+    let away = plan(&green, Edition(0), &reloads, places(), &Upstreams::new()).unwrap();
     let Plan::Replace(away) = away else { panic!() };
     assert_eq!(away.edited.upstreams[&name("api")], members(GREEN));
     assert!(away.text.contains("upstream api_backend {") && !away.text.contains("_green"));
 
     let file = edited(&reloads, GREEN);
-    let disk = OnDisk { text: render(&file, &reloads, socket()).unwrap(), edited: file.clone() };
+    let disk = OnDisk { text: render(&file, &reloads, places()).unwrap(), edited: file.clone() };
     let flags = [(flip("api").flag, Seen::Missing)].into();
     let seen = Now { disk: Some(disk), flags, served: Ok(file), cut: Cut::No, recalled: None };
-    let back = plan(&seen, Edition(0), &flipping(), socket(), &Upstreams::new()).unwrap();
+    let back = plan(&seen, Edition(0), &flipping(), places(), &Upstreams::new()).unwrap();
     let Plan::Replace(Next { edited, before, after, .. }) = back else { panic!() };
     assert_eq!(edited.upstreams[&name("api")], members(GREEN));
     assert_eq!((says(&before), after), (vec![(Colour::Blue, Colour::Green)], vec![]));
@@ -245,7 +246,7 @@ proptest! {
             .collect();
         let upstreams = Upstreams::from([(name("api"), list)]);
         let meant = Edited { edition: Edition(4), flips: flips(&upstreams, &flipping()), upstreams };
-        if let Ok(text) = render(&meant, &flipping(), socket()) {
+        if let Ok(text) = render(&meant, &flipping(), places()) {
             let colour = flip("api").colour(&meant.upstreams[&name("api")]);
             let any = if seen { Colour::Green } else { Colour::Blue };
             let flag = Seen::Sound(colour.unwrap_or(any));

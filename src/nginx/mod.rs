@@ -18,6 +18,7 @@ mod proof;
 mod publish;
 mod reload;
 mod render;
+mod requests;
 mod resite;
 mod serving;
 mod snippet;
@@ -40,13 +41,20 @@ pub use self::{
     mend::Mended,
     proof::PROOF_PATH,
     render::{Proxied, Site},
+    requests::{Count, Logged, Lost, Mark, Side, Tally, Times, Try, Uncounted, Whose},
     serving::{Observed, Serving},
     snippet::{Lack, Lacking, Snippet},
     upstream::*,
     version::{Unsupported, Version},
     write::Written,
 };
-use self::{followers::Followers, master::Master, proof::Ask, render::SocketPath};
+use self::{
+    followers::Followers,
+    master::Master,
+    proof::Ask,
+    render::{Places, SocketPath},
+    requests::Logging,
+};
 
 use crate::{
     config,
@@ -83,6 +91,7 @@ pub struct Nginx {
     version: OnceCell<Version>,
     /// Old workers that choose by a flag.
     followers: std::sync::Mutex<Followers>,
+    logging: Logging,
 }
 
 impl Nginx {
@@ -92,7 +101,8 @@ impl Nginx {
         let (last, version) = (Mutex::default(), OnceCell::new());
         let (site, seen) = (RwLock::new(Arc::new(site)), RwLock::default());
         let followers = std::sync::Mutex::default();
-        Arc::new(Self { config, site, last, seen, version, followers })
+        let logging = Logging::new(config.request_log.clone());
+        Arc::new(Self { config, site, last, seen, version, followers, logging })
     }
 
     /// Checks that this nginx knows everything that the services' upstreams ask for, and that the
@@ -172,8 +182,13 @@ impl Nginx {
 
     /// The file as it would be written for `edited`, where it can be.
     fn expected(&self, edited: &Edited) -> Option<String> {
-        let socket = SocketPath::new(&self.config.proof_socket).ok()?;
-        render::render(edited, &self.site(), socket).ok()
+        render::render(edited, &self.site(), self.places().ok()?).ok()
+    }
+
+    /// What the owned file names on the host.
+    fn places(&self) -> Result<Places<'_>, NginxError> {
+        let proof = SocketPath::new(&self.config.proof_socket)?;
+        Ok(Places { proof, requests: self.logging.path() })
     }
 
     /// Writes the file for the next start of nginx with `upstreams` in it, unless it already says
@@ -185,7 +200,13 @@ impl Nginx {
     /// as before then; when the file cannot be written, or nginx would refuse it for its version
     /// or members.
     pub async fn write(&self, upstreams: &Upstreams) -> Result<Written, NginxError> {
-        write::write(self, upstreams).await
+        match write::write(self, upstreams).await {
+            Err(error) if self.logging.gives_up_over(&error) => write::write(self, upstreams).await,
+            Ok(Written { warning: Some(error), .. }) if self.logging.gives_up_over(&error) => {
+                write::write(self, upstreams).await
+            }
+            written => written,
+        }
     }
 
     /// Makes nginx serve `members` for `service`, and proves that it does (`T3`). Returns at once
@@ -204,7 +225,13 @@ impl Nginx {
         service: &ServiceName,
         members: &Members,
     ) -> Result<Edition, NginxError> {
-        publish::publish(self, &[(service.clone(), members.clone())].into()).await
+        let change = [(service.clone(), members.clone())].into();
+        match publish::publish(self, &change).await {
+            Err(error) if self.logging.gives_up_over(&error) => {
+                publish::publish(self, &change).await
+            }
+            published => published,
+        }
     }
 
     /// From now on it is in front of the services of `site`: what it serves is published by their
@@ -215,7 +242,12 @@ impl Nginx {
     /// As [`Nginx::publish`] and [`Nginx::write`]; everything is as before then, but for
     /// [`NginxError::NotUndone`].
     pub async fn resite(&self, site: Site, added: &Upstreams) -> Result<(), NginxError> {
-        resite::resite(self, site, added).await
+        match resite::resite(self, site.clone(), added).await {
+            Err(error) if self.logging.gives_up_over(&error) => {
+                resite::resite(self, site, added).await
+            }
+            resited => resited,
+        }
     }
 
     fn site(&self) -> Arc<Site> {
@@ -229,7 +261,10 @@ impl Nginx {
     /// # Errors
     /// As [`Nginx::publish`].
     pub async fn renew(&self) -> Result<Edition, NginxError> {
-        publish::renew(self).await
+        match publish::renew(self).await {
+            Err(error) if self.logging.gives_up_over(&error) => publish::renew(self).await,
+            renewed => renewed,
+        }
     }
 
     /// `nginx -t`: its own words.

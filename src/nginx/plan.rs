@@ -6,7 +6,7 @@ use super::{
     Edited, Edition, NginxError, Site, Switch, Upstreams,
     flip::{Flag, Seen, Turn, exchanged, flips},
     owned_file::OnDisk,
-    render::{SocketPath, render},
+    render::{Places, render},
 };
 use crate::ident::ServiceName;
 
@@ -48,13 +48,8 @@ pub(super) struct Next {
 }
 
 impl Next {
-    fn new(
-        edited: Edited,
-        now: &Now,
-        site: &Site,
-        socket: SocketPath<'_>,
-    ) -> Result<Self, NginxError> {
-        let text = render(&edited, site, socket)?;
+    fn new(edited: Edited, now: &Now, site: &Site, places: Places<'_>) -> Result<Self, NginxError> {
+        let text = render(&edited, site, places)?;
         let (mut before, mut after) = (vec![], vec![]);
         for (service, flag) in &edited.flips {
             let Some(proxied) = site.get(service) else { continue };
@@ -120,7 +115,7 @@ pub(super) fn plan(
     now: &Now,
     last: Edition,
     site: &Site,
-    socket: SocketPath<'_>,
+    places: Places<'_>,
     change: &Upstreams,
 ) -> Result<Plan, NginxError> {
     if let Some(unknown) = change.keys().find(|service| !site.contains_key(service)) {
@@ -140,14 +135,14 @@ pub(super) fn plan(
     let newest = known.into_iter().flatten().max().unwrap_or_default();
     if let Some(disk) = disk.filter(|disk| disk.edited.edition == newest) {
         let edited = Edited { edition: newest, upstreams: upstreams.clone(), flips: flips.clone() };
-        let next = Next::new(edited, now, site, socket)?;
+        let next = Next::new(edited, now, site, places)?;
         if next.text == disk.text {
             return Ok(Plan::Keep(next));
         }
     }
     let highest = newest.max(last);
     let edited = Edited { edition: Edition(highest.0.saturating_add(1)), upstreams, flips };
-    Ok(Plan::Replace(Next::new(edited, now, site, socket)?))
+    Ok(Plan::Replace(Next::new(edited, now, site, places)?))
 }
 
 /// The same content as another edition, so that it can be seen when nginx has read it again.
@@ -158,11 +153,11 @@ pub(super) fn again(
     same: Next,
     last: Edition,
     site: &Site,
-    socket: SocketPath<'_>,
+    places: Places<'_>,
 ) -> Result<Next, NginxError> {
     let edition = Edition(same.edited.edition.max(last).0.saturating_add(1));
     let edited = Edited { edition, ..same.edited };
-    let text = render(&edited, site, socket)?;
+    let text = render(&edited, site, places)?;
     Ok(Next { edited, text, ..same })
 }
 
@@ -174,7 +169,7 @@ mod tests {
     use crate::{
         config,
         ident::Port,
-        nginx::{Members, Proxied, Role},
+        nginx::{Members, Proxied, Role, render::SocketPath},
     };
 
     fn name(text: &str) -> ServiceName {
@@ -203,8 +198,9 @@ mod tests {
         [(Port::new(port).unwrap(), Role::Serving)].into()
     }
 
-    fn socket() -> SocketPath<'static> {
-        SocketPath::new(Path::new("/run/aibk/nginx.sock")).unwrap()
+    fn places() -> Places<'static> {
+        let proof = SocketPath::new(Path::new("/run/aibk/nginx.sock")).unwrap();
+        Places { proof, requests: None }
     }
 
     fn edited(edition: u64, upstreams: &[(&str, u16)]) -> Edited {
@@ -213,7 +209,7 @@ mod tests {
     }
 
     fn now(disk: Option<Edited>, served: Option<Edited>) -> Now {
-        let text = |edited: &Edited| render(edited, &site(&["api", "admin"]), socket()).unwrap();
+        let text = |edited: &Edited| render(edited, &site(&["api", "admin"]), places()).unwrap();
         Now {
             disk: disk.map(|edited| OnDisk { text: text(&edited), edited }),
             flags: BTreeMap::new(),
@@ -224,7 +220,7 @@ mod tests {
     }
 
     fn next(now: &Now, last: u64, site: &Site, port: u16) -> Plan {
-        plan(now, Edition(last), site, socket(), &[(name("api"), on(port))].into()).unwrap()
+        plan(now, Edition(last), site, places(), &[(name("api"), on(port))].into()).unwrap()
     }
 
     fn replaced(plan: Plan) -> Edited {

@@ -16,7 +16,6 @@ use super::{
     plan::{Cut, Next, Now, Plan, again, plan},
     proof::{self, Ask},
     reload::{Reload, Verdict},
-    render::SocketPath,
     upgrade,
 };
 use crate::{config, sync_point};
@@ -27,8 +26,8 @@ pub(super) async fn publish(nginx: &Nginx, change: &Upstreams) -> Result<Edition
     let master = upgrade::settled(nginx).await?;
     let (now, version) = tokio::join!(look(nginx), nginx.check());
     let (now, _) = (now?, version?);
-    let socket = SocketPath::new(&nginx.config.proof_socket)?;
-    let plan = plan(&now, *last, &nginx.site(), socket, change)?;
+    let places = nginx.places()?;
+    let plan = plan(&now, *last, &nginx.site(), places, change)?;
     bring_about(nginx, master, now, plan, &mut last).await
 }
 
@@ -67,9 +66,9 @@ pub(super) async fn renew(nginx: &Nginx) -> Result<Edition, NginxError> {
     let master = upgrade::settled(nginx).await?;
     let (now, version) = tokio::join!(look(nginx), nginx.check());
     let (now, _) = (now?, version?);
-    let socket = SocketPath::new(&nginx.config.proof_socket)?;
-    let next = match plan(&now, *last, &nginx.site(), socket, &Upstreams::new())? {
-        Plan::Keep(same) => again(same, *last, &nginx.site(), socket)?,
+    let places = nginx.places()?;
+    let next = match plan(&now, *last, &nginx.site(), places, &Upstreams::new())? {
+        Plan::Keep(same) => again(same, *last, &nginx.site(), places)?,
         Plan::Replace(next) => next,
     };
     *last = next.edited.edition;
@@ -82,11 +81,11 @@ pub(super) async fn restore(nginx: &Nginx) -> Result<Edition, NginxError> {
     let master = upgrade::settled(nginx).await?;
     let (now, version) = tokio::join!(look(nginx), nginx.check());
     let (now, _) = (now?, version?);
-    let (site, socket) = (nginx.site(), SocketPath::new(&nginx.config.proof_socket)?);
+    let (site, places) = (nginx.site(), nginx.places()?);
     let served = now.served.as_ref().ok().or(now.recalled.as_ref());
     let mut members = served.map(|served| served.upstreams.clone()).unwrap_or_default();
     members.retain(|service, _| site.contains_key(service));
-    let plan = plan(&now, *last, &site, socket, &members)?;
+    let plan = plan(&now, *last, &site, places, &members)?;
     bring_about(nginx, master, now, plan, &mut last).await
 }
 

@@ -11,6 +11,7 @@ use std::{
 use super::{
     Edited, Members, NginxError, PROOF_PATH, Role, Switch,
     flip::{Colour, Flag, exchanged, flips},
+    requests,
 };
 use crate::{
     config::UpstreamOptions,
@@ -66,6 +67,15 @@ impl<'a> SocketPath<'a> {
     }
 }
 
+/// What the file names on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Places<'a> {
+    /// Where nginx tells what it serves.
+    pub(super) proof: SocketPath<'a>,
+    /// Where it notes requests, if it does.
+    pub(super) requests: Option<&'a Path>,
+}
+
 /// The whole file.
 ///
 /// # Errors
@@ -73,19 +83,29 @@ impl<'a> SocketPath<'a> {
 pub(super) fn render(
     edited: &Edited,
     site: &Site,
-    socket: SocketPath<'_>,
+    places: Places<'_>,
 ) -> Result<String, NginxError> {
     let mut text = String::from(HEAD);
     let written = without_flags(edited, site);
     header(&mut text, &written);
+    request_log(&mut text, places.requests);
     for (service, members) in &written.upstreams {
         let proxied =
             site.get(service).ok_or_else(|| NginxError::UnknownService(service.clone()))?;
         check(service, members)?;
         upstreams(&mut text, proxied, members);
     }
-    proof(&mut text, &written, socket);
+    proof(&mut text, &written, places.proof);
     Ok(text)
+}
+
+/// The format is there even if nothing is logged: the site may name it.
+fn request_log(text: &mut String, log: Option<&Path>) {
+    let (name, format) = (requests::FORMAT_NAME, requests::FORMAT);
+    line(text, format_args!("\nlog_format {name} '{format}';"));
+    if let Some(log) = log {
+        line(text, format_args!("{}", requests::directive(log)));
+    }
 }
 
 /// What the header of `text` says; `None` when there is no such header.
@@ -248,12 +268,16 @@ pub(super) fn flag_test(flag: &Flag) -> String {
 }
 
 fn address(host: IpAddr, port: Port) -> SocketAddr {
-    let host = match host {
+    SocketAddr::new(reached(host), port.get())
+}
+
+/// The address at which nginx reaches what listens on `host`.
+pub(super) fn reached(host: IpAddr) -> IpAddr {
+    match host {
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         one => one,
-    };
-    SocketAddr::new(host, port.get())
+    }
 }
 
 /// `fail_timeout` knows no fractions; half a second must not become "never".

@@ -56,7 +56,10 @@ fn edited(upstreams: &[(&str, &[(u16, Role)])]) -> Edited {
     }
 }
 
-const SOCKET: SocketPath<'static> = SocketPath("/run/aibk/nginx.sock");
+fn places() -> Places<'static> {
+    let requests = Some(Path::new("/var/log/nginx/aibk-requests.log"));
+    Places { proof: SocketPath("/run/aibk/nginx.sock"), requests }
+}
 
 /// `UPDATE_GOLDEN=1` writes the file instead.
 fn golden(file: &str, text: &str) {
@@ -78,17 +81,25 @@ fn golden_files() {
             &[("admin", &[(8002, Down)][..]), ("api", &[(8000, Serving), (8001, Backup)])],
         ),
     ] {
-        golden(file, &render(&edited(upstreams), &site(), SOCKET).unwrap());
+        golden(file, &render(&edited(upstreams), &site(), places()).unwrap());
     }
+}
+
+#[test]
+fn without_a_log_only_its_format_is_there() {
+    let quiet = Places { requests: None, ..places() };
+    let text = render(&edited(&[]), &site(), quiet).unwrap();
+    assert!(text.contains("log_format aibk_requests '") && !text.contains("requests.log"));
+    assert_eq!(text.matches("access_log").count(), 1, "that of the proof alone:\n{text}");
 }
 
 #[test]
 fn upstreams_that_nginx_would_refuse_are_refused() {
     for members in [&[][..], &[(8000, Role::Backup)]] {
-        let refused = render(&edited(&[("api", members)]), &site(), SOCKET);
+        let refused = render(&edited(&[("api", members)]), &site(), places());
         assert!(matches!(refused, Err(NginxError::NoMember { .. })), "{members:?}");
     }
-    let unknown = render(&edited(&[("other", &[(8000, Role::Serving)])]), &site(), SOCKET);
+    let unknown = render(&edited(&[("other", &[(8000, Role::Serving)])]), &site(), places());
     assert!(matches!(unknown, Err(NginxError::UnknownService(_))));
 }
 
@@ -116,7 +127,7 @@ fn no_line_is_too_long_for_nginx() {
     let text = render(
         &Edited { edition: Edition(u64::MAX), upstreams, ..Edited::default() },
         &site,
-        SOCKET,
+        places(),
     )
     .unwrap();
     assert!(text.lines().all(|line| line.len() < 4096));
@@ -142,7 +153,7 @@ proptest! {
             .keys()
             .map(|s| (s.clone(), reloads(s.as_str())))
             .collect();
-        let text = render(&edited, &site, SOCKET).unwrap();
+        let text = render(&edited, &site, places()).unwrap();
         prop_assert_eq!(read_back(&text).unwrap().unwrap(), edited.clone());
         prop_assert_eq!(text.matches("    server ").count(), edited.upstreams.values().map(Members::len).sum::<usize>());
         prop_assert_eq!(text.matches('{').count(), text.matches('}').count());

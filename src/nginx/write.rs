@@ -7,7 +7,6 @@ use super::{
     owned_file::{self, OnDisk},
     plan::{Plan, plan},
     publish::{look, put_back, replace, sync},
-    render::SocketPath,
 };
 
 /// A file that was written, or said so already.
@@ -37,8 +36,8 @@ pub(super) async fn write(nginx: &Nginx, change: &Upstreams) -> Result<Written, 
         Ok(_) | Err(NginxError::Binary { .. }) => {}
         Err(error) => return Err(error),
     }
-    let socket = SocketPath::new(&nginx.config.proof_socket)?;
-    let next = match plan(&now, *last, &nginx.site(), socket, change)? {
+    let places = nginx.places()?;
+    let next = match plan(&now, *last, &nginx.site(), places, change)? {
         Plan::Keep(next) => return Ok(Written { edition: next.edited.edition, warning: None }),
         Plan::Replace(next) => next,
     };

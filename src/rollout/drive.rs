@@ -44,7 +44,7 @@ impl Drive {
         while !*self.frozen.borrow() {
             self.heed_cancel();
             if let Some(outcome) = self.rollout.outcome() {
-                return self.end(outcome).await;
+                return self.end(&crew, outcome).await;
             }
             let Some(world) = self.observe(&crew).await else { continue };
             match plan::next_step(&self.rollout, &world) {
@@ -60,13 +60,14 @@ impl Drive {
                     self.rollout.advance();
                     self.save().await;
                 }
-                Next::End(outcome) => return self.end(outcome).await,
+                Next::End(outcome) => return self.end(&crew, outcome).await,
             }
         }
         self.rollout
     }
 
-    async fn end(mut self, outcome: Outcome) -> Rollout {
+    async fn end(mut self, crew: &Crew, outcome: Outcome) -> Rollout {
+        self.rollout.clients = crew.counted(&self.rollout).await;
         self.rollout.end(outcome, now());
         let message = words::closing(&self.rollout);
         self.engine.record(&self.rollout, "rollout.ended", message);

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::{
     EngineError,
+    clients::Clients,
     draft::{self, Draft, Request},
     drive::Drive,
     effects::Crew,
@@ -140,7 +141,8 @@ impl Engine {
         if request.kind != Kind::Boot {
             preflight::check(&crew.service, &draft, &world).await?;
         }
-        let rollout = self.write_down(service, request, draft, by).await?;
+        let clients = crew.begin_counting(request.kind, &world).await;
+        let rollout = self.write_down(service, request, draft, by, clients).await?;
         self.drive(rollout.clone());
         Ok(rollout)
     }
@@ -180,6 +182,7 @@ impl Engine {
         request: Request,
         draft: Draft,
         by: String,
+        clients: Clients,
     ) -> Result<Rollout, EngineError> {
         let blank = Rollout {
             document: DOCUMENT,
@@ -205,6 +208,7 @@ impl Engine {
             stopped: BTreeSet::new(),
             steps: vec![],
             failure: None,
+            clients,
             revision: 0,
         };
         let with_id = blank.clone();

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod checker;
+pub mod clients;
 mod cover;
 mod dismiss;
 pub mod draft;

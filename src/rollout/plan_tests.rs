@@ -112,6 +112,7 @@ pub(super) fn begun(id: RolloutId, kind: Kind, slot: Option<Slot>, draft: Draft)
         stopped: BTreeSet::new(),
         steps: vec![],
         failure: None,
+        clients: crate::rollout::clients::Clients::Unasked,
         revision: 0,
     }
 }

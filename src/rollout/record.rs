@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{EngineError, world::World};
+use super::{EngineError, clients::Clients, world::World};
 use crate::{
     ident::{RolloutId, ServiceName, Slot},
     nginx::{Members, Role},
@@ -105,6 +105,9 @@ pub struct Rollout {
     pub steps: Vec<Taken>,
     /// Why it failed.
     pub failure: Option<String>,
+    /// What clients saw meanwhile.
+    #[serde(default)]
+    pub clients: Clients,
     /// Grows with each change.
     pub revision: u64,
 }

@@ -25,6 +25,8 @@ pub enum Changes {
     OfItself,
     /// These, and what is written into it.
     OfContent,
+    /// Those of itself, and what is written into it by whoever keeps it open.
+    OfGrowth,
     /// Those of a directory itself, and what is removed from it.
     OfEntries,
     /// What comes into a directory.
@@ -37,6 +39,7 @@ impl Changes {
         match self {
             Self::OfItself => itself,
             Self::OfContent => itself.union(WatchFlags::CLOSE_WRITE),
+            Self::OfGrowth => itself.union(WatchFlags::MODIFY),
             Self::OfEntries => itself.union(WatchFlags::DELETE).union(WatchFlags::MOVED_FROM),
             Self::OfArrivals => WatchFlags::CREATE.union(WatchFlags::MOVED_TO),
         }
@@ -163,6 +166,12 @@ mod tests {
         fs::write(&path, "text").unwrap();
         assert!(is_told(&content).await);
         assert!(!is_told(&itself).await);
+        let mut growth = Inotify::new().unwrap();
+        growth.watch([(path.as_path(), Changes::OfGrowth)]).unwrap();
+        let mut open = fs::File::options().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut open, b"more").unwrap();
+        assert!(is_told(&growth).await && !is_told(&content).await);
+        drop(open);
         fs::write(dir.path().join("other"), "").unwrap();
         fs::rename(dir.path().join("other"), &path).unwrap();
         assert!(is_told(&itself).await);

@@ -51,6 +51,7 @@ impl Site {
             file: at("aibk.conf"),
             pid_file: at("nginx.pid"),
             error_log: at("error.log"),
+            request_log: Some(at("requests.log")),
             proof_socket: at("proof.sock"),
             flags: dir.path().to_owned(),
         };

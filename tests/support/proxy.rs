@@ -38,7 +38,7 @@ pid {dir}/nginx.pid;
 error_log {dir}/nginx-error.log notice;
 events {{ worker_connections 512; }}
 http {{
-    access_log off;
+    access_log {dir}/nginx/access.log;
     client_body_temp_path {dir}/nginx/body;
     proxy_temp_path {dir}/nginx/proxy;
     fastcgi_temp_path {dir}/nginx/fastcgi;

@@ -44,6 +44,7 @@ pub(super) fn rollout(id: u64) -> Rollout {
         steps: vec![],
         failure: None,
         committed: false,
+        requests: None,
         revision: 1,
     }
 }

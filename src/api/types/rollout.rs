@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Requests;
+
 /// A rollout: `GET /v1/rollouts/{id}`, and the 202 answer of every long operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rollout {
@@ -29,6 +31,8 @@ pub struct Rollout {
     pub steps: Vec<Step>,
     /// Why it failed, what was done about it, and what to do next.
     pub failure: Option<String>,
+    /// What clients saw, once it has ended; none where none comes through nginx.
+    pub requests: Option<Requests>,
     /// It has passed its point of no return.
     pub committed: bool,
     /// Grows with each change; `wait` takes it.

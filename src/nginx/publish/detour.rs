@@ -9,7 +9,7 @@ use crate::{
     config,
     nginx::{
         binary,
-        render::{SocketPath, render},
+        render::{Places, SocketPath, render},
     },
     sys::sockets,
 };
@@ -28,7 +28,8 @@ impl Change<'_> {
         let before = |error| (Reached::FileOnly, error);
         let aside = aside(&self.nginx.config);
         let socket = SocketPath::new(&aside.proof_socket).map_err(before)?;
-        let text = render(&self.next.edited, &self.nginx.site(), socket).map_err(before)?;
+        let places = Places { proof: socket, ..self.nginx.places().map_err(before)? };
+        let text = render(&self.next.edited, &self.nginx.site(), places).map_err(before)?;
         proof::clear_stale(&aside.proof_socket).await.map_err(before)?;
         replace(self.nginx, text).await.map_err(before)?;
         binary::test(&aside).await.map_err(before)?;
