@@ -82,3 +82,40 @@ fn what_was_not_counted_is_not_claimed() {
     counted.says(&["0 of ", "requests failed"]);
     assert_eq!(load.finish(None).unwrap().lost, 0);
 }
+
+/// A release that is up, and worse than the one before, is taken back, with what told against it.
+#[test]
+fn what_clients_get_from_the_new_colour_decides() {
+    let mut stage = Stage::new();
+    stage.settings.set("services.api.rollout.watch", "4s");
+    stage.settings.set("services.api.rollout.judge.min_requests", 10);
+    stage.start();
+    let load = stage.load_of(Plan::gets(stage.address(), 4));
+    wait_for("enough requests", LONG, || (load.progress().answered > 100).then_some(()));
+
+    stage.releases.write("v2", "answers-500");
+    stage.releases.set_current("v2");
+    let failing = run(&mut stage.aibkctl(&["swap", "api"]), ROLLOUT).expect(1);
+    failing.says(&[
+        "while watched",
+        &stage.green_name(),
+        "answered 5xx to",
+        "everything is as before",
+    ]);
+    assert_eq!((stage.serving(), stage.answering()), (vec![stage.blue_name()], "v1".to_owned()));
+    let (meanwhile, [before, ..]) = meanwhile(&last(&stage));
+    assert!(meanwhile.failed > 0 && before.failed == 0, "{meanwhile:?}");
+
+    stage.releases.write("v3", "slow-answers");
+    stage.releases.set_current("v3");
+    let slow = run(&mut stage.aibkctl(&["rolling", "api"]), ROLLOUT).expect(1);
+    slow.says(&["while watched", "answered nine of ten requests within 5", "as before"]);
+    assert_eq!((stage.serving(), stage.answering()), (vec![stage.blue_name()], "v1".to_owned()));
+
+    stage.releases.write("v4", "ok");
+    stage.releases.set_current("v4");
+    run(&mut stage.aibkctl(&["swap", "api"]), ROLLOUT).expect(0).says(&["requests failed"]);
+    let watch = last(&stage).steps.into_iter().find(|step| step.name == "watch").unwrap();
+    assert!(watch.note.unwrap().starts_with("0 of "), "it says what it was judged by");
+    drop(load);
+}

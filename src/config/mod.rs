@@ -12,6 +12,7 @@ mod env_file;
 mod health;
 mod host;
 mod job;
+mod judge;
 mod limits;
 mod logs;
 mod mistake;
@@ -35,6 +36,7 @@ pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env}
 pub use health::{Check, Header, How, Http, Ready, Sign, Statuses, Thresholds};
 pub use host::{Finding, Severity, check_host, check_service, find_program};
 pub use job::Job;
+pub use judge::Judge;
 pub use logs::{Logs, LogsTo};
 pub use mistake::{ConfigError, Mistake, Position};
 pub use model::*;

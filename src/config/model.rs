@@ -303,6 +303,8 @@ pub struct RolloutPolicy {
     pub keep_old: Duration,
     /// What the second slot does between rollouts.
     pub standby: Standby,
+    /// How much worse than the old colour the new one may be; `None`: that is not looked at.
+    pub judge: Option<super::Judge>,
 }
 
 /// What the second slot does between rollouts (T5 of the rolling update).

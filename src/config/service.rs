@@ -8,7 +8,7 @@ use super::{
     claims::Claims,
     depends::Wishes,
     health::{self, Around},
-    job,
+    job, judge,
     mistake::Wrong,
     reload, restart, sandbox,
     scalar::{self, some_time},
@@ -206,5 +206,6 @@ fn rollout(s: &mut Section<'_>) -> RolloutPolicy {
         watch: s.or("watch", seconds(10), scalar::duration),
         keep_old: s.or("keep_old", seconds(600), scalar::duration),
         standby: s.or("standby", Standby::Stopped, scalar::one_of(words)),
+        judge: judge::judge(s),
     }
 }

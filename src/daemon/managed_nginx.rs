@@ -62,6 +62,7 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
         reload: None,
         drain: Drain { deadline: Duration::from_secs(10), on_deadline: OnDeadline::Stop },
         rollout: RolloutPolicy {
+            judge: None,
             watch: Duration::ZERO,
             keep_old: Duration::ZERO,
             standby: Standby::Stopped,

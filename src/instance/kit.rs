@@ -176,6 +176,7 @@ pub(super) fn service() -> Service {
         reload: None,
         drain: Drain { deadline: millis(10), on_deadline: OnDeadline::Stop },
         rollout: RolloutPolicy {
+            judge: None,
             watch: Duration::ZERO,
             keep_old: Duration::ZERO,
             standby: Standby::Stopped,

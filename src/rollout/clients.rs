@@ -74,8 +74,7 @@ impl Crew {
         };
         let ports = self.instances.keys().filter_map(|slot| slot.port()).collect();
         let books = Books::new(whose, ports, published(rollout));
-        let from = millis(rollout.begun).saturating_sub(duration_ms(BEFORE));
-        match nginx.requests_since(*mark, from, books, Books::add).await {
+        match nginx.requests_since(*mark, from_ms(rollout), books, Books::add).await {
             Ok(books) => Clients::Counted(books.seen()),
             Err(why) => Clients::Uncounted(why.to_string()),
         }
@@ -83,12 +82,13 @@ impl Crew {
 }
 
 /// Microseconds since the epoch as milliseconds.
-fn millis(micros: i64) -> u64 {
+pub(super) fn millis(micros: i64) -> u64 {
     u64::try_from(micros / 1000).unwrap_or(0)
 }
 
-fn duration_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// From when on `rollout` takes requests into account, in milliseconds since the epoch.
+pub(super) fn from_ms(rollout: &Rollout) -> u64 {
+    millis(rollout.begun).saturating_sub(u64::try_from(BEFORE.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// When its last publish was proved, in milliseconds since the epoch.

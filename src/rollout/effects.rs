@@ -102,7 +102,7 @@ impl Crew {
             Step::Start { slot, release } => self.start(*slot, release, rollout).await,
             Step::AwaitReady { slot } => self.await_ready(*slot, rollout, tell).await,
             Step::Publish { members } => self.publish(members, rollout).await,
-            Step::Watch { slots } => self.watch(slots).await,
+            Step::Watch { slots } => self.watch(slots, rollout).await,
             Step::Drain { slot } => self.drain(*slot, tell).await,
             Step::Stop { slot } => self.stop(*slot).await,
             Step::Replace { slot, release, start } => {
@@ -200,24 +200,21 @@ impl Crew {
         Ok(Some(note))
     }
 
-    /// Trouble is the first change away from ready, of any of `slots`.
-    async fn watch(&self, slots: &[Slot]) -> Result {
+    /// Returns only with trouble: the first change away from ready, of any of `slots`.
+    pub(super) async fn probed(&self, slots: &[Slot]) -> Result {
         let watched: Vec<&Instance> =
             slots.iter().map(|slot| self.instance(*slot)).collect::<Result<_>>()?;
         let troubles = watched.iter().map(|instance| Box::pin(self.trouble(instance.watch())));
-        let first = futures_util::future::select_all(troubles);
-        match tokio::time::timeout(self.service.rollout.watch, first).await {
-            Err(_passed) => Ok(None),
-            Ok((view, ..)) => Err(match view.death {
-                Some(death) => format!("while watched, {}", death.of(&view.id)),
-                None => format!(
-                    "{} became {} while watched: {}",
-                    view.id,
-                    view.phase.word(),
-                    view.complaint.as_deref().unwrap_or("no reason seen")
-                ),
-            }),
-        }
+        let (view, ..) = futures_util::future::select_all(troubles).await;
+        Err(match view.death {
+            Some(death) => format!("while watched, {}", death.of(&view.id)),
+            None => format!(
+                "{} became {} while watched: {}",
+                view.id,
+                view.phase.word(),
+                view.complaint.as_deref().unwrap_or("no reason seen")
+            ),
+        })
     }
 
     async fn trouble(&self, mut view: watch::Receiver<View>) -> View {

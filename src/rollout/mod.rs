@@ -14,7 +14,9 @@ mod drive;
 mod effects;
 mod engine;
 mod error;
+mod evidence;
 mod hint;
+pub mod judge;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;

@@ -8,6 +8,8 @@ health-500    /health answers 500
 exit          the process exits with status 3 at start, with a word on stderr
 raise         the import raises
 slow-start    ready only after two seconds
+answers-500   / answers 500, /health does not
+slow-answers  / is answered after half a second
 ignore-term   SIGTERM does nothing
 flood         prints without end
 """
@@ -132,7 +134,9 @@ async def http(scope, receive, send):
     if path == "/health":
         await health(send)
     elif path == "/":
-        await answer(send, {"hello": "world", "release": RELEASE})
+        if MODE == "slow-answers":
+            await asyncio.sleep(0.5)
+        await answer(send, {"hello": "world", "release": RELEASE}, 500 if MODE == "answers-500" else 200)
     elif path == "/version":
         await answer(send, {"version": VERSION, "release": RELEASE, "pid": os.getpid(), "cwd": os.getcwd()})
     elif path == "/orders":
