@@ -124,7 +124,10 @@ impl Drive {
         };
         self.rollout.finish(result, took);
         self.engine.record(&self.rollout, "rollout.step", message);
-        self.told.send_replace(self.rollout.clone());
+        // An end is told once it is durable.
+        if self.rollout.outcome().is_none() {
+            self.told.send_replace(self.rollout.clone());
+        }
     }
 
     fn heed_cancel(&mut self) {

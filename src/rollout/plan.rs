@@ -134,9 +134,11 @@ fn leave(slot: Slot, stage: &Stage, rollout: &Rollout, world: &World, seen: &See
         }
         _ if !world.has_traffic(slot) => {}
         // `T1` has two exceptions: it is not well itself, or the loss was accepted.
-        None if rollout.loss == Loss::Accepted || !world.is_ready(slot) => {
+        None if rollout.loss == Loss::Accepted || world.is_sick(slot) => {
             return Step::Stop { slot };
         }
+        // A daemon that has just begun does not know yet how they are.
+        None if !world.is_ready(slot) => return Step::AwaitReady { slot },
         Some(_) | None => return Step::AwaitReady { slot: other(slot, world) },
     }
     match (&world.members, world.proof) {

@@ -38,6 +38,17 @@ fn stop_before_proof(rollout: &Rollout, world: &World) -> Next {
     next_step(rollout, &hopeful)
 }
 
+/// Takes what a new daemon has not probed yet for ill.
+fn unprobed_is_ill(rollout: &Rollout, world: &World) -> Next {
+    let mut hasty = world.clone();
+    for (slot, seen) in &mut hasty.slots {
+        if seen.phase == Phase::Starting && world.has_traffic(*slot) {
+            seen.phase = Phase::Unready;
+        }
+    }
+    next_step(rollout, &hasty)
+}
+
 /// Stops and starts in place, as a script does.
 fn restart_in_place(rollout: &Rollout, world: &World) -> Next {
     match next_step(rollout, world) {
@@ -66,10 +77,11 @@ fn done_too_early(rollout: &Rollout, world: &World) -> Next {
 
 #[test]
 fn a_broken_plan_is_caught() {
-    let broken: [(&str, super::Plan, &str); 6] = [
+    let broken: [(&str, super::Plan, &str); 7] = [
         ("drain left out", without_drain, "T2: "),
         ("publish before ready", publish_before_ready, "T1: "),
         ("stop before proof", stop_before_proof, "T2: "),
+        ("unprobed is ill", unprobed_is_ill, "T2: "),
         ("restart in place", restart_in_place, "P3: "),
         ("never gives up", never_gives_up, "it never ends"),
         ("done too early", done_too_early, "S3: "),

@@ -20,6 +20,8 @@ pub(super) struct Reality {
     pub(super) front: Option<Front>,
     /// Slots that a request, or an old worker of nginx, may still need.
     pub(super) busy: BTreeSet<Slot>,
+    /// Slots of which the daemon, which has just begun, does not know yet that they are ready.
+    pub(super) unprobed: BTreeSet<Slot>,
     /// Whether something but aibk has done harm: what is lost over it is not the plan's doing.
     pub(super) harm: Harm,
 }
@@ -54,7 +56,8 @@ impl Reality {
             file: members.clone(),
             serves: (world.proof != Proof::Down).then_some(members),
         });
-        Self { slots: world.slots, front, busy: BTreeSet::new(), harm: Harm::None }.with_requests()
+        let (busy, unprobed) = (BTreeSet::new(), BTreeSet::new());
+        Self { slots: world.slots, front, busy, unprobed, harm: Harm::None }.with_requests()
     }
 
     /// As the engine sees it (`Crew::observe`).
@@ -67,7 +70,11 @@ impl Reality {
                 (Some(serves.clone()), proof)
             }
         };
-        World { slots: self.slots.clone(), members, proof }
+        let mut slots = self.slots.clone();
+        for slot in self.unprobed.iter().filter(|slot| self.slots[slot].phase == Phase::Ready) {
+            slots.entry(*slot).and_modify(|seen| seen.phase = Phase::Starting);
+        }
+        World { slots, members, proof }
     }
 
     /// nginx sends requests to the slot.
@@ -86,6 +93,12 @@ impl Reality {
 
     pub(super) fn seen(&mut self, slot: Slot) -> &mut Seen {
         self.slots.get_mut(&slot).expect("a slot of the scene")
+    }
+
+    /// As a daemon finds it that has just begun.
+    pub(super) fn adopted(&self) -> Self {
+        let ready = self.slots.iter().filter(|(_, seen)| seen.phase == Phase::Ready);
+        Self { unprobed: ready.map(|(slot, _)| *slot).collect(), ..self.clone() }
     }
 
     /// Every member has requests that last.
@@ -127,7 +140,7 @@ impl Reality {
             Step::AwaitReady { slot } => match self.slots[slot].phase {
                 Phase::Stopped | Phase::Failed => vec![must_fail("is not there")],
                 Phase::Finished if self.front.is_some() => vec![must_fail("is not there")],
-                Phase::Ready | Phase::Finished => vec![works(self.clone())],
+                Phase::Ready | Phase::Finished => vec![works(self.after(step, rollout))],
                 _ => vec![
                     works(self.after(step, rollout)),
                     fails("is not ready in time", self.clone()),
@@ -136,8 +149,9 @@ impl Reality {
             },
             Step::Watch { slots } => {
                 let well = |slot: &Slot| {
+                    let is_known = !self.unprobed.contains(slot);
                     let done = self.front.is_none() && self.slots[slot].phase == Phase::Finished;
-                    self.slots[slot].phase == Phase::Ready || done
+                    self.slots[slot].phase == Phase::Ready && is_known || done
                 };
                 if slots.iter().all(well) {
                     vec![works(self.clone())]
@@ -216,7 +230,11 @@ impl Reality {
                     room,
                 };
             }
-            Step::AwaitReady { slot } => after.seen(*slot).phase = Phase::Ready,
+            Step::AwaitReady { slot } if after.slots[slot].phase == Phase::Finished => {}
+            Step::AwaitReady { slot } => {
+                after.unprobed.remove(slot);
+                after.seen(*slot).phase = Phase::Ready;
+            }
             Step::Drain { slot } => drop(after.busy.remove(slot)),
             Step::Stop { slot } => {
                 after.seen(*slot).phase = Phase::Stopped;
@@ -266,6 +284,11 @@ impl Reality {
                     self.clone().with_phase(*slot, Phase::Ready),
                 ));
             }
+        }
+        for slot in &self.unprobed {
+            let mut probed = self.clone();
+            probed.unprobed.remove(slot);
+            all.push((format!("{slot} answers its probe"), probed));
         }
         if let Some(Front { file, serves: None }) = &self.front {
             let back = self.clone().with_front(file, Some(file));

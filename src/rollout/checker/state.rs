@@ -30,7 +30,7 @@ impl Hash for State {
         (self.faults, self.durable.at, self.durable.course, &self.durable.drained).hash(into);
         let phases = self.reality.slots.values().map(|seen| seen.phase);
         phases.for_each(|phase| phase.hash(into));
-        (&self.reality.front, &self.reality.busy).hash(into);
+        (&self.reality.front, &self.reality.busy, &self.reality.unprobed).hash(into);
         mem::discriminant(&self.daemon).hash(into);
     }
 }
@@ -170,7 +170,8 @@ impl State {
     }
 
     fn reborn(&self) -> Self {
-        Self { daemon: Daemon::Decides(Rc::clone(&self.durable)), ..self.clone() }
+        let daemon = Daemon::Decides(Rc::clone(&self.durable));
+        Self { daemon, reality: self.reality.adopted(), ..self.clone() }
     }
 
     fn saved(&self, rollout: Rollout, acts: Option<Step>) -> Self {
