@@ -55,7 +55,7 @@ impl Crew {
             .map(|(slot, instance)| {
                 let view = instance.view();
                 let seen = Seen {
-                    phase: view.phase,
+                    phase: known(&view),
                     wanted: view.wanted,
                     rest: view.rest,
                     release: view.release,
@@ -266,6 +266,14 @@ impl Crew {
 
     pub(super) fn instance(&self, slot: Slot) -> Result<&Instance> {
         self.instances.get(&slot).ok_or_else(|| not_there(&self.service.name, slot))
+    }
+}
+
+/// Of what a daemon has adopted and not probed yet nothing says that it is not ready.
+const fn known(view: &View) -> Phase {
+    match (view.phase, &view.complaint) {
+        (Phase::Unready, None) => Phase::Starting,
+        (phase, _) => phase,
     }
 }
 
