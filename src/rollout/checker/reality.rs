@@ -147,18 +147,10 @@ impl Reality {
                     fails("gives up", self.clone().with_phase(*slot, Phase::Failed)),
                 ],
             },
-            Step::Watch { slots } => {
-                let well = |slot: &Slot| {
-                    let is_known = !self.unprobed.contains(slot);
-                    let done = self.front.is_none() && self.slots[slot].phase == Phase::Finished;
-                    self.slots[slot].phase == Phase::Ready && is_known || done
-                };
-                if slots.iter().all(well) {
-                    vec![works(self.clone())]
-                } else {
-                    vec![must_fail("sees trouble")]
-                }
+            Step::Watch { slots } if slots.iter().all(|slot| self.is_well(*slot)) => {
+                vec![works(self.clone())]
             }
+            Step::Watch { .. } => vec![must_fail("sees trouble")],
             Step::Publish { members } => self.publishes(members, rollout),
             Step::Drain { .. } => {
                 vec![works(self.after(step, rollout)), fails("is not drained", self.clone())]
@@ -183,6 +175,12 @@ impl Reality {
                 vec![works(self.after(step, rollout)), fails("does not end", self.clone())]
             }
         }
+    }
+
+    /// Watched, it gives no trouble.
+    fn is_well(&self, slot: Slot) -> bool {
+        let done = self.front.is_none() && self.slots[&slot].phase == Phase::Finished;
+        self.slots[&slot].phase == Phase::Ready && !self.unprobed.contains(&slot) || done
     }
 
     /// What `nginx::publish` can come to.
