@@ -17,6 +17,7 @@ mod limits;
 mod logs;
 mod mistake;
 mod model;
+mod nginx_path;
 mod read;
 mod reload;
 mod request_log;

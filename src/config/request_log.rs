@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{mistake::Wrong, section::Section, tree::Value};
+use super::{nginx_path, section::Section, tree::Value};
 
 /// Its name, beside nginx's own error log: nginx can write there, and whatever rotates that log
 /// rotates this one too.
@@ -16,11 +16,8 @@ pub(super) fn request_log(s: &mut Section<'_>, error_log: &Path) -> Option<PathB
         return None;
     }
     let Some(path) = s.path_at(KEY) else { return Some(error_log.with_file_name(NAME)) };
-    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+@,=".contains(c);
-    if !path.to_string_lossy().chars().all(harmless) {
-        let what = format!("{} cannot stand in nginx's configuration", path.display());
-        let wrong = Wrong::new(what).instead("use letters, digits and . _ - + @ , = in its path");
-        s.complain(KEY, wrong);
+    if let Some(wrong) = nginx_path::wrong(&path) {
+        s.complain(KEY, wrong.instead("use letters, digits and . _ - + @ , = in its path"));
     }
     Some(path)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Switch, UVICORN_KEEP_ALIVE, UpstreamOptions,
     mistake::Wrong,
+    nginx_path,
     scalar::{self, some_time},
     section::Section,
     service::Reader,
@@ -82,12 +83,9 @@ fn switch(
         let wrong = Wrong::new("`flip` switches between two slots");
         s.complain("switch", wrong.instead("give the service two `slots`, or write `reload`"));
     }
-    let harmless = |c: char| c.is_ascii_alphanumeric() || "/._-+@,=".contains(c);
-    if !nginx.flags.to_string_lossy().chars().all(harmless) {
-        let what = format!("{} cannot stand in nginx's configuration", nginx.flags.display());
-        let wrong =
-            Wrong::new(what).instead("set `nginx.flags` to a path of letters, digits and /._-+@,=");
-        s.complain("switch", wrong);
+    if let Some(wrong) = nginx_path::wrong(&nginx.flags) {
+        let instead = "set `nginx.flags` to a path of letters, digits and /._-+@,=";
+        s.complain("switch", wrong.instead(instead));
     }
     let at = s.node("switch").map_or(s.at(), |node| node.at);
     let variable =

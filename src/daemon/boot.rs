@@ -291,8 +291,8 @@ pub(super) fn open_to_group(config: &Config) -> Result<(), DaemonError> {
 }
 
 /// nginx's configuration names our upstreams, so the file must be there before nginx is, by the
-/// settings of now; the members it names already stay. Services run without nginx too, so trouble with it is only told: a publish
-/// fails then, and says so.
+/// settings of now; the members it names already stay. Services run without nginx too, so trouble
+/// with it is only told: a publish fails then, and says so.
 async fn write_first_file(nginx: &Nginx, config: &Config, rows: &[SlotRow], ground: &Ground) {
     let living = rows.iter().filter(|row| row.wanted && strays::lives(row, ground));
     let living: Vec<&InstanceId> = living.map(|row| &row.instance).collect();

@@ -1,13 +1,14 @@
 //! What somebody else did to what stands between nginx and us: the owned file edited or removed, the
 //! proof socket or the pid file removed.
 
-use std::{fmt, io, path::Path};
+use std::{fmt, path::Path};
 
 use super::{
     Nginx, NginxError, Upstreams,
+    blocking::blocking,
     flip::but_for_flags,
     master::Master,
-    owned_file::{self, OnDisk},
+    owned_file::{self, OnDisk, failed},
     plan::Cut,
     publish::{self, look, replace, sync},
     write,
@@ -44,10 +45,13 @@ impl fmt::Display for Mended {
 /// See [`Nginx::mend`].
 pub(super) async fn mend(nginx: &Nginx, own: Option<i32>) -> Result<Vec<Mended>, NginxError> {
     let mut mended = vec![];
-    let pid_file = &nginx.config.pid_file;
-    if own.is_some_and(|master| lost_its_pid_file(master, pid_file)) {
-        let pid = own.unwrap_or_default();
-        std::fs::write(pid_file, format!("{pid}\n")).map_err(failed("write", pid_file))?;
+    let pid_file = nginx.config.pid_file.clone();
+    if let Some(pid) = own.filter(|master| lost_its_pid_file(*master, &pid_file)) {
+        blocking(move || {
+            let written = std::fs::write(&pid_file, format!("{pid}\n"));
+            written.map_err(failed("write", &pid_file))
+        })
+        .await?;
         mended.push(Mended::PidFileGone);
     }
     let amiss = amiss(nginx).await?;
@@ -108,9 +112,4 @@ fn is_as_written(nginx: &Nginx, disk: &OnDisk) -> bool {
 fn lost_its_pid_file(master: i32, pid_file: &Path) -> bool {
     // Where it is gone, `nginx -t` makes an empty one.
     Master::find(pid_file).is_err() && Master(master).is_still()
-}
-
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NginxError {
-    let path = path.to_owned();
-    move |source| NginxError::File { what, path, source }
 }

@@ -33,6 +33,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::sync::{Mutex, OnceCell};
 
 pub use self::{
@@ -200,12 +201,11 @@ impl Nginx {
     /// as before then; when the file cannot be written, or nginx would refuse it for its version
     /// or members.
     pub async fn write(&self, upstreams: &Upstreams) -> Result<Written, NginxError> {
-        match write::write(self, upstreams).await {
-            Err(error) if self.logging.gives_up_over(&error) => write::write(self, upstreams).await,
-            Ok(Written { warning: Some(error), .. }) if self.logging.gives_up_over(&error) => {
-                write::write(self, upstreams).await
-            }
-            written => written,
+        let write = || write::write(self, upstreams).boxed();
+        let written = self.logging.or_without(write).await?;
+        match &written.warning {
+            Some(error) if self.logging.gives_up_over(error) => write().await,
+            _ => Ok(written),
         }
     }
 
@@ -226,12 +226,7 @@ impl Nginx {
         members: &Members,
     ) -> Result<Edition, NginxError> {
         let change = [(service.clone(), members.clone())].into();
-        match publish::publish(self, &change).await {
-            Err(error) if self.logging.gives_up_over(&error) => {
-                publish::publish(self, &change).await
-            }
-            published => published,
-        }
+        self.logging.or_without(|| publish::publish(self, &change).boxed()).await
     }
 
     /// From now on it is in front of the services of `site`: what it serves is published by their
@@ -242,12 +237,7 @@ impl Nginx {
     /// As [`Nginx::publish`] and [`Nginx::write`]; everything is as before then, but for
     /// [`NginxError::NotUndone`].
     pub async fn resite(&self, site: Site, added: &Upstreams) -> Result<(), NginxError> {
-        match resite::resite(self, site.clone(), added).await {
-            Err(error) if self.logging.gives_up_over(&error) => {
-                resite::resite(self, site, added).await
-            }
-            resited => resited,
-        }
+        self.logging.or_without(|| resite::resite(self, site.clone(), added).boxed()).await
     }
 
     fn site(&self) -> Arc<Site> {
@@ -261,10 +251,7 @@ impl Nginx {
     /// # Errors
     /// As [`Nginx::publish`].
     pub async fn renew(&self) -> Result<Edition, NginxError> {
-        match publish::renew(self).await {
-            Err(error) if self.logging.gives_up_over(&error) => publish::renew(self).await,
-            renewed => renewed,
-        }
+        self.logging.or_without(|| publish::renew(self).boxed()).await
     }
 
     /// `nginx -t`: its own words.

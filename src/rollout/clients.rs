@@ -21,7 +21,7 @@ use crate::{
 const BEFORE: Duration = Duration::from_secs(60);
 
 /// What is known of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clients {
     /// Nothing: no client reaches the service through nginx, or nobody counted at the time.
@@ -36,7 +36,7 @@ pub enum Clients {
 }
 
 /// What was counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// In the minute before it.
     pub before: Count,

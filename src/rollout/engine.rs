@@ -1,7 +1,7 @@
-//! The engine: begins rollouts, one per service, and knows those under way.
+//! The engine: knows the rollouts under way, one per service, and lets them rest and go on.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,17 +10,14 @@ use tokio::sync::watch;
 
 use super::{
     EngineError,
-    clients::Clients,
-    draft::{self, Draft, Request},
     drive::Drive,
     effects::Crew,
-    plan, preflight,
-    record::{Course, DOCUMENT, Kind, Outcome, Rollout, now},
+    record::{Course, Outcome, Rollout, now},
     words,
 };
 use crate::{
     ident::{InstanceId, RolloutId, ServiceName},
-    store::{self, Store, StoreError},
+    store::{self, RolloutRow, Store, StoreError},
 };
 
 /// How long an effect may take to end when the daemon does.
@@ -52,7 +49,7 @@ struct Shared {
     turns: Mutex<BTreeMap<ServiceName, Turn>>,
 }
 
-type Turn = Arc<tokio::sync::Mutex<()>>;
+pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// While it is held, no rollout begins.
 #[derive(Debug)]
@@ -108,122 +105,18 @@ impl Engine {
         Ok(Hold { engine: self, _alone: alone })
     }
 
-    fn is_open(&self) -> Result<(), EngineError> {
+    pub(super) fn is_open(&self) -> Result<(), EngineError> {
         if *self.shared.frozen.borrow() { Err(EngineError::Ending) } else { Ok(()) }
     }
 
-    fn turn(&self, service: &ServiceName) -> Turn {
+    /// While it is kept, nobody holds the engine.
+    pub(super) async fn beginning(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.shared.beginning.read().await
+    }
+
+    pub(super) fn turn(&self, service: &ServiceName) -> Turn {
         let mut turns = self.shared.turns.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry(service.clone()).or_default())
-    }
-
-    /// Begins what `request` asks of `service`; its intent is durable when this returns.
-    ///
-    /// # Errors
-    /// Refused, busy, or not to be written down; nothing has changed then.
-    pub async fn begin(
-        &self,
-        service: &ServiceName,
-        request: Request,
-        by: String,
-    ) -> Result<Rollout, EngineError> {
-        let turn = self.turn(service);
-        let _turn = turn.lock().await;
-        let _beginning = self.shared.beginning.read().await;
-        self.is_open()?;
-        // Not before: it may have been replaced meanwhile.
-        let crew = self.crew(service)?;
-        if let Some(holder) = self.under_way(service) {
-            return Err(EngineError::Busy(words::holder(&holder, now())));
-        }
-        let world = crew.observe().await?;
-        let draft = draft::draft(&request, &crew.service, &world)?;
-        if request.kind != Kind::Boot {
-            preflight::check(&crew.service, &draft, &world).await?;
-        }
-        let clients = crew.begin_counting(request.kind, &world).await;
-        let rollout = self.write_down(service, request, draft, by, clients).await?;
-        self.drive(rollout.clone());
-        Ok(rollout)
-    }
-
-    /// Like [`Engine::begin`], unless the service is there already.
-    ///
-    /// # Errors
-    /// As [`Engine::begin`].
-    pub async fn begin_if_needed(
-        &self,
-        service: &ServiceName,
-        request: Request,
-        by: String,
-    ) -> Result<Option<Rollout>, EngineError> {
-        let crew = self.crew(service)?;
-        let world = crew.observe().await?;
-        let draft = draft::draft(&request, &crew.service, &world)?;
-        if draft.stages.iter().all(|stage| plan::is_reached(stage, &world)) {
-            return Ok(None);
-        }
-        self.begin(service, request, by).await.map(Some)
-    }
-
-    /// Looks whether `request` could begin on `crew`, and begins nothing.
-    ///
-    /// # Errors
-    /// As [`Engine::begin`].
-    pub async fn preview(&self, crew: &Crew, request: &Request) -> Result<(), EngineError> {
-        let world = crew.observe().await?;
-        let draft = draft::draft(request, &crew.service, &world)?;
-        preflight::check(&crew.service, &draft, &world).await
-    }
-
-    async fn write_down(
-        &self,
-        service: &ServiceName,
-        request: Request,
-        draft: Draft,
-        by: String,
-        clients: Clients,
-    ) -> Result<Rollout, EngineError> {
-        let blank = Rollout {
-            document: DOCUMENT,
-            id: RolloutId(0),
-            service: service.clone(),
-            kind: request.kind,
-            slot: request.slot,
-            release: draft.release,
-            by,
-            begun: now(),
-            ended: None,
-            loss: draft.loss,
-            origin: draft.origin,
-            served: draft.served,
-            stages: draft.stages,
-            at: 0,
-            watched: false,
-            course: Course::Forward,
-            // A boot has nothing to go back to.
-            committed: request.kind == Kind::Boot,
-            drained: BTreeSet::new(),
-            exposed: BTreeSet::new(),
-            stopped: BTreeSet::new(),
-            steps: vec![],
-            failure: None,
-            clients,
-            revision: 0,
-        };
-        let with_id = blank.clone();
-        let write = move |id| Rollout { id, ..with_id }.written();
-        let row = match self.shared.store.begin_rollout(service.clone(), Box::new(write)).await {
-            Err(StoreError::Busy(orphan)) => return Err(self.take_up(service, orphan).await),
-            row => row?,
-        };
-        let rollout = Rollout { id: row.id, ..blank };
-        self.record(
-            &rollout,
-            "rollout.begun",
-            format!("{} begun by {}", words::name(&rollout), rollout.by),
-        );
-        Ok(rollout)
     }
 
     /// Goes on with every rollout that has not ended. Returns what was said of those that this
@@ -252,7 +145,7 @@ impl Engine {
 
     /// A rollout that the store knows and nobody drives (its beginning was told as failed, and was
     /// written all the same) is driven on; whoever met it is told that the service is held.
-    async fn take_up(&self, service: &ServiceName, orphan: RolloutId) -> EngineError {
+    pub(super) async fn take_up(&self, service: &ServiceName, orphan: RolloutId) -> EngineError {
         match self.find(orphan).await {
             Ok(rollout) => {
                 let held = words::holder(&rollout, now());
@@ -374,7 +267,7 @@ impl Engine {
         }
     }
 
-    fn drive(&self, rollout: Rollout) {
+    pub(super) fn drive(&self, rollout: Rollout) {
         let (told, seen) = watch::channel(rollout.clone());
         let (cancel, cancelled) = watch::channel(None);
         let service = rollout.service.clone();
@@ -399,6 +292,15 @@ impl Engine {
     /// Makes `rollout` durable.
     pub(super) async fn keep(&self, rollout: &Rollout) -> Result<(), StoreError> {
         self.shared.store.put_rollout(rollout.row()).await
+    }
+
+    /// Makes the intent of a rollout of `service` durable, as `write` has it for its id.
+    pub(super) async fn keep_begun(
+        &self,
+        service: &ServiceName,
+        write: impl FnOnce(RolloutId) -> String + Send + 'static,
+    ) -> Result<RolloutRow, StoreError> {
+        self.shared.store.begin_rollout(service.clone(), Box::new(write)).await
     }
 
     pub(super) fn change(&self, how: impl FnOnce(&mut Crews)) {

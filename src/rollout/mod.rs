@@ -1,9 +1,10 @@
 //! Rollouts: the plan (pure) and the engine that runs it.
 //!
 //! [`draft`] turns a request into stages, [`plan`] turns a rollout and the observed world into the
-//! next step, [`record`] is what is durable of it, `effects` are the steps' hands, and
-//! `engine` is the loop.
+//! next step, [`record`] is what is durable of it, `effects` are the steps' hands, `begin` and
+//! `drive` are the loop's two halves, and `engine` knows those under way.
 
+mod begin;
 #[cfg(test)]
 mod checker;
 pub mod clients;

@@ -117,21 +117,26 @@ pub(super) fn begun(id: RolloutId, kind: Kind, slot: Option<Slot>, draft: Draft)
     }
 }
 
+/// What `rollout` has just started.
+pub(super) fn fresh(release: &Release, rollout: &Rollout, room: Room) -> Seen {
+    Seen {
+        phase: Phase::Starting,
+        wanted: true,
+        rest: None,
+        release: Some(release.clone()),
+        generation: Some(Generation(9)),
+        rollout: Some(rollout.id),
+        room,
+    }
+}
+
 /// What a step does to the world when it works, with the invariants asserted at each.
 fn act(world: &mut World, step: &Step, rollout: &Rollout) {
     match step {
         Step::Start { slot, release } => {
             let there = world.slots.get_mut(slot).unwrap();
             assert!(!there.phase.is_up(), "P3: {slot} is not empty");
-            *there = Seen {
-                phase: Phase::Starting,
-                wanted: true,
-                rest: None,
-                release: Some(release.clone()),
-                generation: Some(Generation(9)),
-                rollout: Some(rollout.id),
-                room: there.room,
-            };
+            *there = fresh(release, rollout, there.room);
         }
         Step::AwaitReady { slot } => world.slots.get_mut(slot).unwrap().phase = Phase::Ready,
         Step::Publish { members } => {

@@ -59,7 +59,7 @@ impl Kind {
 }
 
 /// One durable operation on a service.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
     /// [`DOCUMENT`] when it was written.
     pub document: u32,
@@ -113,7 +113,7 @@ pub struct Rollout {
 }
 
 /// Whether a rollout may lose requests (`T1`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
     /// It may not.
@@ -124,7 +124,7 @@ pub enum Loss {
 }
 
 /// A state of the service that a rollout goes through.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// What is wanted of each slot, in the order in which it is brought about. Slots that are not
     /// named stay as they are.
@@ -134,7 +134,7 @@ pub struct Stage {
 }
 
 /// What is wanted of a slot.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Want {
     /// Nothing runs, and nginx does not know it.
@@ -239,7 +239,7 @@ pub enum Step {
 }
 
 /// A step that was begun.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
     /// What.
     pub step: Step,
@@ -271,7 +271,6 @@ impl Rollout {
 
     /// Writes down the intent of `step` in `world`, before its effect (`S1`).
     pub fn begin(&mut self, step: &Step, world: &World, now: i64) {
-        self.expose(world);
         match step {
             Step::Start { slot, .. } => {
                 self.exposed.remove(slot);
@@ -310,17 +309,6 @@ impl Rollout {
             failed: false,
         });
         self.revision += 1;
-    }
-
-    /// What has traffic by somebody else's doing has to be drained (again).
-    fn expose(&mut self, world: &World) {
-        let exposed = world.slots.iter().filter(|(slot, _)| world.has_traffic(**slot));
-        for (slot, seen) in exposed {
-            self.drained.remove(slot);
-            if seen.rollout == Some(self.id) {
-                self.exposed.insert(*slot);
-            }
-        }
     }
 
     /// Takes the result of the step that was begun last.

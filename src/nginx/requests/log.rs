@@ -15,7 +15,7 @@ use super::line::Logged;
 const LONGEST_LINE: u64 = 64 * 1024;
 
 /// A place in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     device: u64,
     inode: u64,

@@ -14,6 +14,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use futures_util::future::BoxFuture;
+
 pub(super) use self::{
     directive::{FORMAT_NAME, directive},
     line::FORMAT,
@@ -77,6 +79,17 @@ impl Logging {
         true
     }
 
+    /// What `change` comes to; where nginx refuses it over the log, what it comes to without.
+    pub(super) async fn or_without<'a, T>(
+        &self,
+        change: impl Fn() -> BoxFuture<'a, Result<T, NginxError>>,
+    ) -> Result<T, NginxError> {
+        match change().await {
+            Err(error) if self.gives_up_over(&error) => change().await,
+            done => done,
+        }
+    }
+
     fn in_use(&self) -> Result<PathBuf, Uncounted> {
         match (self.path(), &self.path) {
             (Some(path), _) => Ok(path.to_owned()),
@@ -89,44 +102,23 @@ impl Logging {
     }
 }
 
-/// See [`Nginx::mark_requests`].
-pub(super) async fn mark(nginx: &Nginx) -> Result<Mark, Uncounted> {
-    let path = nginx.logging.in_use()?;
-    let file = nginx.config.file.clone();
-    let marked = blocking(move || {
-        let disk = owned_file::read(&file)?;
-        let line = directive(&path);
-        if !disk.is_some_and(|disk| disk.text.contains(&line)) {
-            return Ok(Err(Uncounted::NotYet));
-        }
-        Ok(Mark::end_of(&path).map_err(Uncounted::from))
-    });
-    marked.await?
-}
-
-/// See [`Nginx::requests_since`].
-pub(super) async fn since<T: Send + 'static>(
-    nginx: &Nginx,
-    mark: Mark,
-    from_ms: u64,
-    mut to: T,
-    mut each: impl FnMut(&mut T, Side, &Logged<'_>) + Send + 'static,
-) -> Result<T, Uncounted> {
-    let path = nginx.logging.in_use()?;
-    let read = blocking(move || {
-        let read = log::read(&path, mark, from_ms, &mut |side, logged| each(&mut to, side, logged));
-        Ok(read.map(|()| to).map_err(Uncounted::from))
-    });
-    read.await?
-}
-
 impl Nginx {
     /// Where the log of requests ends now.
     ///
     /// # Errors
     /// When nginx does not log, or its log cannot be read.
     pub async fn mark_requests(&self) -> Result<Mark, Uncounted> {
-        mark(self).await
+        let path = self.logging.in_use()?;
+        let file = self.config.file.clone();
+        let marked = blocking(move || {
+            let disk = owned_file::read(&file)?;
+            let line = directive(&path);
+            if !disk.is_some_and(|disk| disk.text.contains(&line)) {
+                return Ok(Err(Uncounted::NotYet));
+            }
+            Ok(Mark::end_of(&path).map_err(Uncounted::from))
+        });
+        marked.await?
     }
 
     /// Hands `to` every request that was logged since `mark`, and those before it that ended at
@@ -138,10 +130,16 @@ impl Nginx {
         &self,
         mark: Mark,
         from_ms: u64,
-        to: T,
-        each: impl FnMut(&mut T, Side, &Logged<'_>) + Send + 'static,
+        mut to: T,
+        mut each: impl FnMut(&mut T, Side, &Logged<'_>) + Send + 'static,
     ) -> Result<T, Uncounted> {
-        since(self, mark, from_ms, to, each).await
+        let path = self.logging.in_use()?;
+        let read = blocking(move || {
+            let mut one = |side, logged: &Logged<'_>| each(&mut to, side, logged);
+            let read = log::read(&path, mark, from_ms, &mut one);
+            Ok(read.map(|()| to).map_err(Uncounted::from))
+        });
+        read.await?
     }
 
     /// The log, where one is configured.

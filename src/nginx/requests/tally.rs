@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::line::Logged;
 
 /// What is counted of the requests of one stretch of time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// All of them.
     pub requests: u64,

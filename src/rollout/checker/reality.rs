@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{
+    plan_tests::fresh,
     record::{Rollout, Step},
     world::{Proof, Room, Seen, World},
 };
 use crate::{
-    ident::{Generation, Slot},
+    ident::Slot,
     instance::Phase,
     nginx::{Members, Role},
 };
@@ -217,16 +218,8 @@ impl Reality {
         let mut after = self.clone();
         match step {
             Step::Start { slot, release } => {
-                let room = after.slots[slot].room;
-                *after.seen(*slot) = Seen {
-                    phase: Phase::Starting,
-                    wanted: true,
-                    rest: None,
-                    release: Some(release.clone()),
-                    generation: Some(Generation(9)),
-                    rollout: Some(rollout.id),
-                    room,
-                };
+                let there = after.seen(*slot);
+                *there = fresh(release, rollout, there.room);
             }
             Step::AwaitReady { slot } if after.slots[slot].phase == Phase::Finished => {}
             Step::AwaitReady { slot } => {

@@ -1,0 +1,129 @@
+//! The beginning of a rollout: drafted upon what is seen, looked at, and written down.
+
+use std::collections::BTreeSet;
+
+use super::{
+    EngineError,
+    clients::Clients,
+    draft::{self, Draft, Request},
+    effects::Crew,
+    engine::Engine,
+    plan, preflight,
+    record::{Course, DOCUMENT, Kind, Rollout, now},
+    words,
+};
+use crate::{
+    ident::{RolloutId, ServiceName},
+    store::StoreError,
+};
+
+impl Engine {
+    /// Begins what `request` asks of `service`; its intent is durable when this returns.
+    ///
+    /// # Errors
+    /// Refused, busy, or not to be written down; nothing has changed then.
+    pub async fn begin(
+        &self,
+        service: &ServiceName,
+        request: Request,
+        by: String,
+    ) -> Result<Rollout, EngineError> {
+        let turn = self.turn(service);
+        let _turn = turn.lock().await;
+        let _beginning = self.beginning().await;
+        self.is_open()?;
+        // Not before: it may have been replaced meanwhile.
+        let crew = self.crew(service)?;
+        if let Some(holder) = self.under_way(service) {
+            return Err(EngineError::Busy(words::holder(&holder, now())));
+        }
+        let world = crew.observe().await?;
+        let draft = draft::draft(&request, &crew.service, &world)?;
+        if request.kind != Kind::Boot {
+            preflight::check(&crew.service, &draft, &world).await?;
+        }
+        let clients = crew.begin_counting(request.kind, &world).await;
+        let rollout = self.write_down(service, request, draft, by, clients).await?;
+        self.drive(rollout.clone());
+        Ok(rollout)
+    }
+
+    /// Like [`Engine::begin`], unless the service is there already.
+    ///
+    /// # Errors
+    /// As [`Engine::begin`].
+    pub async fn begin_if_needed(
+        &self,
+        service: &ServiceName,
+        request: Request,
+        by: String,
+    ) -> Result<Option<Rollout>, EngineError> {
+        let crew = self.crew(service)?;
+        let world = crew.observe().await?;
+        let draft = draft::draft(&request, &crew.service, &world)?;
+        if draft.stages.iter().all(|stage| plan::is_reached(stage, &world)) {
+            return Ok(None);
+        }
+        self.begin(service, request, by).await.map(Some)
+    }
+
+    /// Looks whether `request` could begin on `crew`, and begins nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::begin`].
+    pub async fn preview(&self, crew: &Crew, request: &Request) -> Result<(), EngineError> {
+        let world = crew.observe().await?;
+        let draft = draft::draft(request, &crew.service, &world)?;
+        preflight::check(&crew.service, &draft, &world).await
+    }
+
+    async fn write_down(
+        &self,
+        service: &ServiceName,
+        request: Request,
+        draft: Draft,
+        by: String,
+        clients: Clients,
+    ) -> Result<Rollout, EngineError> {
+        let blank = Rollout {
+            document: DOCUMENT,
+            id: RolloutId(0),
+            service: service.clone(),
+            kind: request.kind,
+            slot: request.slot,
+            release: draft.release,
+            by,
+            begun: now(),
+            ended: None,
+            loss: draft.loss,
+            origin: draft.origin,
+            served: draft.served,
+            stages: draft.stages,
+            at: 0,
+            watched: false,
+            course: Course::Forward,
+            // A boot has nothing to go back to.
+            committed: request.kind == Kind::Boot,
+            drained: BTreeSet::new(),
+            exposed: BTreeSet::new(),
+            stopped: BTreeSet::new(),
+            steps: vec![],
+            failure: None,
+            clients,
+            revision: 0,
+        };
+        let with_id = blank.clone();
+        let write = move |id| Rollout { id, ..with_id }.written();
+        let row = match self.keep_begun(service, write).await {
+            Err(StoreError::Busy(orphan)) => return Err(self.take_up(service, orphan).await),
+            row => row?,
+        };
+        let rollout = Rollout { id: row.id, ..blank };
+        self.record(
+            &rollout,
+            "rollout.begun",
+            format!("{} begun by {}", words::name(&rollout), rollout.by),
+        );
+        Ok(rollout)
+    }
+}
