@@ -33,6 +33,8 @@ pub(super) struct Lookout {
     inotify: Inotify,
     /// The directory of FIFOs as it was seen last.
     fifos: Option<Stamp>,
+    /// So many instances wrote into FIFOs without names then.
+    nameless: Option<usize>,
     /// What was told last of what cannot be mended.
     told: Vec<Told>,
 }
@@ -72,8 +74,8 @@ impl Lookout {
     /// # Errors
     /// When the kernel gives no inotify.
     pub(super) fn new(daemon: Arc<Daemon>, caretaker: Caretaker) -> io::Result<Self> {
-        let (fifos, told) = (None, vec![]);
-        Ok(Self { daemon, caretaker, inotify: Inotify::new()?, fifos, told })
+        let (fifos, nameless, told) = (None, None, vec![]);
+        Ok(Self { daemon, caretaker, inotify: Inotify::new()?, fifos, nameless, told })
     }
 
     /// Looks after them until `closing`.
@@ -188,7 +190,7 @@ impl Lookout {
             nameless += usize::from(instance.output().see_to_names().await);
         }
         // At the first look they are those that an earlier daemon told of.
-        if nameless > 0 && self.fifos.is_some() {
+        if self.nameless.replace(nameless).is_some_and(|before| nameless > before) {
             found.mended(format!(
                 "FIFOs of {nameless} instances were removed from {}: their output is read on, by this \
                  aibkd and, as long as they run, by the next",

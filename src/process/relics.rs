@@ -48,11 +48,17 @@ impl Launcher {
 
 /// The FIFO that had its name at `path`, if `pid` has it open.
 fn held_by(pid: i32, path: &Path) -> Option<OwnedFd> {
-    let gone = format!("{} (deleted)", path.display());
     let links = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().map(|entry| entry.path());
-    let mut ours =
-        links.filter(|link| fs::read_link(link).is_ok_and(|to| to.as_os_str() == gone.as_str()));
+    let mut ours = links.filter(|link| fs::read_link(link).is_ok_and(|to| was_at(&to, path)));
     ours.find_map(|link| open(&link).ok().flatten())
+}
+
+/// Whether what is now at `to`, or was until it was deleted, may once have been at `path`: the runtime
+/// directory may have been moved before it was deleted.
+fn was_at(to: &Path, path: &Path) -> bool {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let to = name(to);
+    to.as_deref().map(|to| to.strip_suffix(" (deleted)").unwrap_or(to)) == name(path).as_deref()
 }
 
 /// `None` when it is not as we make them: a process may have opened anything under any name.
