@@ -1,5 +1,5 @@
-//! Traffic follows health: a member that is not ready leaves the upstream while another one is, and
-//! comes back; one that hangs is replaced by the other slot. Each is a rollout like any other, so
+//! Traffic follows health: a member that has died or is not ready leaves the upstream while another one
+//! is ready, and comes back; one that hangs is replaced by the other slot. Each is a rollout like any other, so
 //! that it never runs beside one of an operator's, and survives the daemon.
 
 use std::{
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Service, Slots},
     ident::{Generation, ServiceName, Slot},
-    instance::Phase,
+    instance::{Phase, View},
     nginx::Role,
     release::Release,
     store::Event,
@@ -45,8 +45,20 @@ enum Care {
 /// Hung instances that a replacement was begun for already.
 type Tried = BTreeSet<(Slot, Generation)>;
 
-/// What `service` needs in `world`, where `last` is the newest rollout of it.
-fn decide(service: &Service, world: &World, last: Option<&Rollout>, tried: &Tried) -> Option<Care> {
+/// What is known of a service beside the world.
+#[derive(Debug, Clone, Copy)]
+struct Past<'a> {
+    /// The newest rollout of it.
+    last: Option<&'a Rollout>,
+    /// What was tried for it already.
+    tried: &'a Tried,
+    /// The slots whose instance has died and is not ready again.
+    fallen: &'a BTreeSet<Slot>,
+}
+
+/// What `service` needs in `world`.
+fn decide(service: &Service, world: &World, past: Past<'_>) -> Option<Care> {
+    let Past { last, tried, fallen } = past;
     let Slots::Two { blue, green } = service.slots else { return None };
     let pairs = [(blue, green), (green, blue)].map(|(a, b)| (Slot::Port(a), Slot::Port(b)));
     let phase = |slot| world.slots.get(&slot).map(|seen| seen.phase);
@@ -68,7 +80,8 @@ fn decide(service: &Service, world: &World, last: Option<&Rollout>, tried: &Trie
         Some(if replaced { Care::Begin(Kind::Replace, slot) } else { Care::Forsake })
     };
     let suffers = |(slot, other): (Slot, Slot)| {
-        let is_sick = matches!(phase(slot), Some(Phase::Unready | Phase::Failed | Phase::Finished));
+        let is_sick = matches!(phase(slot), Some(Phase::Unready | Phase::Failed | Phase::Finished))
+            || fallen.contains(&slot);
         (serves(slot) && is_sick && world.is_ready(other) && world.has_traffic(other))
             .then_some(Care::Begin(Kind::Relieve, slot))
     };
@@ -95,6 +108,7 @@ fn concerns(event: &Event) -> bool {
         "instance.ready"
             | "instance.unready"
             | "instance.hung"
+            | "instance.died"
             | "instance.failed"
             | "instance.finished"
             | "rollout.ended"
@@ -181,7 +195,8 @@ impl Engine {
                 return Err(e);
             }
         };
-        match decide(&crew.service, &world, last.as_ref(), tried) {
+        let past = Past { last: last.as_ref(), tried, fallen: &fallen(&crew) };
+        match decide(&crew.service, &world, past) {
             None => Ok(None),
             Some(Care::Forsake) => forsake(&crew).await.map(|()| None),
             Some(Care::Begin(kind, slot)) => {
@@ -227,10 +242,26 @@ impl Engine {
 
 /// Without asking nginx.
 fn may_need_care(crew: &Crew, last: Option<&Rollout>) -> bool {
-    let sick =
-        |phase| matches!(phase, Phase::Unready | Phase::Hung | Phase::Failed | Phase::Finished);
+    let sick = |view: &View| {
+        matches!(view.phase, Phase::Unready | Phase::Hung | Phase::Failed | Phase::Finished)
+    };
     last.is_some_and(|last| last.kind == Kind::Relieve)
-        || crew.instances.values().any(|instance| sick(instance.view().phase))
+        || crew.instances.values().any(|instance| sick(&instance.view()))
+        || !fallen(crew).is_empty()
+}
+
+fn fallen(crew: &Crew) -> BTreeSet<Slot> {
+    let views = crew.instances.iter().map(|(slot, instance)| (*slot, instance.view()));
+    views.filter(|(_, view)| has_fallen(view)).map(|(slot, _)| slot).collect()
+}
+
+/// One that is started on purpose is starting, too, but nothing of it has died.
+const fn has_fallen(view: &View) -> bool {
+    match view.phase {
+        Phase::Ending | Phase::Backoff => true,
+        Phase::Starting => view.restarts > 0,
+        _ => false,
+    }
 }
 
 /// How long nothing of ours is begun, because the last came to nothing.
@@ -301,7 +332,7 @@ mod tests {
         }
     }
 
-    const ALL: [Phase; 9] = [
+    const ALL: [Phase; 10] = [
         Phase::Stopped,
         Phase::Starting,
         Phase::Ready,
@@ -309,13 +340,16 @@ mod tests {
         Phase::Hung,
         Phase::Backoff,
         Phase::Stopping,
+        Phase::Ending,
         Phase::Failed,
         Phase::Finished,
     ];
     const SERVING: Option<Role> = Some(Role::Serving);
 
+    /// Nothing was done for it yet, and nothing of it has died.
     fn decided(world: &World) -> Option<Care> {
-        decide(&service("shared"), world, None, &Tried::new())
+        let (tried, fallen) = (Tried::new(), BTreeSet::new());
+        decide(&service("shared"), world, Past { last: None, tried: &tried, fallen: &fallen })
     }
 
     #[test]
@@ -332,6 +366,16 @@ mod tests {
                 );
             }
         }
+        let (tried, fallen) = (Tried::new(), BTreeSet::from([slot(BLUE)]));
+        let past = Past { last: None, tried: &tried, fallen: &fallen };
+        for dead in [Phase::Ending, Phase::Backoff, Phase::Starting] {
+            let again = world((dead, SERVING), (Phase::Ready, SERVING));
+            let care = decide(&service("shared"), &again, past);
+            assert_eq!(care, Some(Care::Begin(Kind::Relieve, slot(BLUE))), "{dead:?}");
+            assert_eq!(decided(&again), None, "it is only starting");
+            let alone = world((dead, SERVING), (Phase::Starting, SERVING));
+            assert_eq!(decide(&service("shared"), &alone, past), None, "nobody else is well");
+        }
         let out = world((Phase::Unready, None), (Phase::Ready, SERVING));
         assert_eq!(decided(&out), None, "it has no traffic already");
         let unknown = world((Phase::Unready, SERVING), (Phase::Ready, None));
@@ -347,8 +391,9 @@ mod tests {
             let may = matches!(other, Phase::Ready | Phase::Starting | Phase::Stopped);
             assert_eq!(replaced, may, "{other:?}: {care:?}");
             assert!(replaced || care == Some(Care::Forsake), "{other:?}: {care:?}");
-            let tried = Tried::from([(slot(BLUE), Generation(1))]);
-            assert_eq!(decide(&service("hot"), &seen, None, &tried), Some(Care::Forsake));
+            let (tried, fallen) = (Tried::from([(slot(BLUE), Generation(1))]), BTreeSet::new());
+            let past = Past { last: None, tried: &tried, fallen: &fallen };
+            assert_eq!(decide(&service("hot"), &seen, past), Some(Care::Forsake));
         }
         let backup = world((Phase::Ready, SERVING), (Phase::Hung, Some(Role::Backup)));
         assert_eq!(decided(&backup), Some(Care::Forsake), "it has no traffic to be taken over");
@@ -382,7 +427,9 @@ mod tests {
             (Kind::Stop, Outcome::Done, false),
         ] {
             let last = ended(kind, outcome);
-            let care = decide(&shared, &back, Some(&last), &Tried::new());
+            let (tried, fallen) = (Tried::new(), BTreeSet::new());
+            let past = Past { last: Some(&last), tried: &tried, fallen: &fallen };
+            let care = decide(&shared, &back, past);
             let expected = restored.then_some(Care::Begin(Kind::Restore, slot(BLUE)));
             assert_eq!(care, expected, "{kind:?} {outcome:?}");
         }
