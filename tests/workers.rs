@@ -232,7 +232,8 @@ fn with_nobody_left_it_refuses_only_while_the_other_slot_stands_in() {
     let back = stage.wait_instance(&blue, "back", LONG, all_ready);
     knock(stage.blue).unwrap();
 
-    stage.ctl(&["stop", &green]).expect(0);
+    // The daemon itself may still be giving its traffic back.
+    stage.ctl(&["stop", "--wait", &green]).expect(0);
     end(&back);
     // It waits, and is answered.
     knock(stage.blue).unwrap();
