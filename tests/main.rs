@@ -39,6 +39,7 @@ mod reload;
 mod requests;
 mod rollout;
 mod runtime_dir;
+mod spared;
 mod supervision;
 mod support;
 mod systemd;

@@ -90,6 +90,9 @@ pub struct Nginx {
     pub request_log: Option<PathBuf>,
     /// The unix socket on which nginx tells which upstreams it serves.
     pub proof_socket: PathBuf,
+    /// How long nginx spares an idle connection of a client at a reload, where nginx has
+    /// `keepalive_min_timeout` and the site does not set it; zero: not at all.
+    pub keepalive_min_timeout: Duration,
     /// Directory of the flags that tell nginx's workers which colour serves.
     pub flags: PathBuf,
 }

@@ -5,6 +5,7 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -160,6 +161,11 @@ fn nginx(s: &mut Section<'_>, runtime_dir: &Path, log_dir: &Path) -> Nginx {
         pid_file: s.path_at("pid_file").unwrap_or(pid_file),
         error_log,
         proof_socket: proof_socket(s, proof),
+        keepalive_min_timeout: s.or(
+            "keepalive_min_timeout",
+            Duration::from_secs(2),
+            scalar::duration,
+        ),
         flags: s.path_at("flags").unwrap_or_else(beside),
         file,
     }

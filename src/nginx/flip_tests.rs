@@ -51,7 +51,7 @@ fn flipping() -> Site {
 
 fn places() -> Places<'static> {
     let proof = SocketPath::new(Path::new("/run/aibk/nginx.sock")).unwrap();
-    Places { proof, requests: None }
+    Places { proof, requests: None, spare_idle: None }
 }
 
 const BLUE: &[(u16, Role)] = &[(8000, Role::Serving), (8001, Role::Backup)];

@@ -6,6 +6,7 @@ mod compare;
 mod drain;
 mod error;
 mod error_log;
+mod extras;
 mod flag;
 mod flip;
 mod flipping;
@@ -50,6 +51,7 @@ pub use self::{
     write::Written,
 };
 use self::{
+    extras::Sparing,
     followers::Followers,
     master::Master,
     proof::Ask,
@@ -93,6 +95,7 @@ pub struct Nginx {
     /// Old workers that choose by a flag.
     followers: std::sync::Mutex<Followers>,
     logging: Logging,
+    sparing: Sparing,
 }
 
 impl Nginx {
@@ -103,7 +106,8 @@ impl Nginx {
         let (site, seen) = (RwLock::new(Arc::new(site)), RwLock::default());
         let followers = std::sync::Mutex::default();
         let logging = Logging::new(config.request_log.clone());
-        Arc::new(Self { config, site, last, seen, version, followers, logging })
+        let sparing = Sparing::new(config.keepalive_min_timeout);
+        Arc::new(Self { config, site, last, seen, version, followers, logging, sparing })
     }
 
     /// Checks that this nginx knows everything that the services' upstreams ask for, and that the
@@ -189,7 +193,8 @@ impl Nginx {
     /// What the owned file names on the host.
     fn places(&self) -> Result<Places<'_>, NginxError> {
         let proof = SocketPath::new(&self.config.proof_socket)?;
-        Ok(Places { proof, requests: self.logging.path() })
+        let spare_idle = self.sparing.time(self.version.get().copied());
+        Ok(Places { proof, requests: self.logging.path(), spare_idle })
     }
 
     /// Writes the file for the next start of nginx with `upstreams` in it, unless it already says
@@ -202,9 +207,9 @@ impl Nginx {
     /// or members.
     pub async fn write(&self, upstreams: &Upstreams) -> Result<Written, NginxError> {
         let write = || write::write(self, upstreams).boxed();
-        let written = self.logging.or_without(write).await?;
+        let written = self.or_without(write).await?;
         match &written.warning {
-            Some(error) if self.logging.gives_up_over(error) => write().await,
+            Some(error) if self.gives_up_over(error) => write().await,
             _ => Ok(written),
         }
     }
@@ -226,7 +231,7 @@ impl Nginx {
         members: &Members,
     ) -> Result<Edition, NginxError> {
         let change = [(service.clone(), members.clone())].into();
-        self.logging.or_without(|| publish::publish(self, &change).boxed()).await
+        self.or_without(|| publish::publish(self, &change).boxed()).await
     }
 
     /// From now on it is in front of the services of `site`: what it serves is published by their
@@ -237,7 +242,7 @@ impl Nginx {
     /// As [`Nginx::publish`] and [`Nginx::write`]; everything is as before then, but for
     /// [`NginxError::NotUndone`].
     pub async fn resite(&self, site: Site, added: &Upstreams) -> Result<(), NginxError> {
-        self.logging.or_without(|| resite::resite(self, site.clone(), added).boxed()).await
+        self.or_without(|| resite::resite(self, site.clone(), added).boxed()).await
     }
 
     fn site(&self) -> Arc<Site> {
@@ -251,7 +256,7 @@ impl Nginx {
     /// # Errors
     /// As [`Nginx::publish`].
     pub async fn renew(&self) -> Result<Edition, NginxError> {
-        self.logging.or_without(|| publish::renew(self).boxed()).await
+        self.or_without(|| publish::renew(self).boxed()).await
     }
 
     /// `nginx -t`: its own words.

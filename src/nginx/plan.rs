@@ -200,7 +200,7 @@ mod tests {
 
     fn places() -> Places<'static> {
         let proof = SocketPath::new(Path::new("/run/aibk/nginx.sock")).unwrap();
-        Places { proof, requests: None }
+        Places { proof, requests: None, spare_idle: None }
     }
 
     fn edited(edition: u64, upstreams: &[(&str, u16)]) -> Edited {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Edited, Members, NginxError, PROOF_PATH, Role, Switch,
+    Edited, Members, NginxError, PROOF_PATH, Role, Switch, extras,
     flip::{Colour, Flag, exchanged, flips},
     requests,
 };
@@ -67,13 +67,15 @@ impl<'a> SocketPath<'a> {
     }
 }
 
-/// What the file names on the host.
+/// What the file says beside upstreams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Places<'a> {
     /// Where nginx tells what it serves.
     pub(super) proof: SocketPath<'a>,
     /// Where it notes requests, if it does.
     pub(super) requests: Option<&'a Path>,
+    /// How long it keeps idle connections at a reload, if it is to keep them.
+    pub(super) spare_idle: Option<Duration>,
 }
 
 /// The whole file.
@@ -89,6 +91,9 @@ pub(super) fn render(
     let written = without_flags(edited, site);
     header(&mut text, &written);
     request_log(&mut text, places.requests);
+    if let Some(spared) = places.spare_idle {
+        line(&mut text, format_args!("{} {};", extras::DIRECTIVE, time(spared)));
+    }
     for (service, members) in &written.upstreams {
         let proxied =
             site.get(service).ok_or_else(|| NginxError::UnknownService(service.clone()))?;

@@ -58,7 +58,7 @@ fn edited(upstreams: &[(&str, &[(u16, Role)])]) -> Edited {
 
 fn places() -> Places<'static> {
     let requests = Some(Path::new("/var/log/nginx/aibk-requests.log"));
-    Places { proof: SocketPath("/run/aibk/nginx.sock"), requests }
+    Places { proof: SocketPath("/run/aibk/nginx.sock"), requests, spare_idle: None }
 }
 
 /// `UPDATE_GOLDEN=1` writes the file instead.
@@ -91,6 +91,13 @@ fn without_a_log_only_its_format_is_there() {
     let text = render(&edited(&[]), &site(), quiet).unwrap();
     assert!(text.contains("log_format aibk_requests '") && !text.contains("requests.log"));
     assert_eq!(text.matches("access_log").count(), 1, "that of the proof alone:\n{text}");
+}
+
+#[test]
+fn idle_connections_are_spared_where_nginx_can() {
+    let newer = Places { spare_idle: Some(Duration::from_millis(2500)), ..places() };
+    let text = render(&edited(&[]), &site(), newer).unwrap();
+    assert!(text.contains("\nkeepalive_min_timeout 2500ms;\n"), "{text}");
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Site {
             error_log: at("error.log"),
             request_log: Some(at("requests.log")),
             proof_socket: at("proof.sock"),
+            keepalive_min_timeout: Duration::from_secs(2),
             flags: dir.path().to_owned(),
         };
         fs::write(&config.config, main_configuration(dir.path(), include)).unwrap();

@@ -19,7 +19,7 @@ mod wait;
 
 pub use command::{Output, Running, run};
 pub use fetch::fetch;
-pub use places::{root, target, venv};
+pub use places::{newer_nginx, root, target, venv};
 pub use ports::Ports;
 pub use processes::{children_of, ends, is_alive, is_reaped, kill, listener_on};
 pub use proxy::{Nginx, Site};

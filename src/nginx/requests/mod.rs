@@ -14,8 +14,6 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use futures_util::future::BoxFuture;
-
 pub(super) use self::{
     directive::{FORMAT_NAME, directive},
     line::FORMAT,
@@ -77,17 +75,6 @@ impl Logging {
         tracing::warn!("requests are not counted, nginx refuses {path}: {why}");
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
         true
-    }
-
-    /// What `change` comes to; where nginx refuses it over the log, what it comes to without.
-    pub(super) async fn or_without<'a, T>(
-        &self,
-        change: impl Fn() -> BoxFuture<'a, Result<T, NginxError>>,
-    ) -> Result<T, NginxError> {
-        match change().await {
-            Err(error) if self.gives_up_over(&error) => change().await,
-            done => done,
-        }
     }
 
     fn in_use(&self) -> Result<PathBuf, Uncounted> {
