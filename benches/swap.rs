@@ -48,6 +48,7 @@ const BETWEEN: Duration = Duration::from_millis(50);
 struct Figures {
     flip: Figure,
     flip_publish: Figure,
+    rollback: Figure,
     request: Figure,
     publish: Figure,
     command: Figure,
@@ -80,12 +81,16 @@ fn main() {
         let mut of_round = Figures::default();
         nginx.settle();
         let begun = Instant::now();
-        let swapped = runtime.block_on(swap(&client));
+        let swapped = runtime.block_on(go(&client, "swap"));
         of_round.request.add(begun.elapsed());
         of_round.publish.add(step(&swapped, "publish"));
         nginx.settle();
         let begun = Instant::now();
-        let flipped = runtime.block_on(swap(&flips));
+        runtime.block_on(go(&client, "rollback"));
+        of_round.rollback.add(begun.elapsed());
+        nginx.settle();
+        let begun = Instant::now();
+        let flipped = runtime.block_on(go(&flips, "swap"));
         of_round.flip.add(begun.elapsed());
         of_round.flip_publish.add(step(&flipped, "publish"));
         rest(BETWEEN);
@@ -110,6 +115,7 @@ fn show(took: &Figures) {
         .row("aibkctl swap, the whole process", &took.command, Against::Only(&took.floor))
         .row("floor: rename + SIGHUP + proved", &took.floor, Against::Floor)
         .row("  of the request: step `publish`", &took.publish, Against::Part)
+        .row("request to go back (rollback)", &took.rollback, Against::Within(1000.0))
         .row("request, by a flag", &took.flip, Against::Within(10.0))
         .row("  of the request: step `publish`", &took.flip_publish, Against::Part)
         .row("  each alone: nginx -t", &took.test, Against::Part)
@@ -123,6 +129,7 @@ impl Figures {
     fn take(&mut self, round: Self) {
         self.flip.join(round.flip);
         self.flip_publish.join(round.flip_publish);
+        self.rollback.join(round.rollback);
         self.request.join(round.request);
         self.publish.join(round.publish);
         self.command.join(round.command);
@@ -133,10 +140,10 @@ impl Figures {
     }
 }
 
-/// Asks for a swap and waits for its end, as any client would.
-async fn swap(client: &Client) -> Rollout {
-    let mut rollout: Rollout =
-        client.post("/v1/services/api/swap", &Roll::default()).await.expect("a swap");
+/// Asks for a swap, or for the way back, and waits for its end, as any client would.
+async fn go(client: &Client, verb: &str) -> Rollout {
+    let path = format!("/v1/services/api/{verb}");
+    let mut rollout: Rollout = client.post(&path, &Roll::default()).await.expect(verb);
     while !rollout.state.ended() {
         let how = Wait { revision: rollout.revision, timeout_s: Some(30.0) };
         let path = target(&format!("/v1/rollouts/{}/wait", rollout.id), &how).unwrap();

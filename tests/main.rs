@@ -25,6 +25,7 @@ mod flat;
 mod flip;
 mod following;
 mod health;
+mod hold;
 mod hundred;
 mod jobs;
 mod load;

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     answer::{self, Reply},
     openapi,
-    operations::{Answer, Operations},
+    operations::{Answer, Operations, Way},
     request::Ask,
     route::{Call, Change, Read},
     types::{Events, Logs, Problem, ProblemCode, Roll, Wait, WaitRun},
@@ -82,6 +82,10 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
     let by = ask.caller.clone();
     Ok(match what {
         Change::Act(verb) => answer::accepted(&ops.act(by, verb, ask.name()?, ask.body()?).await?),
+        Change::Roll(Way::Rollback) => {
+            let what_is_warm = Roll::default();
+            answer::accepted(&ops.roll(by, Way::Rollback, ask.name()?, what_is_warm).await?)
+        }
         Change::Roll(way) => {
             let how: Roll = ask.body()?;
             if how.release.is_some() {

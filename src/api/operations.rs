@@ -61,6 +61,8 @@ pub enum Way {
     Rolling,
     /// Blue to green or back.
     Swap,
+    /// Back to the colour from before the last swap, while it is warm.
+    Rollback,
 }
 
 /// Everything that can be asked of the daemon. Reads never wait for an operation (`C1`); long

@@ -129,7 +129,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 28] = [
+pub(super) static TABLE: [Route; 29] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -222,6 +222,12 @@ pub(super) static TABLE: [Route; 28] = [
         Answers::Accepted,
     )
     .with_body(of::<Roll>),
+    operate(
+        "/v1/services/{service}/rollback",
+        Change::Roll(Way::Rollback),
+        "Go back to the colour from before the last swap, while it is warm",
+        Answers::Accepted,
+    ),
     operate(
         "/v1/rollouts/{id}/cancel",
         Change::Cancel,

@@ -17,7 +17,7 @@ use super::{
     nginx::NginxVerb,
     reload::ReloadArgs,
     reset_failed::ResetFailedArgs,
-    roll::RollArgs,
+    roll::{RollArgs, RollbackArgs},
     rollouts::RolloutsArgs,
     run::{RunArgs, RunsArgs},
     status::StatusArgs,
@@ -112,6 +112,8 @@ pub(super) enum Command {
     ResetFailed(ResetFailedArgs),
     /// Switch a service to its other slot, and keep the old one warm
     Swap(RollArgs),
+    /// Switch a service back to its old slot, while that is warm
+    Rollback(RollbackArgs),
     /// Bring a release into both slots of a service, one after the other
     Rolling(RollArgs),
     /// Join a rollout and follow it to its end
@@ -188,6 +190,7 @@ mod tests {
             "aibkctl logs api worker@8000 --since today --until 10m --grep a|b",
             "aibkctl logs -S -2h",
             "aibkctl swap api --release . --no-wait",
+            "aibkctl rollback api --wait --timeout 5s",
         ] {
             parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
         }

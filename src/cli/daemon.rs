@@ -74,6 +74,7 @@ impl Daemon {
         let way = match way {
             Way::Rolling => "rolling",
             Way::Swap => "swap",
+            Way::Rollback => "rollback",
         };
         self.client.post(&format!("/v1/services/{on}/{way}"), how).await
     }

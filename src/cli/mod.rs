@@ -115,6 +115,7 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Stop(args) => act::run(Verb::Stop, &args, daemon, screen).await,
         Command::Restart(args) => act::run(Verb::Restart, &args, daemon, screen).await,
         Command::Swap(args) => roll::run(Way::Swap, &args, daemon, screen).await,
+        Command::Rollback(args) => roll::back(&args, daemon, screen).await,
         Command::Rolling(args) => roll::run(Way::Rolling, &args, daemon, screen).await,
         Command::Reload(args) => reload::run(&args, daemon, screen).await,
         Command::Enable(args) => enable::enable(&args, daemon, screen).await,

@@ -1,4 +1,4 @@
-//! `swap` and `rolling`.
+//! `swap`, `rolling` and `rollback`.
 
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,26 @@ pub(super) async fn run(way: Way, args: &RollArgs, daemon: &Daemon, screen: Scre
     let release = args.release.as_deref().map(whole_path).transpose()?;
     let how = Roll { release, force: args.force };
     let ask = async || daemon.roll(way, &args.service, &how).await;
+    let limit = args.patience.limit.timeout;
+    let begun = args.turn.take(&args.service, limit, (daemon, screen), ask).await?;
+    follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
+}
+
+/// Which service goes back.
+#[derive(Debug, Args)]
+pub(super) struct RollbackArgs {
+    /// The service, as `aibkctl status` shows it
+    #[arg(value_parser = service_name)]
+    service: ServiceName,
+    #[command(flatten)]
+    turn: Turn,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+/// `rollback`: what it goes back to is not chosen.
+pub(super) async fn back(args: &RollbackArgs, daemon: &Daemon, screen: Screen) -> Ended {
+    let ask = async || daemon.roll(Way::Rollback, &args.service, &Roll::default()).await;
     let limit = args.patience.limit.timeout;
     let begun = args.turn.take(&args.service, limit, (daemon, screen), ask).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await

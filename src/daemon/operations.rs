@@ -79,12 +79,13 @@ impl Operations for Daemon {
             let kind = match way {
                 Way::Rolling => Kind::Rolling,
                 Way::Swap => Kind::Swap,
+                Way::Rollback => Kind::Rollback,
             };
             let named = match how.release {
                 Some(path) => Some(self.named(&on, path).await?),
                 None => None,
             };
-            let given = named.clone();
+            let given = named.clone().or_else(|| self.present(way, &on));
             let loss = loss(how.force);
             let request = |current| Request { kind, slot: None, named, current, loss };
             self.begin(&on, request, given, &by).await
@@ -244,6 +245,12 @@ impl Daemon {
         }
         let begun = self.engine.begin(service, request, name(by)).await;
         Ok(views::rollout(&begun.map_err(|e| problems::of_engine(&e))?, views::now()))
+    }
+
+    /// What runs, for whoever brings in nothing else: the configured directory need not be there.
+    fn present(&self, way: Way, on: &ServiceName) -> Option<Release> {
+        let crew = self.engine.crew(on).ok().filter(|_| way == Way::Rollback)?;
+        crew.instances.values().find_map(|instance| instance.view().release)
     }
 
     /// Rollouts that an earlier daemon left come first: what they hold is not known before.

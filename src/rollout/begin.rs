@@ -37,6 +37,9 @@ impl Engine {
         if let Some(holder) = self.under_way(service) {
             return Err(EngineError::Busy(words::holder(&holder, now())));
         }
+        if request.kind == Kind::Rollback {
+            self.has_old_colour(service).await?;
+        }
         let world = crew.observe().await?;
         let draft = draft::draft(&request, &crew.service, &world)?;
         if request.kind != Kind::Boot {

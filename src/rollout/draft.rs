@@ -1,5 +1,6 @@
 //! From what was asked to what a rollout goes through, or why it is refused. Pure.
 
+mod colours;
 mod relief;
 
 use std::collections::BTreeSet;
@@ -55,6 +56,9 @@ pub enum Refusal {
     /// Swap needs one colour that serves.
     #[error("{0} has no single colour that serves: {1}")]
     NoColour(ServiceName, String),
+    /// Rollback needs an old colour that is warm.
+    #[error("{0} has no old colour to go back to: {1}")]
+    NothingWarm(ServiceName, String),
     /// `T1`.
     #[error("{0} is the only instance of {1} that can serve; requests would be lost")]
     LastMember(String, ServiceName),
@@ -75,6 +79,9 @@ impl Refusal {
             Self::NoColour(service, _) => format!(
                 "`aibkctl status` shows what runs; `aibkctl rolling {service}` renews both slots"
             ),
+            Self::NothingWarm(service, _) => {
+                format!("`aibkctl rolling {service} --release DIR` brings in any release")
+            }
             Self::Serves(_) => "--force accepts the loss".to_owned(),
             Self::LastMember(_, service) => format!(
                 "`aibkctl rolling {service}` loses nothing where there are two slots; \
@@ -93,6 +100,7 @@ pub fn draft(request: &Request, service: &Service, world: &World) -> Result<Draf
     let (release, stages) = match request.kind {
         Kind::Rolling => scene.rolling()?,
         Kind::Swap => scene.swap()?,
+        Kind::Rollback => scene.rollback()?,
         Kind::Start if request.slot.is_none() => (None, scene.start_all()),
         Kind::Start => (None, scene.start()),
         Kind::Stop if request.slot.is_none() => (None, scene.stop_all()?),
@@ -167,33 +175,6 @@ impl<'a> Scene<'a> {
             Standby::Hot => run(release, Start::Any, Some(Role::Backup)),
             Standby::Shared => run(release, Start::Any, Some(Role::Serving)),
         }
-    }
-
-    fn swap(&self) -> Result<(Option<Release>, Vec<Stage>), Refusal> {
-        let no_colour = |why: &str| Refusal::NoColour(self.service.name.clone(), why.to_owned());
-        let Some(to) = self.spare else {
-            return Err(Refusal::OneSlot(self.service.name.clone()));
-        };
-        match self.served().len() {
-            1 => {}
-            0 => return Err(no_colour("nothing serves")),
-            _ => return Err(no_colour("both slots serve")),
-        }
-        // The old colour stays as a backup while it is well; it is not waited for.
-        let old = match self.release_in(self.live) {
-            Some(old) if self.world.is_ready(self.live) => {
-                run(&old, Start::Any, Some(Role::Backup))
-            }
-            Some(old) => run(&old, Start::Any, None),
-            None => Want::Stopped,
-        };
-        let warm = self.release_in(to).filter(|_| self.world.is_ready(to));
-        let release = self.request.named.clone().or(warm).unwrap_or(self.request.current.clone());
-        let stage = Stage {
-            wants: vec![(to, run(&release, Start::Any, Some(Role::Serving))), (self.live, old)],
-            watch: true,
-        };
-        Ok((Some(release), vec![stage]))
     }
 
     fn start(&self) -> Vec<Stage> {
@@ -392,7 +373,7 @@ impl<'a> Scene<'a> {
         self.request.slot.unwrap_or(self.live)
     }
 
-    fn release_in(&self, slot: Slot) -> Option<Release> {
+    pub(super) fn release_in(&self, slot: Slot) -> Option<Release> {
         self.world.slots.get(&slot).filter(|seen| seen.phase.is_up())?.release.clone()
     }
 

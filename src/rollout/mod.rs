@@ -27,6 +27,7 @@ pub mod record;
 mod relief;
 mod replace;
 mod retire;
+mod rollback;
 mod words;
 pub mod world;
 

@@ -261,6 +261,21 @@ fn a_swap_is_one_publish_where_the_other_colour_is_warm() {
 }
 
 #[test]
+fn a_rollback_is_one_publish_and_starts_nothing() {
+    let (mut world, service) = (both(Role::Backup), service("[8000, 8001]", "stopped"));
+    let asked = request(Kind::Rollback, None, Loss::Never);
+    let mut rollout = begin(Kind::Rollback, None, draft(&asked, &service, &world).unwrap());
+    let steps = play(&mut rollout, &mut world, |_| Fate::Works);
+    assert_eq!(words(&steps), ["publish 8000 (backup) 8001"]);
+    assert_eq!(rollout.release, Some(release("v1")), "what is warm, not what is configured");
+    for cold in [Phase::Stopped, Phase::Unready, Phase::Failed, Phase::Starting, Phase::Hung] {
+        world.slots.get_mut(&slot(BLUE)).unwrap().phase = cold;
+        let refused = draft(&asked, &service, &world);
+        assert!(matches!(refused, Err(Refusal::NothingWarm(..))), "{cold:?}");
+    }
+}
+
+#[test]
 fn a_failed_start_changes_nothing_but_the_spare_slot() {
     let (mut world, service) = (at_rest(), service("[8000, 8001]", "stopped"));
     let asked = request(Kind::Rolling, None, Loss::Never);

@@ -28,6 +28,8 @@ pub enum Kind {
     Rolling,
     /// The other colour gets the traffic; the old one stays warm.
     Swap,
+    /// The old colour of a swap, which is still warm, gets the traffic back.
+    Rollback,
     /// One instance starts, and takes the role its service gives it.
     Start,
     /// One instance leaves the upstream and stops.

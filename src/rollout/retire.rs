@@ -13,7 +13,6 @@ use super::{
 use crate::{
     config::{RolloutPolicy, Standby},
     ident::Slot,
-    release::Release,
 };
 
 /// A retirement that is refused, because the new colour is not well, is tried again after this.
@@ -23,7 +22,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// service keeps its second slot up anyway.
 #[must_use]
 pub(super) fn due(last: &Rollout, policy: &RolloutPolicy, now: i64) -> Option<(Slot, Duration)> {
-    let swapped = last.kind == Kind::Swap && last.outcome() == Some(Outcome::Done);
+    let swapped =
+        matches!(last.kind, Kind::Swap | Kind::Rollback) && last.outcome() == Some(Outcome::Done);
     if !swapped || policy.standby != Standby::Stopped {
         return None;
     }
@@ -55,9 +55,9 @@ impl Engine {
             return Ok(());
         }
         // It may have left the configuration meanwhile.
-        let Ok(crew) = self.crew(&swap.service) else { return Ok(()) };
-        let current =
-            Release::resolve(&crew.service).map_err(|e| EngineError::NoRelease(e.to_string()))?;
+        let (Ok(_), Some(current)) = (self.crew(&swap.service), swap.release.clone()) else {
+            return Ok(());
+        };
         let (kind, loss) = (Kind::Retire, Loss::Never);
         let request = Request { kind, slot: Some(slot), named: None, current, loss };
         match self.begin(&swap.service, request, "aibkd".to_owned()).await {

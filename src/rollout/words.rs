@@ -13,6 +13,7 @@ impl Kind {
         match self {
             Self::Rolling => "rolling",
             Self::Swap => "swap",
+            Self::Rollback => "rollback",
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Restart => "restart",

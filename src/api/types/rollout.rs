@@ -10,7 +10,7 @@ use super::Requests;
 pub struct Rollout {
     /// Its id.
     pub id: u64,
-    /// What kind: `rolling`, `swap`, `start`, `stop`, `restart`; of the daemon's own: `boot`,
+    /// What kind: `rolling`, `swap`, `rollback`, `start`, `stop`, `restart`; of the daemon's own: `boot`,
     /// `retire`, `reconfigure`, `remove`, `relieve`, `restore`, `replace`.
     pub kind: String,
     /// Whose.

@@ -1,0 +1,61 @@
+//! Drafts for going from one colour to the other.
+
+use super::{Refusal, Scene, run};
+use crate::{
+    ident::{InstanceId, Slot},
+    instance::Phase,
+    nginx::Role,
+    release::Release,
+    rollout::record::{Stage, Start, Want},
+};
+
+type Drafted = Result<(Option<Release>, Vec<Stage>), Refusal>;
+
+impl Scene<'_> {
+    pub(super) fn swap(&self) -> Drafted {
+        let to = self.other_colour()?;
+        let warm = self.release_in(to).filter(|_| self.world.is_ready(to));
+        let release = self.request.named.clone().or(warm).unwrap_or(self.request.current.clone());
+        let stage = Stage { wants: self.exchanged(to, &release), watch: true };
+        Ok((Some(release), vec![stage]))
+    }
+
+    /// Back to the colour that is still warm: nothing is started, and it is known, so it is not
+    /// watched either.
+    pub(super) fn rollback(&self) -> Drafted {
+        let to = self.other_colour()?;
+        let name = InstanceId::new(self.service.name.clone(), to);
+        let phase = self.world.slots.get(&to).map_or(Phase::Stopped, |seen| seen.phase);
+        let warm = self.release_in(to).filter(|_| self.world.is_ready(to)).ok_or_else(|| {
+            Refusal::NothingWarm(self.service.name.clone(), format!("{name} is {}", phase.word()))
+        })?;
+        let stage = Stage { wants: self.exchanged(to, &warm), watch: false };
+        Ok((Some(warm), vec![stage]))
+    }
+
+    /// `to` serves, and the colour that serves now stays as a backup while it is well; it is not
+    /// waited for.
+    fn exchanged(&self, to: Slot, release: &Release) -> Vec<(Slot, Want)> {
+        let old = match self.release_in(self.live) {
+            Some(old) if self.world.is_ready(self.live) => {
+                run(&old, Start::Any, Some(Role::Backup))
+            }
+            Some(old) => run(&old, Start::Any, None),
+            None => Want::Stopped,
+        };
+        vec![(to, run(release, Start::Any, Some(Role::Serving))), (self.live, old)]
+    }
+
+    /// The one that does not serve, while exactly one does.
+    fn other_colour(&self) -> Result<Slot, Refusal> {
+        let no_colour = |why: &str| Refusal::NoColour(self.service.name.clone(), why.to_owned());
+        let Some(to) = self.spare else {
+            return Err(Refusal::OneSlot(self.service.name.clone()));
+        };
+        match self.served().len() {
+            1 => Ok(to),
+            0 => Err(no_colour("nothing serves")),
+            _ => Err(no_colour("both slots serve")),
+        }
+    }
+}
