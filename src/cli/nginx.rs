@@ -80,8 +80,18 @@ fn snippet_text(snippet: &NginxSnippet) -> String {
         [] => String::new(),
         own => lines(1, own) + "\n",
     };
+    let log = match snippet.log.as_slice() {
+        [] => String::new(),
+        lines => {
+            let lines: String =
+                lines.iter().map(|line| format!("    # {}\n", harmless(line))).collect();
+            format!(
+                "    # beside each access_log of your own, so that requests are counted:\n{lines}\n"
+            )
+        }
+    };
     format!(
-        "{}\nserver {{\n    # ...\n{server}    location / {{\n{}    }}\n}}\n",
+        "{}\nserver {{\n    # ...\n{log}{server}    location / {{\n{}    }}\n}}\n",
         lines(0, &snippet.http),
         lines(2, &snippet.location),
     )

@@ -14,12 +14,13 @@ use crate::{
 pub fn snippet(config: &Config, service: &ServiceName) -> Option<NginxSnippet> {
     let site = site(config);
     let proxied = site.get(service)?;
-    let Snippet { http, server, location } = Snippet::of(service, proxied);
+    let log = config.nginx.as_ref().and_then(|nginx| nginx.request_log.as_deref());
+    let Snippet { http, server, location, log } = Snippet::of(service, proxied, log);
     let switch = match proxied.switch {
         nginx::Switch::Reload => Switch::Reload,
         nginx::Switch::Flip(_) => Switch::Flip,
     };
-    Some(NginxSnippet { service: service.to_string(), switch, http, server, location })
+    Some(NginxSnippet { service: service.to_string(), switch, http, server, location, log })
 }
 
 /// Everything that `config` needs of this host, and of the site in front of its services. Starts

@@ -292,7 +292,7 @@ impl Nginx {
     /// When nginx refuses its configuration or may not read it, so that it cannot be looked at.
     pub async fn lacks(&self) -> Result<Vec<Lack>, NginxError> {
         let dump = binary::dump(&self.config).await?;
-        Ok(snippet::lacks(&dump, &self.config.file, &self.site()))
+        Ok(snippet::lacks(&dump, &self.config.file, &self.site(), self.logging.path()))
     }
 
     /// The configuration is accepted, and switches services as we do.

@@ -6,6 +6,7 @@ use super::{
     Proxied, Site, Switch,
     flip::{Colour, Flip},
     render::{colour_name, flag_test},
+    requests::{directive, logs_apart},
 };
 use crate::{config::flip_variable, ident::ServiceName};
 
@@ -18,12 +19,14 @@ pub struct Snippet {
     pub server: Vec<String>,
     /// In each `location` that passes to the service.
     pub location: Vec<String>,
+    /// In each `server` or `location` that has an `access_log` of its own, beside that.
+    pub log: Vec<String>,
 }
 
 impl Snippet {
-    /// For `service`, which stands behind nginx as `proxied`.
+    /// For `service`, which stands behind nginx as `proxied`; its requests are noted in `log`.
     #[must_use]
-    pub fn of(service: &ServiceName, proxied: &Proxied) -> Self {
+    pub fn of(service: &ServiceName, proxied: &Proxied, log: Option<&Path>) -> Self {
         let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
         let mut location = vec![format!("proxy_pass {};", target(service, proxied))];
         location.extend::<Vec<String>>(lines(&[
@@ -46,6 +49,7 @@ impl Snippet {
                 Switch::Reload => vec![],
             },
             location,
+            log: log.map(directive).into_iter().collect(),
         }
     }
 }
@@ -92,6 +96,8 @@ pub enum Lacking {
     Colour,
     /// nginx remembers which files there are.
     FreshLook,
+    /// It is passed to where another log is kept, so that its requests are not counted.
+    Log,
 }
 
 impl Lacking {
@@ -119,18 +125,29 @@ impl fmt::Display for Lack {
             Lacking::FreshLook => {
                 write!(f, "`open_file_cache` is on where nginx looks for the flag of {service}")?;
             }
+            Lacking::Log => write!(
+                f,
+                "nginx passes requests to it where an `access_log` of the site stands without that \
+                 of aibk, so that they are not counted"
+            )?,
         }
         write!(f, "; `aibkctl nginx snippet {service}` shows the lines")
     }
 }
 
-/// What `dump`, as `nginx -T` prints it, lacks for the services of `site`. `own` is our file.
+/// What `dump`, as `nginx -T` prints it, lacks for the services of `site`. `own` is our file, `log`
+/// where it lets nginx note requests.
 #[must_use]
-pub(super) fn lacks(dump: &str, own: &Path, site: &Site) -> Vec<Lack> {
+pub(super) fn lacks(dump: &str, own: &Path, site: &Site, log: Option<&Path>) -> Vec<Lack> {
     let text = without_form(dump, own);
     let found = |(service, proxied): (&ServiceName, &Proxied)| {
         let lack = |what| Lack { service: service.clone(), what };
-        lacking(&text, service, proxied).into_iter().map(lack).collect::<Vec<_>>()
+        let passing = bare(&format!("proxy_pass {}", target(service, proxied)));
+        let mut found = lacking(&text, service, proxied);
+        if log.is_some() && logs_apart(&text, &passing) {
+            found.push(Lacking::Log);
+        }
+        found.into_iter().map(lack).collect::<Vec<_>>()
     };
     site.iter().flat_map(found).collect()
 }

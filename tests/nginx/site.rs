@@ -74,7 +74,7 @@ impl Site {
         let mut services = services();
         let api = services.get_mut(&service("api")).unwrap();
         api.switch = Switch::Flip(flip);
-        let snippet = Snippet::of(&service("api"), api);
+        let snippet = Snippet::of(&service("api"), api, None);
         site.nginx = Nginx::new(site.config.clone(), services);
         site.serve(&format!("listen 127.0.0.1:{};{}", site.port, snippet.server.join("")));
         let text = format!("location / {{ {} }}\n", snippet.location[0]);

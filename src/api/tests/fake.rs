@@ -278,9 +278,9 @@ impl Operations for Fake {
 
     fn nginx_snippet(&self, service: ServiceName) -> Pending<'_, Answer<NginxSnippet>> {
         let service = service.to_string();
-        let (http, server, location) = (vec![], vec![], vec![]);
+        let (http, server, location, log) = (vec![], vec![], vec![], vec![]);
         let switch = Switch::Reload;
-        Box::pin(async move { Ok(NginxSnippet { service, switch, http, server, location }) })
+        Box::pin(async move { Ok(NginxSnippet { service, switch, http, server, location, log }) })
     }
 
     fn nginx_test(&self) -> Pending<'_, Answer<NginxTest>> {

@@ -29,6 +29,9 @@ pub struct NginxSnippet {
     pub server: Vec<String>,
     /// In each `location` that passes to the service.
     pub location: Vec<String>,
+    /// In each `server` or `location` that has an `access_log` of its own, beside that.
+    #[serde(default)]
+    pub log: Vec<String>,
 }
 
 /// How traffic goes from one slot to the other.

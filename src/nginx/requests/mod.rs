@@ -3,6 +3,7 @@
 //! nginx writes a line for each request that it passes on, into a log of ours. That needs neither
 //! this daemon nor a reader, so counting goes on whatever becomes of it.
 
+mod apart;
 mod directive;
 mod line;
 mod log;
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub(super) use self::{
+    apart::logs_apart,
     directive::{FORMAT_NAME, directive},
     line::FORMAT,
 };
