@@ -83,8 +83,8 @@ fn snippet_text(snippet: &NginxSnippet) -> String {
     let log = match snippet.log.as_slice() {
         [] => String::new(),
         lines => {
-            let lines: String =
-                lines.iter().map(|line| format!("    # {}\n", harmless(line))).collect();
+            let commented = |line: &String| ["    # ", &harmless(line), "\n"].concat();
+            let lines: String = lines.iter().map(commented).collect();
             format!(
                 "    # beside each access_log of your own, so that requests are counted:\n{lines}\n"
             )

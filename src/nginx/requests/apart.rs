@@ -15,6 +15,8 @@ struct Block {
 enum Whither {
     Ours,
     Elsewhere,
+    /// `off` cancels every other one of its block.
+    Nowhere,
 }
 
 impl Block {
@@ -24,9 +26,12 @@ impl Block {
     }
 
     fn take(&mut self, directive: &str, passing: &str) {
-        if directive.starts_with("access_log") && self.log != Some(Whither::Ours) {
-            let is_ours = directive.contains(FORMAT_NAME);
-            self.log = Some(if is_ours { Whither::Ours } else { Whither::Elsewhere });
+        match directive.strip_prefix("access_log") {
+            Some("off") => self.log = Some(Whither::Nowhere),
+            Some(_) if matches!(self.log, Some(Whither::Ours | Whither::Nowhere)) => {}
+            Some(to) if to.contains(FORMAT_NAME) => self.log = Some(Whither::Ours),
+            Some(_) => self.log = Some(Whither::Elsewhere),
+            None => {}
         }
         let target = directive.strip_prefix(passing);
         self.passes |= target.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -46,7 +51,8 @@ pub(in crate::nginx) fn logs_apart(text: &str, passing: &str) -> bool {
             (Some('{'), _) => blocks.push(Block::begun(directive)),
             (Some('}'), _) => {
                 let ended = blocks.pop().unwrap_or_default();
-                if ended.passes && ended.log == Some(Whither::Elsewhere) {
+                let apart = matches!(ended.log, Some(Whither::Elsewhere | Whither::Nowhere));
+                if ended.passes && apart {
                     return true;
                 }
                 if let (None, Some(outer)) = (ended.log, blocks.last_mut()) {
@@ -85,6 +91,8 @@ mod tests {
             ),
             (format!("server{{{own}location/{{proxy_passhttp://api_old;}}}}"), false),
             (format!("server{{{own}location/{{{ours}proxy_passhttp://api;}}}}"), false),
+            (format!("http{{access_logoff;server{{{passes}}}}}"), true),
+            (format!("server{{{ours}access_logoff;{passes}}}"), true),
             (format!("}}}}{own}server{{{passes}}}"), false),
         ] {
             assert_eq!(logs_apart(&text, "proxy_passhttp://api"), expected, "{text}");
