@@ -34,6 +34,7 @@ mod meddling;
 mod nginx;
 mod nginx_faults;
 mod pid_one;
+mod plan;
 mod policy;
 mod reexec;
 mod reload;

@@ -9,7 +9,7 @@ use super::{
     operations::{Answer, Operations, Way},
     request::Ask,
     route::{Call, Change, Read},
-    types::{Events, Logs, Problem, ProblemCode, Roll, Wait, WaitRun},
+    types::{Events, Logs, Plan, Problem, ProblemCode, Roll, Wait, WaitRun},
 };
 use crate::{
     config::Access,
@@ -74,6 +74,13 @@ async fn read(
         }
         Read::Nginx => answer::json(&ops.nginx().await?),
         Read::NginxSnippet => answer::json(&ops.nginx_snippet(ask.name()?).await?),
+        Read::Plan => {
+            let how: Plan = ask.query()?;
+            if how.release.is_some() {
+                allowed(ask, Access::Deploy)?;
+            }
+            answer::json(&ops.plan(ask.name()?, how).await?)
+        }
         Read::OpenApi => answer::json(&openapi::document()),
     })
 }

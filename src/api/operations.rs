@@ -8,8 +8,8 @@ use super::{
     explain::Explanation,
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
-        NginxTest, Problem, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout,
-        Run, Status, Version, Wait, WaitRun,
+        NginxTest, Plan, Planned, Problem, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed,
+        Roll, Rollout, Run, Status, Version, Wait, WaitRun,
     },
 };
 use crate::{
@@ -87,6 +87,8 @@ pub trait Operations: Send + Sync + 'static {
         on: ServiceName,
         how: Roll,
     ) -> Pending<'_, Answer<Rollout>>;
+    /// What a rollout of a service would do. Nothing is done.
+    fn plan(&self, on: ServiceName, how: Plan) -> Pending<'_, Answer<Planned>>;
     /// The last rollouts, newest first.
     fn rollouts(&self) -> Pending<'_, Answer<Vec<Rollout>>>;
     /// One rollout.

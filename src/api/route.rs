@@ -10,8 +10,8 @@ use super::{
     operations::{AtBoot, Verb, Way},
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
-        NginxTest, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run,
-        Status, Version, Wait, WaitRun,
+        NginxTest, Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll,
+        Rollout, Run, Status, Version, Wait, WaitRun,
     },
 };
 use crate::{config::Access, store::Event};
@@ -40,6 +40,7 @@ pub(super) enum Read {
     RunEnd,
     Nginx,
     NginxSnippet,
+    Plan,
     OpenApi,
 }
 
@@ -129,7 +130,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 29] = [
+pub(super) static TABLE: [Route; 30] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -186,6 +187,13 @@ pub(super) static TABLE: [Route; 29] = [
         "The lines that a site needs for a service",
         Answers::Json(of::<NginxSnippet>),
     ),
+    read(
+        "/v1/services/{service}/plan",
+        Read::Plan,
+        "What a rollout of a service would do; naming a release needs the level `deploy`",
+        Answers::Json(of::<Planned>),
+    )
+    .with_query(of::<Plan>),
     read("/v1/openapi.json", Read::OpenApi, "This document", Answers::Document),
     operate(
         "/v1/instances/{instance}/start",

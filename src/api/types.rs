@@ -7,6 +7,7 @@ mod daemon;
 mod job;
 mod nginx;
 mod output;
+mod plan;
 mod problem;
 mod requests;
 mod rollout;
@@ -17,6 +18,7 @@ pub use self::{
     job::{JobStatus, Run, RunState, WaitRun},
     nginx::{NginxFile, NginxSnippet, NginxTest, Switch},
     output::{Events, LogLine, Logs},
+    plan::{Plan, PlanWay, Planned, PlannedStep, Undo},
     problem::{Problem, ProblemCode},
     requests::{RequestCount, Requests},
     rollout::{Act, Roll, Rollout, RolloutState, Step, Wait},

@@ -15,6 +15,7 @@ use super::{
     logs::LogsArgs,
     man::ManArgs,
     nginx::NginxVerb,
+    plan::PlanArgs,
     reload::ReloadArgs,
     reset_failed::ResetFailedArgs,
     roll::{RollArgs, RollbackArgs},
@@ -116,6 +117,8 @@ pub(super) enum Command {
     Rollback(RollbackArgs),
     /// Bring a release into both slots of a service, one after the other
     Rolling(RollArgs),
+    /// Show what a rollout would do, and do nothing: its steps, and what would be undone
+    Plan(PlanArgs),
     /// Join a rollout and follow it to its end
     Wait(WaitArgs),
     /// Turn a rollout back, and follow it until everything is as before
@@ -191,6 +194,9 @@ mod tests {
             "aibkctl logs -S -2h",
             "aibkctl swap api --release . --no-wait",
             "aibkctl rollback api --wait --timeout 5s",
+            "aibkctl plan api",
+            "aibkctl plan api swap --release .",
+            "aibkctl plan api@8000 stop --force --json",
         ] {
             parse(line).unwrap_or_else(|e| panic!("{line}: {e}"));
         }
@@ -207,6 +213,8 @@ mod tests {
             "aibkctl reload api@8000 --dry-run",
             "aibkctl disable api --force",
             "aibkctl wait seven",
+            "aibkctl plan api boot",
+            "aibkctl plan",
             "aibkctl logs -n 10001 api@8000",
             "aibkctl logs --since soon",
             "aibkctl logs -f --until now",

@@ -13,8 +13,8 @@ use crate::{
         explain::Explanation,
         types::{
             Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxSnippet, NginxTest,
-            Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout, Run, Status,
-            Version, Wait, WaitRun,
+            Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout,
+            Run, Status, Version, Wait, WaitRun,
         },
     },
     ident::{InstanceId, ServiceName},
@@ -77,6 +77,10 @@ impl Daemon {
             Way::Rollback => "rollback",
         };
         self.client.post(&format!("/v1/services/{on}/{way}"), how).await
+    }
+
+    pub(super) async fn plan(&self, on: &ServiceName, how: &Plan) -> Answer<Planned> {
+        self.client.get(&target(&format!("/v1/services/{on}/plan"), how)?).await
     }
 
     pub(super) async fn rollouts(&self) -> Answer<Vec<Rollout>> {

@@ -25,6 +25,7 @@ mod look;
 mod man;
 mod moments;
 mod nginx;
+mod plan;
 mod progress;
 mod queue;
 mod reload;
@@ -121,6 +122,7 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Enable(args) => enable::enable(&args, daemon, screen).await,
         Command::Disable(args) => enable::disable(&args, daemon, screen).await,
         Command::ResetFailed(args) => reset_failed::run(&args, daemon, screen).await,
+        Command::Plan(args) => plan::run(&args, daemon, screen).await,
         Command::Wait(args) => wait::run(&args, daemon, screen).await,
         Command::Cancel(args) => cancel::run(&args, daemon, screen).await,
         Command::Rollouts(args) => rollouts::run(&args, daemon, screen).await,

@@ -7,7 +7,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::{
     failure::Failure,
+    layout::{hanging, harmless},
     look::Reader,
+    plan,
     screen::{Format, Screen, put},
     steps, time, verdict,
 };
@@ -58,8 +60,12 @@ impl Progress {
                 self.say(&steps::line(step, look))?;
             }
         }
-        if rollout.state == RolloutState::Undoing && !std::mem::replace(&mut self.turned, true) {
-            self.say("going back to where it began")?;
+        if let (RolloutState::Undoing, Some(undo), false) =
+            (rollout.state, &rollout.undo, self.turned)
+        {
+            self.turned = true;
+            let back = format!("going back to where it began: {}", plan::undone(undo));
+            self.say(hanging("", &harmless(&back), look.width).trim_end())?;
         }
         self.move_on(rollout);
         Ok(())

@@ -77,7 +77,7 @@ pub(super) fn service_name(given: &str) -> Result<ServiceName, String> {
 }
 
 /// The daemon has another working directory than we.
-fn whole_path(path: &Path) -> Result<String, Failure> {
+pub(super) fn whole_path(path: &Path) -> Result<String, Failure> {
     let whole = std::path::absolute(path).map_err(|e| {
         Failure::here(
             format!("cannot tell where {} is: {e}", path.display()),

@@ -167,6 +167,7 @@ pub(super) fn rolling_under_way() -> Rollout {
         ],
         failure: None,
         requests: None,
+        undo: None,
         committed: false,
         revision: 4,
     }

@@ -54,8 +54,8 @@ pub(super) fn places(status: &Status, service: &str) -> Vec<Place> {
 }
 
 /// `rolling update`, for `rolling`.
-pub(super) fn kind(rollout: &Rollout) -> String {
-    match rollout.kind.as_str() {
+pub(super) fn kind(word: &str) -> String {
+    match word {
         "rolling" => "rolling update".to_owned(),
         "retire" => "end of the old colour".to_owned(),
         kind => harmless(kind),
@@ -69,7 +69,7 @@ pub(super) fn subject(rollout: &Rollout) -> &str {
 
 /// `rolling update of api to release v2`.
 pub(super) fn what(rollout: &Rollout) -> String {
-    let what = format!("{} of {}", kind(rollout), subject(rollout));
+    let what = format!("{} of {}", kind(&rollout.kind), subject(rollout));
     match &rollout.release {
         Some(release) => format!("{what} to release {}", harmless(release)),
         None => what,
@@ -88,7 +88,7 @@ pub(super) fn current(rollout: &Rollout) -> Option<&Step> {
 
 /// How an ended rollout ended, what that means, and what to do next.
 pub(super) fn ended(rollout: &Rollout, goal: Goal, places: &[Place], look: Look) -> String {
-    let head = format!("{}: {}", subject(rollout), kind(rollout));
+    let head = format!("{}: {}", subject(rollout), kind(&rollout.kind));
     let took = time::took(rollout.elapsed_s);
     match (rollout.state, goal) {
         (RolloutState::Done, Goal::Done) => {

@@ -15,6 +15,7 @@ mod muster;
 mod named;
 mod operations;
 mod order;
+mod plan;
 mod problems;
 mod reexec;
 mod reload;

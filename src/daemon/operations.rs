@@ -11,8 +11,8 @@ use crate::{
         operations::{Answer, AtBoot, Caller, Operations, Pending, Verb, Way},
         types::{
             Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
-            NginxTest, PROTOCOL, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll,
-            Rollout, Run, Status, Version, Wait, WaitRun,
+            NginxTest, PROTOCOL, Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance,
+            ResetFailed, Roll, Rollout, Run, Status, Version, Wait, WaitRun,
         },
     },
     ident::{InstanceId, RolloutId, RunId, ServiceName},
@@ -85,11 +85,15 @@ impl Operations for Daemon {
                 Some(path) => Some(self.named(&on, path).await?),
                 None => None,
             };
-            let given = named.clone().or_else(|| self.present(way, &on));
+            let given = named.clone().or_else(|| self.present(kind, &on));
             let loss = loss(how.force);
             let request = |current| Request { kind, slot: None, named, current, loss };
             self.begin(&on, request, given, &by).await
         })
+    }
+
+    fn plan(&self, on: ServiceName, how: Plan) -> Pending<'_, Answer<Planned>> {
+        Box::pin(async move { self.foretell(on, how).await })
     }
 
     fn rollouts(&self) -> Pending<'_, Answer<Vec<Rollout>>> {
@@ -227,6 +231,18 @@ impl Daemon {
         given: Option<Release>,
         by: &Caller,
     ) -> Answer<Rollout> {
+        let request = self.prepared(service, request, given)?;
+        let begun = self.engine.begin(service, request, name(by)).await;
+        Ok(views::rollout(&begun.map_err(|e| problems::of_engine(&e))?, views::now()))
+    }
+
+    /// What is asked of `service`, unless something outside it is in the way.
+    pub(super) fn prepared(
+        &self,
+        service: &ServiceName,
+        request: impl FnOnce(Release) -> Request,
+        given: Option<Release>,
+    ) -> Answer<Request> {
         self.may_change()?;
         if self.jobs.has(service) {
             return Err(problems::is_job(service));
@@ -243,13 +259,12 @@ impl Daemon {
         if let Some(hold) = self.lack(&crew.service.depends).filter(|_| starts) {
             return Err(problems::held(service, &hold));
         }
-        let begun = self.engine.begin(service, request, name(by)).await;
-        Ok(views::rollout(&begun.map_err(|e| problems::of_engine(&e))?, views::now()))
+        Ok(request)
     }
 
     /// What runs, for whoever brings in nothing else: the configured directory need not be there.
-    fn present(&self, way: Way, on: &ServiceName) -> Option<Release> {
-        let crew = self.engine.crew(on).ok().filter(|_| way == Way::Rollback)?;
+    pub(super) fn present(&self, kind: Kind, on: &ServiceName) -> Option<Release> {
+        let crew = self.engine.crew(on).ok().filter(|_| kind == Kind::Rollback)?;
         crew.instances.values().find_map(|instance| instance.view().release)
     }
 

@@ -21,9 +21,10 @@ pub(super) fn of_engine(error: &EngineError) -> Problem {
             (ProblemCode::Busy, Some("wait for it, or `aibkctl cancel` it, by its id".to_owned()))
         }
         EngineError::Refused(refusal) => (ProblemCode::Refused, Some(refusal.hint())),
-        EngineError::TooLate(..) | EngineError::NoRelease(_) | EngineError::Ending => {
-            (ProblemCode::Refused, None)
+        EngineError::TooLate(id, _) => {
+            (ProblemCode::Refused, Some(format!("`aibkctl wait {id}` tells how it ends")))
         }
+        EngineError::NoRelease(_) | EngineError::Ending => (ProblemCode::Refused, None),
         EngineError::Preflight(_) => {
             (ProblemCode::Refused, Some("nothing was changed; mend it, then try again".to_owned()))
         }
@@ -80,6 +81,10 @@ pub(super) fn of_job(error: &JobError) -> Problem {
 
 pub(super) fn failed(message: &str) -> Problem {
     Problem { code: ProblemCode::Failed, message: message.to_owned(), hint: None }
+}
+
+pub(super) fn bad_request(message: String) -> Problem {
+    Problem { code: ProblemCode::BadRequest, message, hint: None }
 }
 
 pub(super) fn bad_pattern(why: &str) -> Problem {

@@ -8,11 +8,11 @@ use super::requests;
 use crate::{
     api::types,
     config::Slots,
-    ident::{Port, Slot},
+    ident::{Port, ServiceName, Slot},
     instance::{Phase, View},
     nginx::{Members, Role},
     process::{Confined, Line, Reading, Refusal},
-    rollout::record::{Course, Outcome, Rollout, Taken},
+    rollout::record::{Course, Outcome, Rollout, Step, Taken},
     store::RunRow,
 };
 
@@ -33,6 +33,7 @@ pub(super) fn rollout(rollout: &Rollout, now: i64) -> types::Rollout {
         steps: rollout.steps.iter().map(|taken| step(taken, rollout)).collect(),
         failure: rollout.failure.clone(),
         requests: requests::requests(&rollout.clients),
+        undo: rollout.undo.as_ref().map(|steps| undo(steps, &rollout.service)),
         committed: rollout.committed,
         revision: rollout.revision,
     }
@@ -46,6 +47,11 @@ const fn state(course: Course) -> types::RolloutState {
         Course::Ended(Outcome::Undone) => types::RolloutState::Undone,
         Course::Ended(Outcome::Stuck) => types::RolloutState::Stuck,
     }
+}
+
+pub(super) fn undo(steps: &[Step], service: &ServiceName) -> Vec<types::Undo> {
+    let one = |step: &Step| types::Undo { name: step.word().to_owned(), on: step.subject(service) };
+    steps.iter().map(one).collect()
 }
 
 fn step(taken: &Taken, rollout: &Rollout) -> types::Step {

@@ -43,6 +43,7 @@ pub use error::InstanceError;
 pub use life::{Question, Rest};
 pub use reload::ReloadError;
 pub use resting::stopped_for_now;
+pub use specify::START_WITHIN;
 pub use view::{Cause, Death, Phase, View};
 
 use self::{

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     config::{self, Service, Variables},
     ident::InstanceId,
-    process::{Listener, SpawnSpec},
+    process::{Listener, SPAWN_WITHIN, SpawnSpec},
     release::{self, Account, Release},
     store::SlotRow,
     sys::blocking,
@@ -13,6 +13,8 @@ use crate::{
 
 /// How long a user, a group or an env file may take to be read.
 const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest that a start takes until the process runs, or has failed to.
+pub const START_WITHIN: Duration = LOOK_UP_DEADLINE.saturating_add(SPAWN_WITHIN);
 
 /// What is started as `id` for `row`, which names its generation.
 pub(super) async fn specify(

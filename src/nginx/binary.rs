@@ -11,7 +11,7 @@ use super::{NginxError, version::Version};
 use crate::config;
 
 /// A test resolves every host name in the site's configuration, which may take long.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The most of nginx's words that an error carries.
 const WORDS: usize = 4096;

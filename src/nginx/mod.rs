@@ -42,6 +42,7 @@ pub use self::{
     flip::{Flag, Flip, Switch},
     mend::Mended,
     proof::PROOF_PATH,
+    publish::PUBLISH_WITHIN,
     render::{Proxied, Site},
     requests::{Count, Logged, Lost, Mark, Side, Tally, Times, Try, Uncounted, Whose},
     serving::{Observed, Serving},

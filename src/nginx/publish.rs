@@ -1,12 +1,12 @@
 //! Publishing: replace the file, test it, reload, prove; on any failure, back. Where the file stays
 //! as it is, a flag is turned instead.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 mod detour;
 
 use super::{
-    Edited, Edition, Nginx, NginxError, Site, Upstreams,
+    Edited, Edition, Nginx, NginxError, Site, Upstreams, binary,
     blocking::blocking,
     flag,
     flip::{Flag, Seen, flags},
@@ -15,10 +15,16 @@ use super::{
     owned_file::{self, OnDisk},
     plan::{Cut, Next, Now, Plan, again, plan},
     proof::{self, Ask},
-    reload::{Reload, Verdict},
+    reload::{self, Reload, Verdict},
     upgrade,
 };
 use crate::{config, sync_point};
+
+/// The longest that a publish takes: the end of an upgrade is waited for, nginx is asked for its version
+/// and for a test, and reloaded.
+pub const PUBLISH_WITHIN: Duration = upgrade::PATIENCE
+    .saturating_add(binary::DEADLINE.saturating_mul(2))
+    .saturating_add(reload::DEADLINE);
 
 /// Publishes the file with `change` in it; see [`Nginx::publish`].
 pub(super) async fn publish(nginx: &Nginx, change: &Upstreams) -> Result<Edition, NginxError> {

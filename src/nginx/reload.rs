@@ -14,7 +14,7 @@ use crate::config;
 
 /// How long nginx may take. A `listen` that is refused costs it 2.5 s, a large configuration
 /// seconds; the common case is 0.12 s, of which 0.1 s is a sleep inside nginx.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A swap waits for this loop, so it looks often at first.
 const FINE: Duration = Duration::from_millis(2);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Nginx, NginxError, master::Master};
 
 /// How long a change of what is served waits for the end of an upgrade.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long execve(2) may take: a file system may be slow, but not for ever.
-const EXEC_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const EXEC_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a child that failed may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(1);

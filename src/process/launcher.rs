@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Capture, Identity, Listener, PortHolder, ProcessError, SpawnSpec,
-    birth::{self, Unproven},
+    birth::{self, EXEC_WITHIN, Unproven},
     confine::{self, Request},
     error::Left,
     program, reaper,
@@ -35,6 +35,8 @@ use crate::{
 
 /// How long the user database may take.
 const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest that a spawn takes.
+pub const SPAWN_WITHIN: Duration = LOOK_UP_DEADLINE.saturating_add(EXEC_WITHIN);
 
 /// Where a tree is kept, and whom it is of.
 pub(super) struct Berth<'a> {

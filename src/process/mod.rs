@@ -32,7 +32,7 @@ pub use errand::Ran;
 pub use error::ProcessError;
 pub use gate::{Door, Gate, Listener, StandIn};
 pub use identity::Identity;
-pub use launcher::Launcher;
+pub use launcher::{Launcher, SPAWN_WITHIN};
 pub use line::{Line, Stream};
 pub use reading::{Priority, Reading};
 pub use shelf::{Keeper, Shelf};

@@ -1,6 +1,6 @@
 //! The beginning of a rollout: drafted upon what is seen, looked at, and written down.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     EngineError,
@@ -8,6 +8,7 @@ use super::{
     draft::{self, Draft, Request},
     effects::Crew,
     engine::Engine,
+    forecast::{self, Foreseen},
     plan, preflight,
     record::{Course, DOCUMENT, Kind, Rollout, now},
     words,
@@ -16,6 +17,19 @@ use crate::{
     ident::{RolloutId, ServiceName},
     store::StoreError,
 };
+
+/// What a rollout would do.
+#[derive(Debug)]
+pub struct Prospect {
+    /// On whom.
+    pub crew: Arc<Crew>,
+    /// As it would begin.
+    pub rollout: Rollout,
+    /// Its steps, where nothing fails.
+    pub steps: Vec<Foreseen>,
+    /// Who holds the service now.
+    pub holder: Option<String>,
+}
 
 impl Engine {
     /// Begins what `request` asks of `service`; its intent is durable when this returns.
@@ -80,6 +94,35 @@ impl Engine {
         preflight::check(&crew.service, &draft, &world).await
     }
 
+    /// What `request` would do to `service`, were it begun now, or, where another rollout holds the
+    /// service, once that has come to what it means to. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::begin`], but for the other rollout.
+    pub async fn forecast(
+        &self,
+        service: &ServiceName,
+        request: &Request,
+    ) -> Result<Prospect, EngineError> {
+        let crew = self.crew(service)?;
+        let holder = self.under_way(service);
+        if request.kind == Kind::Rollback && holder.is_none() {
+            self.has_old_colour(service).await?;
+        }
+        let seen = crew.observe().await?;
+        let world = match &holder {
+            Some(holder) => forecast::outlook(holder, &seen),
+            None => seen.clone(),
+        };
+        let draft = draft::draft(request, &crew.service, &world)?;
+        // What is in a slot now is no stranger there, although it may be gone by then.
+        preflight::check(&crew.service, &draft, &seen).await?;
+        let rollout = blank(service, request, draft, String::new());
+        let steps = forecast::forecast(&rollout, &world);
+        let holder = holder.map(|holder| words::holder(&holder, now()));
+        Ok(Prospect { crew, rollout, steps, holder })
+    }
+
     async fn write_down(
         &self,
         service: &ServiceName,
@@ -88,33 +131,7 @@ impl Engine {
         by: String,
         clients: Clients,
     ) -> Result<Rollout, EngineError> {
-        let blank = Rollout {
-            document: DOCUMENT,
-            id: RolloutId(0),
-            service: service.clone(),
-            kind: request.kind,
-            slot: request.slot,
-            release: draft.release,
-            by,
-            begun: now(),
-            ended: None,
-            loss: draft.loss,
-            origin: draft.origin,
-            served: draft.served,
-            stages: draft.stages,
-            at: 0,
-            watched: false,
-            course: Course::Forward,
-            // A boot has nothing to go back to.
-            committed: request.kind == Kind::Boot,
-            drained: BTreeSet::new(),
-            exposed: BTreeSet::new(),
-            stopped: BTreeSet::new(),
-            steps: vec![],
-            failure: None,
-            clients,
-            revision: 0,
-        };
+        let blank = Rollout { clients, ..blank(service, &request, draft, by) };
         let with_id = blank.clone();
         let write = move |id| Rollout { id, ..with_id }.written();
         let row = match self.keep_begun(service, write).await {
@@ -128,5 +145,37 @@ impl Engine {
             format!("{} begun by {}", words::name(&rollout), rollout.by),
         );
         Ok(rollout)
+    }
+}
+
+/// A rollout that has no id and has taken no step.
+fn blank(service: &ServiceName, request: &Request, draft: Draft, by: String) -> Rollout {
+    Rollout {
+        document: DOCUMENT,
+        id: RolloutId(0),
+        service: service.clone(),
+        kind: request.kind,
+        slot: request.slot,
+        release: draft.release,
+        by,
+        begun: now(),
+        ended: None,
+        loss: draft.loss,
+        origin: draft.origin,
+        served: draft.served,
+        stages: draft.stages,
+        at: 0,
+        watched: false,
+        course: Course::Forward,
+        // A boot has nothing to go back to.
+        committed: request.kind == Kind::Boot,
+        drained: BTreeSet::new(),
+        exposed: BTreeSet::new(),
+        stopped: BTreeSet::new(),
+        steps: vec![],
+        failure: None,
+        clients: Clients::Unasked,
+        undo: None,
+        revision: 0,
     }
 }

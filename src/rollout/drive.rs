@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use super::{
     effects::Crew,
     engine::Engine,
+    forecast,
     plan::{self, Next},
-    record::{Outcome, Rollout, Step, now},
+    record::{Course, Outcome, Rollout, Step, now},
     words,
     world::World,
 };
@@ -47,6 +48,7 @@ impl Drive {
                 return self.end(&crew, outcome).await;
             }
             let Some(world) = self.observe(&crew).await else { continue };
+            self.foresee_undoing(&world);
             match plan::next_step(&self.rollout, &world) {
                 Next::Do(step) => {
                     self.rollout.begin(&step, &world, now());
@@ -82,6 +84,23 @@ impl Drive {
             self.rollout.abandon("its plan does not converge; this is a mistake in aibk");
         }
         crew.observe().await.map_err(|e| self.rollout.fail(&e.to_string())).ok()
+    }
+
+    /// Says what there is to undo, before any of it is undone.
+    fn foresee_undoing(&mut self, world: &World) {
+        if self.rollout.course != Course::Back || self.rollout.undo.is_some() {
+            return;
+        }
+        let steps = forecast::undoing(&self.rollout, world);
+        let message = format!(
+            "{} goes back: {}",
+            words::name(&self.rollout),
+            words::undoing(&self.rollout, &steps)
+        );
+        self.engine.record(&self.rollout, "rollout.turned", message);
+        self.rollout.undo = Some(steps);
+        self.rollout.revision += 1;
+        self.told.send_replace(self.rollout.clone());
     }
 
     async fn step(&mut self, crew: &Crew, step: &Step) {

@@ -25,6 +25,11 @@ const REST: Duration = Duration::from_secs(45);
 /// How long a cancel waits to be heeded.
 const HEED: Duration = Duration::from_secs(30);
 
+const NO_RETURN: &str =
+    "it is past its point of no return: nothing can be undone any more, and it goes on";
+const NO_RETURN_ANY_MORE: &str =
+    "it passed its point of no return first: nothing can be undone any more, and it goes on";
+
 /// Every service, with its instances.
 pub type Crews = BTreeMap<ServiceName, Arc<Crew>>;
 
@@ -228,7 +233,8 @@ impl Engine {
         Ok(rows.iter().filter_map(|row| Rollout::read(row).ok()).collect())
     }
 
-    /// Turns a rollout back.
+    /// Turns a rollout back. What there is to undo is told by [`Rollout::undo`], unless an effect
+    /// goes on for long that has to end before.
     ///
     /// # Errors
     /// When it is past its point of no return, on its way back, or over.
@@ -238,7 +244,7 @@ impl Engine {
             Course::Ended(_) => return Err(EngineError::TooLate(id, "it has ended")),
             Course::Back => return Err(EngineError::TooLate(id, "it is on its way back already")),
             Course::Forward if rollout.committed => {
-                return Err(EngineError::TooLate(id, "it is past its point of no return"));
+                return Err(EngineError::TooLate(id, NO_RETURN));
             }
             Course::Forward => {}
         }
@@ -252,14 +258,18 @@ impl Engine {
             going.cancel.send_replace(Some(format!("cancelled by {by}")));
         }
         // An effect is finished before it is undone; it may also have been the last one.
-        let decided = |r: &Rollout| r.course != Course::Forward || r.committed;
+        let decided = |r: &Rollout| match r.course {
+            Course::Forward => r.committed,
+            Course::Back => r.undo.is_some(),
+            Course::Ended(_) => true,
+        };
         let heeded = tokio::time::timeout(HEED, seen.wait_for(decided)).await;
         match heeded {
             Ok(Ok(now)) if now.outcome() == Some(Outcome::Done) => {
                 Err(EngineError::TooLate(id, "it was done first"))
             }
             Ok(Ok(now)) if now.committed && now.course == Course::Forward => {
-                Err(EngineError::TooLate(id, "it passed its point of no return first"))
+                Err(EngineError::TooLate(id, NO_RETURN_ANY_MORE))
             }
             Ok(Ok(now)) => Ok(now.clone()),
             // It will be heeded after the effect that goes on.

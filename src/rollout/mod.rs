@@ -1,7 +1,7 @@
 //! Rollouts: the plan (pure) and the engine that runs it.
 //!
 //! [`draft`] turns a request into stages, [`plan`] turns a rollout and the observed world into the
-//! next step, [`record`] is what is durable of it, `effects` are the steps' hands, `begin` and
+//! next step, [`forecast`] plays that to its end, [`record`] is what is durable of it, `effects` are the steps' hands, `begin` and
 //! `drive` are the loop's two halves, and `engine` knows those under way.
 
 mod begin;
@@ -9,6 +9,7 @@ mod begin;
 mod checker;
 pub mod clients;
 mod cover;
+mod deadline;
 mod dismiss;
 pub mod draft;
 mod drive;
@@ -16,7 +17,11 @@ mod effects;
 mod engine;
 mod error;
 mod evidence;
+pub mod forecast;
+#[cfg(test)]
+mod forecast_tests;
 mod hint;
+mod intended;
 pub mod judge;
 pub mod plan;
 #[cfg(test)]
@@ -31,6 +36,7 @@ mod rollback;
 mod words;
 pub mod world;
 
+pub use begin::Prospect;
 pub use effects::{Crew, Standing};
 pub use engine::{Crews, Engine, Hold};
 pub use error::EngineError;

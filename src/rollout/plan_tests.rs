@@ -113,32 +113,17 @@ pub(super) fn begun(id: RolloutId, kind: Kind, slot: Option<Slot>, draft: Draft)
         steps: vec![],
         failure: None,
         clients: crate::rollout::clients::Clients::Unasked,
+        undo: None,
         revision: 0,
-    }
-}
-
-/// What `rollout` has just started.
-pub(super) fn fresh(release: &Release, rollout: &Rollout, room: Room) -> Seen {
-    Seen {
-        phase: Phase::Starting,
-        wanted: true,
-        rest: None,
-        release: Some(release.clone()),
-        generation: Some(Generation(9)),
-        rollout: Some(rollout.id),
-        room,
     }
 }
 
 /// What a step does to the world when it works, with the invariants asserted at each.
 fn act(world: &mut World, step: &Step, rollout: &Rollout) {
     match step {
-        Step::Start { slot, release } => {
-            let there = world.slots.get_mut(slot).unwrap();
-            assert!(!there.phase.is_up(), "P3: {slot} is not empty");
-            *there = fresh(release, rollout, there.room);
+        Step::Start { slot, .. } => {
+            assert!(!world.slots[slot].phase.is_up(), "P3: {slot} is not empty");
         }
-        Step::AwaitReady { slot } => world.slots.get_mut(slot).unwrap().phase = Phase::Ready,
         Step::Publish { members } => {
             for (port, role) in members {
                 let ready = world.is_ready(Slot::Port(*port));
@@ -152,35 +137,24 @@ fn act(world: &mut World, step: &Step, rollout: &Rollout) {
             let before = world.members.iter().flat_map(|m| m.keys());
             let well_one_goes = before.filter(left).any(well);
             assert!(!well_one_goes || stays || rollout.loss == Loss::Accepted, "T1: {members:?}");
-            world.members = Some(members.clone());
-            world.proof = Proof::Agreed;
         }
         Step::Drain { slot } => assert!(!world.has_traffic(*slot), "T2: {slot} is a member"),
         Step::Stop { slot } => {
             let exposed = world.has_traffic(*slot) && world.is_ready(*slot);
             assert!(!exposed || rollout.loss == Loss::Accepted, "T2: {slot} serves");
-            world.slots.get_mut(slot).unwrap().phase = Phase::Stopped;
-            world.slots.get_mut(slot).unwrap().wanted = false;
         }
-        Step::Watch { .. } => {}
-        Step::Replace { slot, release, .. } => {
-            let there = world.slots.get_mut(slot).unwrap();
+        Step::Replace { slot, .. } => {
+            let there = &world.slots[slot];
             assert!(there.phase.is_up() && there.room != Room::None, "{there:?}");
-            *there = Seen {
-                phase: Phase::Ready,
-                release: Some(release.clone()),
-                rollout: Some(rollout.id),
-                room: Room::Free,
-                ..there.clone()
-            };
         }
-        Step::Dismiss { slot } => world.slots.get_mut(slot).unwrap().room = Room::Free,
+        Step::AwaitReady { .. } | Step::Watch { .. } | Step::Dismiss { .. } => {}
     }
+    *world = world.clone().after(step, rollout);
 }
 
 /// How the simulated world treats the `n`th step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Works,
     Fails,
     /// The daemon dies after the effect, before its result is durable.
@@ -189,7 +163,11 @@ enum Fate {
     Unbegun,
 }
 
-fn play(rollout: &mut Rollout, world: &mut World, fate: impl Fn(usize) -> Fate) -> Vec<Step> {
+pub(super) fn play(
+    rollout: &mut Rollout,
+    world: &mut World,
+    fate: impl Fn(usize) -> Fate,
+) -> Vec<Step> {
     let mut taken = vec![];
     for n in 0..60 {
         match next_step(rollout, world) {
@@ -217,7 +195,7 @@ fn play(rollout: &mut Rollout, world: &mut World, fate: impl Fn(usize) -> Fate) 
     taken
 }
 
-fn words(steps: &[Step]) -> Vec<String> {
+pub(super) fn words(steps: &[Step]) -> Vec<String> {
     let api = ServiceName::new("api").unwrap();
     steps.iter().map(|step| format!("{} {}", step.word(), step.subject(&api))).collect()
 }

@@ -110,6 +110,9 @@ pub struct Rollout {
     /// What clients saw meanwhile.
     #[serde(default)]
     pub clients: Clients,
+    /// What there was to undo when it turned back, once that was seen.
+    #[serde(default)]
+    pub undo: Option<Vec<Step>>,
     /// Grows with each change.
     pub revision: u64,
 }

@@ -105,6 +105,14 @@ pub(super) fn step(rollout: &Rollout, step: &Step) -> String {
     format!("{} {}", step.word(), step.subject(&rollout.service))
 }
 
+/// `publish 8000, drain api@8001, stop api@8001`.
+pub(super) fn undoing(rollout: &Rollout, steps: &[Step]) -> String {
+    if steps.is_empty() {
+        return "nothing has to be undone".to_owned();
+    }
+    steps.iter().map(|undo| step(rollout, undo)).collect::<Vec<_>>().join(", ")
+}
+
 /// A note behind something.
 pub(super) fn tail(note: Option<&str>) -> String {
     note.map(|note| format!(": {note}")).unwrap_or_default()

@@ -45,6 +45,7 @@ pub(super) fn rollout(id: u64) -> Rollout {
         failure: None,
         committed: false,
         requests: None,
+        undo: None,
         revision: 1,
     }
 }
@@ -155,6 +156,22 @@ impl Operations for Fake {
     ) -> Pending<'_, Answer<Rollout>> {
         self.note(format!("{way:?} {on} release={:?}", how.release));
         Box::pin(async { Ok(rollout(8)) })
+    }
+
+    fn plan(&self, on: ServiceName, how: Plan) -> Pending<'_, Answer<Planned>> {
+        self.note(format!("plan of {on} {how:?}"));
+        let planned = Planned {
+            kind: "rolling".into(),
+            service: on.to_string(),
+            instance: None,
+            release: None,
+            held: None,
+            steps: vec![],
+            no_return: None,
+            deadline_s: 0.0,
+            lossy: false,
+        };
+        Box::pin(async { Ok(planned) })
     }
 
     fn rollouts(&self) -> Pending<'_, Answer<Vec<Rollout>>> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Requests;
+use super::{Requests, Undo};
 
 /// A rollout: `GET /v1/rollouts/{id}`, and the 202 answer of every long operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,9 @@ pub struct Rollout {
     pub failure: Option<String>,
     /// What clients saw, once it has ended; none where none comes through nginx.
     pub requests: Option<Requests>,
+    /// What there was to undo when it turned back, by a failure or a cancel, in order; none while it
+    /// has not.
+    pub undo: Option<Vec<Undo>>,
     /// It has passed its point of no return.
     pub committed: bool,
     /// Grows with each change; `wait` takes it.

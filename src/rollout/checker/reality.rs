@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{
-    plan_tests::fresh,
+    intended::in_slots,
     record::{Rollout, Step},
     world::{Proof, Room, Seen, World},
 };
@@ -216,30 +216,13 @@ impl Reality {
     /// The world after `step` has worked.
     fn after(&self, step: &Step, rollout: &Rollout) -> Self {
         let mut after = self.clone();
+        in_slots(&mut after.slots, step, rollout);
         match step {
-            Step::Start { slot, release } => {
-                let there = after.seen(*slot);
-                *there = fresh(release, rollout, there.room);
-            }
-            Step::AwaitReady { slot } if after.slots[slot].phase == Phase::Finished => {}
-            Step::AwaitReady { slot } => {
+            Step::AwaitReady { slot } if after.slots[slot].phase == Phase::Ready => {
                 after.unprobed.remove(slot);
-                after.seen(*slot).phase = Phase::Ready;
             }
             Step::Drain { slot } => drop(after.busy.remove(slot)),
-            Step::Stop { slot } => {
-                after.seen(*slot).phase = Phase::Stopped;
-                after.seen(*slot).wanted = false;
-            }
-            Step::Replace { slot, release, .. } => {
-                let seen = after.seen(*slot);
-                seen.phase = Phase::Ready;
-                seen.release = Some(release.clone());
-                seen.rollout = Some(rollout.id);
-                seen.room = Room::Free;
-            }
-            Step::Dismiss { slot } => after.seen(*slot).room = Room::Free,
-            Step::Publish { .. } | Step::Watch { .. } => {}
+            _ => {}
         }
         after.with_requests()
     }
