@@ -19,6 +19,7 @@ mod control_socket;
 mod crash;
 mod daemon;
 mod dependencies;
+mod draining;
 mod failover;
 mod fd_store;
 mod flat;

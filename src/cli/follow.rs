@@ -86,7 +86,9 @@ pub(super) async fn to_the_end(
         _ => Vec::new(),
     };
     screen.show(&rollout, |look| {
-        verdict::ended(&rollout, goal, &places, look) + &clients::told(&rollout, look)
+        verdict::ended(&rollout, goal, &places, look)
+            + &verdict::cut(&rollout, look)
+            + &clients::told(&rollout, look)
     })?;
     Ok(goal.exit(rollout.state))
 }

@@ -146,7 +146,7 @@ pub(super) fn under_way() -> Status {
 
 fn step(name: &str, on: &str, took_s: Option<f64>, note: &str) -> Step {
     let note = (!note.is_empty()).then(|| note.to_owned());
-    Step { name: name.into(), on: on.into(), took_s, note, failed: false }
+    Step { name: name.into(), on: on.into(), took_s, note, left: None, cut: 0, failed: false }
 }
 
 /// A rolling update at its second step.
@@ -168,6 +168,7 @@ pub(super) fn rolling_under_way() -> Rollout {
         failure: None,
         requests: None,
         undo: None,
+        cut: 0,
         committed: false,
         revision: 4,
     }

@@ -122,6 +122,17 @@ pub(super) fn ended(rollout: &Rollout, goal: Goal, places: &[Place], look: Look)
     }
 }
 
+/// That requests were cut, where some were.
+pub(super) fn cut(rollout: &Rollout, look: Look) -> String {
+    let cut = match rollout.cut {
+        0 => return String::new(),
+        1 => "1 request was cut".to_owned(),
+        n => format!("{n} requests were cut"),
+    };
+    let told = format!("{}: not done when an instance had to end", look.paint(look::BAD, &cut));
+    format!("{told} (`drain.deadline`)\n")
+}
+
 /// `, release v2 serves from blue@8000`.
 fn serving(rollout: &Rollout, places: &[Place]) -> String {
     if rollout.instance.is_some() {

@@ -264,6 +264,16 @@ pub enum StopSignal {
 }
 
 impl Drain {
+    /// When the instance may be told to end although something is open, if that is before the
+    /// deadline.
+    #[must_use]
+    pub const fn grace(&self) -> Option<Duration> {
+        match self.websocket {
+            Websocket::Wait => None,
+            Websocket::Close { grace } => Some(grace),
+        }
+    }
+
     /// `--timeout-graceful-shutdown`, in whole seconds: what a uvicorn that got SIGTERM gives its
     /// open requests. Longer than the drain, so that it is the last resort; a request it cuts is
     /// answered with 500.
@@ -286,6 +296,21 @@ pub struct Drain {
     pub deadline: Duration,
     /// What then.
     pub on_deadline: OnDeadline,
+    /// What becomes of websockets, which may stay open for ever.
+    pub websocket: Websocket,
+}
+
+/// What becomes of websockets while an instance is drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Websocket {
+    /// They have all the time that requests have.
+    Wait,
+    /// The instance is told to end while they are open: uvicorn closes them with code 1012, and
+    /// finishes requests.
+    Close {
+        /// After this.
+        grace: Duration,
+    },
 }
 
 /// What happens to an instance that still has traffic at its drain deadline.

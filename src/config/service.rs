@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Drain, Kind, Nginx, NginxMode, OnDeadline, RolloutPolicy, Secret, Service, Slots, Standby,
-    Stop, StopSignal, asgi,
+    Stop, StopSignal, Websocket, asgi,
     claims::Claims,
     depends::Wishes,
     health::{self, Around},
@@ -50,7 +50,7 @@ impl Reader<'_> {
         let env_file = s.get("env_file", scalar::path);
         let around = Around { is_asgi, has_port };
         let ready = s.section("ready", |s| health::ready(s, around));
-        let (drain, drain_is_sound) = s.section("drain", |s| (drain(s), s.sound()));
+        let (drain, drain_is_sound) = s.section("drain", |s| (drain(s, is_asgi), s.sound()));
         let least_stop = (is_asgi && drain_is_sound).then(|| drain.graceful());
         let job = job::job(s, is_asgi);
         let mut service = Service {
@@ -177,11 +177,51 @@ fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn drain(s: &mut Section<'_>) -> Drain {
+fn drain(s: &mut Section<'_>, is_asgi: bool) -> Drain {
     let words = &[("stop", OnDeadline::Stop), ("keep", OnDeadline::Keep)];
-    Drain {
-        deadline: s.or("deadline", seconds(30), scalar::duration),
-        on_deadline: s.or("on_deadline", OnDeadline::Stop, scalar::one_of(words)),
+    let deadline = s.or("deadline", seconds(30), scalar::duration);
+    let on_deadline = s.or("on_deadline", OnDeadline::Stop, scalar::one_of(words));
+    let websocket = websocket(s, is_asgi, deadline, on_deadline);
+    Drain { deadline, on_deadline, websocket }
+}
+
+fn websocket(
+    s: &mut Section<'_>,
+    is_asgi: bool,
+    deadline: Duration,
+    on_deadline: OnDeadline,
+) -> Websocket {
+    // The grace is not known where the words stand.
+    const CLOSE: Websocket = Websocket::Close { grace: Duration::ZERO };
+    let grace = s.or("grace", seconds(5).min(deadline), grace);
+    let words = &[("wait", Websocket::Wait), ("close", CLOSE)];
+    let websocket = s.or("websocket", Websocket::Wait, scalar::one_of(words));
+    if websocket == Websocket::Wait {
+        s.refuse(&["grace"], "has a meaning only with `websocket: close`");
+    } else if !is_asgi {
+        let wrong = Wrong::new("only uvicorn is known to close websockets when it is told to end");
+        s.complain("websocket", wrong.instead("write `wait`"));
+    } else if on_deadline == OnDeadline::Keep {
+        let wrong = Wrong::new("`close` ends what `on_deadline: keep` would keep");
+        s.complain("websocket", wrong.instead("remove one of the two"));
+    } else if s.sound() && grace > deadline {
+        let wrong = Wrong::new("is longer than `drain.deadline`, which ends the wait before");
+        s.complain("grace", wrong.instead("write a shorter time"));
+    }
+    match websocket {
+        Websocket::Wait => Websocket::Wait,
+        Websocket::Close { .. } => Websocket::Close { grace },
+    }
+}
+
+/// A request that chose its slot before a switch is on the wire up to a moment later.
+fn grace(node: &Node) -> Result<Duration, Wrong> {
+    match scalar::duration(node)? {
+        given if given < seconds(1) => {
+            Err(Wrong::new("is too short for requests that are on their way")
+                .instead("use 1s or more"))
+        }
+        given => Ok(given),
     }
 }
 

@@ -261,8 +261,11 @@ fn files_that_cannot_be_read_are_told_in_one_line() {
 
 #[test]
 fn uvicorn_gets_longer_than_the_drain_in_whole_seconds() {
-    let drain =
-        |millis| Drain { deadline: Duration::from_millis(millis), on_deadline: OnDeadline::Stop };
+    let drain = |millis| Drain {
+        deadline: Duration::from_millis(millis),
+        on_deadline: OnDeadline::Stop,
+        websocket: Websocket::Wait,
+    };
     assert_eq!(drain(30_000).graceful(), Duration::from_secs(32));
     assert_eq!(drain(30_001).graceful(), Duration::from_secs(33));
     assert_eq!(drain(0).graceful(), Duration::from_secs(2));

@@ -6,6 +6,7 @@ use crate::{
     config::{
         self, Check, Drain, How, Http, Kind, OnDeadline, Ready, Restart, RestartPolicy,
         RolloutPolicy, Service, Sign, Slots, Standby, Statuses, Stop, StopSignal, Thresholds,
+        Websocket,
     },
     ident::{InstanceId, ServiceName, Slot},
     nginx::{Nginx, PROOF_PATH},
@@ -60,7 +61,11 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
             window: None,
         },
         reload: None,
-        drain: Drain { deadline: Duration::from_secs(10), on_deadline: OnDeadline::Stop },
+        drain: Drain {
+            deadline: Duration::from_secs(10),
+            on_deadline: OnDeadline::Stop,
+            websocket: Websocket::Wait,
+        },
         rollout: RolloutPolicy {
             judge: None,
             watch: Duration::ZERO,

@@ -12,7 +12,10 @@ use crate::{
     instance::{Phase, View},
     nginx::{Members, Role},
     process::{Confined, Line, Reading, Refusal},
-    rollout::record::{Course, Outcome, Rollout, Step, Taken},
+    rollout::{
+        left::Left,
+        record::{Course, Outcome, Rollout, Step, Taken},
+    },
     store::RunRow,
 };
 
@@ -34,6 +37,7 @@ pub(super) fn rollout(rollout: &Rollout, now: i64) -> types::Rollout {
         failure: rollout.failure.clone(),
         requests: requests::requests(&rollout.clients),
         undo: rollout.undo.as_ref().map(|steps| undo(steps, &rollout.service)),
+        cut: rollout.cut(),
         committed: rollout.committed,
         revision: rollout.revision,
     }
@@ -60,8 +64,15 @@ fn step(taken: &Taken, rollout: &Rollout) -> types::Step {
         on: taken.step.subject(&rollout.service),
         took_s: taken.took_ms.map(|ms| Duration::from_millis(ms).as_secs_f64()),
         note: taken.note.clone(),
+        left: taken.left.as_ref().map(left),
+        cut: taken.cut,
         failed: taken.failed,
     }
+}
+
+fn left(left: &Left) -> types::Left {
+    let Left { connections, oldest_s, old_workers } = left.clone();
+    types::Left { connections, oldest_s, old_workers }
 }
 
 /// An instance as clients see it. `members` is what nginx itself answered for its service.

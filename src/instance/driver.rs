@@ -53,6 +53,8 @@ pub(super) struct Driver {
     /// wait for that.
     pub(super) ended: Option<Tree>,
     pub(super) death: Option<Death>,
+    /// How the tree ended that was ended last.
+    pub(super) exit: Option<Exit>,
     /// What holds of the confinement of the tree that runs.
     pub(super) confined: Confined,
     pub(super) appetite: Appetite,
@@ -107,6 +109,7 @@ impl Driver {
             tree: None,
             ended: None,
             death: None,
+            exit: None,
             confined: Confined::default(),
             appetite: Appetite::default(),
             probing,
@@ -372,6 +375,7 @@ impl Driver {
             next_start: self.timers.get(&Timer::Backoff).map(|at| at.into_std()),
             complaint: self.probing.complaint(),
             death: self.death.clone(),
+            exit: self.exit,
             confined: self.tree.as_ref().map(|_| self.confined.clone()).unwrap_or_default(),
             workers: vec![],
             socket: if self.door.is_some() { Socket::Held } else { Socket::Own },

@@ -279,6 +279,7 @@ impl View {
             next_start: None,
             complaint: None,
             death: None,
+            exit: None,
             confined: Confined::default(),
             workers: vec![],
             socket: Socket::Own,

@@ -69,6 +69,7 @@ impl Driver {
         }
         // Only now: what could not be ended is tried again.
         if let Some(tree) = self.tree.take() {
+            self.exit = tree.exit();
             self.ended = Some(tree);
         }
         self.leave();

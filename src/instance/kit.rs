@@ -9,7 +9,7 @@ use super::{Ground, Instance, Outlet, View};
 use crate::{
     config::{
         Drain, Kind, OnDeadline, Ready, Restart, RestartPolicy, RolloutPolicy, Service, Sign,
-        Slots, Standby, Stop, StopSignal,
+        Slots, Standby, Stop, StopSignal, Websocket,
     },
     ident::{InstanceId, ReleaseId, ServiceName, Slot},
     process::{Identity, Keeping, Launcher, Shelf},
@@ -174,7 +174,11 @@ pub(super) fn service() -> Service {
             window: None,
         },
         reload: None,
-        drain: Drain { deadline: millis(10), on_deadline: OnDeadline::Stop },
+        drain: Drain {
+            deadline: millis(10),
+            on_deadline: OnDeadline::Stop,
+            websocket: Websocket::Wait,
+        },
         rollout: RolloutPolicy {
             judge: None,
             watch: Duration::ZERO,

@@ -40,6 +40,8 @@ pub struct View {
     pub complaint: Option<String>,
     /// How it ended last.
     pub death: Option<Death>,
+    /// How its main process ended when it was last told to.
+    pub exit: Option<Exit>,
     /// What holds of its confinement, while it runs.
     pub confined: Confined,
     /// The process trees that it is made of, where it is more than one life.

@@ -1,16 +1,20 @@
 //! Draining: until no request can be on an instance any more (`T2`).
 
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Draining, Nginx, NginxError,
+    Draining, Nginx, NginxError, Patience,
     blocking::blocking,
     followers::Follows,
     master::{self, Master},
 };
-use crate::{ident::Port, sys::sockets};
+use crate::{
+    ident::Port,
+    process::{Callers, Calls},
+    sys::sockets,
+};
 
 /// A request may have chosen its member just before the switch and be on the wire only a moment
 /// later, so two looks this far apart must find nothing.
@@ -50,9 +54,9 @@ impl Orphans {
 /// what was published last.
 fn look(
     pid_file: &Path,
-    port: Port,
     follows: &Follows,
     orphans: &mut Orphans,
+    callers: &mut Callers,
 ) -> Result<Draining, NginxError> {
     let mut old_workers = match Master::find(pid_file).and_then(Master::workers) {
         Ok(workers) => workers.leaving,
@@ -60,25 +64,34 @@ fn look(
         Err(error) => return Err(error),
     };
     old_workers.retain(|pid| !follows.elsewhere(*pid));
-    let connections = sockets::established(port.get()).map_err(|source| NginxError::Kernel {
-        what: format!("count the connections to port {port}"),
-        source,
+    let Calls { many, oldest } = callers.look().map_err(|error| NginxError::Kernel {
+        what: "see who is connected to an instance".to_owned(),
+        source: io::Error::other(error),
     })?;
-    let mut left = Draining { old_workers, connections };
+    let oldest = Duration::from_secs(oldest.as_secs());
+    let mut left = Draining { old_workers, connections: many, oldest };
     left.old_workers.extend(orphans.left(!left.is_done())?);
     Ok(left)
+}
+
+/// A client of `workers` may begin a request. Whoever has one under way is not such: it is passed on
+/// by a connection of its own, and an old worker closes both after it.
+fn may_ask(workers: &[i32]) -> bool {
+    let silent = |pid: &i32| sockets::ends(*pid).map_or(true, |ends| ends.accepted > ends.opened);
+    workers.iter().any(silent)
 }
 
 /// See [`super::Nginx::drain`].
 pub(super) async fn drain(
     nginx: &Nginx,
     port: Port,
-    deadline: Duration,
+    patience: Patience,
     tell: &(dyn Fn(&Draining) + Send + Sync),
 ) -> Result<Draining, NginxError> {
-    let end = Instant::now() + deadline;
+    let begun = Instant::now();
+    let end = begun + patience.deadline;
     let (mut pause, longest) = PAUSE;
-    let mut orphans = Orphans::default();
+    let (mut orphans, mut callers) = (Orphans::default(), Callers::new(port));
     let mut told = None;
     let mut empty_since: Option<Instant> = None;
     loop {
@@ -86,9 +99,9 @@ pub(super) async fn drain(
         let follows = nginx.follows(port);
         let apart = if follows.flips() { APART_AFTER_FLIP } else { APART };
         let left: Draining;
-        (left, orphans) = blocking(move || {
-            let left = look(&pid_file, port, &follows, &mut orphans)?;
-            Ok((left, orphans))
+        (left, orphans, callers) = blocking(move || {
+            let left = look(&pid_file, &follows, &mut orphans, &mut callers)?;
+            Ok((left, orphans, callers))
         })
         .await?;
         if told.as_ref() != Some(&left) {
@@ -100,6 +113,12 @@ pub(super) async fn drain(
         let settled = empty_since.is_some_and(|since| now.duration_since(since) >= apart);
         if settled || now >= end {
             return Ok(left);
+        }
+        if patience.grace.is_some_and(|grace| now.duration_since(begun) >= grace) {
+            let workers = left.old_workers.clone();
+            if !blocking(move || Ok(may_ask(&workers))).await? {
+                return Ok(left);
+            }
         }
         let wait = if left.is_done() { APART } else { pause };
         tokio::time::sleep(wait.min(end.duration_since(now))).await;

@@ -72,6 +72,23 @@ pub struct Draining {
     pub old_workers: Vec<i32>,
     /// Established connections to the instance.
     pub connections: usize,
+    /// For how long the oldest of them has been seen, in whole seconds; it may be older.
+    pub oldest: Duration,
+}
+
+/// For how long it is waited that an instance is drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Whatever is open then.
+    pub deadline: Duration,
+    /// After this no longer for what is open, as long as nobody can begin a request (`T2`).
+    pub grace: Option<Duration>,
+}
+
+impl From<Duration> for Patience {
+    fn from(deadline: Duration) -> Self {
+        Self { deadline, grace: None }
+    }
 }
 
 impl Draining {
@@ -305,18 +322,18 @@ impl Nginx {
         }
     }
 
-    /// Waits until `port` is drained, at most `deadline`; calls `tell` with each change. What is
-    /// left at the deadline is returned.
+    /// Waits until `port` is drained, at most for `patience`; calls `tell` with each change. What is
+    /// left then is returned.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub async fn drain(
         &self,
         port: Port,
-        deadline: Duration,
+        patience: impl Into<Patience>,
         tell: &(dyn Fn(&Draining) + Send + Sync),
     ) -> Result<Draining, NginxError> {
-        drain::drain(self, port, deadline, tell).await
+        drain::drain(self, port, patience.into(), tell).await
     }
 
     /// Argument vector that starts a managed nginx in the foreground.

@@ -36,6 +36,7 @@ impl Snippet {
             "proxy_set_header Connection $connection_upgrade;",
             "proxy_next_upstream error timeout;",
             "proxy_connect_timeout 2s;",
+            "lingering_close always;",
         ]));
         Self {
             http: lines(&[

@@ -1,6 +1,7 @@
 //! One process tree: spawned, watched, ended, adopted; its output captured.
 
 mod birth;
+mod callers;
 mod capture;
 mod confine;
 mod errand;
@@ -26,6 +27,7 @@ use std::{ffi::OsString, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use callers::{Callers, Calls};
 pub use capture::{Also, Capture, History, Keeping, Packing, Start, Wanted};
 pub use confine::{Confined, Refusal};
 pub use errand::Ran;
@@ -148,15 +150,6 @@ impl fmt::Display for PortHolder {
             None => f.write_str("a process that this user may not see"),
         }
     }
-}
-
-/// The number of established connections to `port` of this host, seen from the serving side.
-///
-/// # Errors
-/// When the kernel cannot be asked.
-pub fn established(port: Port) -> Result<usize, ProcessError> {
-    sockets::established(port.get())
-        .map_err(ProcessError::kernel("count the connections to a port"))
 }
 
 /// The number of established connections to `port` that a process of `tree` has.

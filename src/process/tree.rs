@@ -109,6 +109,12 @@ impl Tree {
         exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
     }
 
+    /// How the main process ended; `None` while it lives.
+    #[must_use]
+    pub fn exit(&self) -> Option<Exit> {
+        *self.exit.borrow()
+    }
+
     /// Sends `signal` to the main process.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use super::{
     effects::Crew,
     engine::Engine,
     forecast,
+    left::Told,
     plan::{self, Next},
     record::{Course, Outcome, Rollout, Step, now},
     words,
@@ -106,15 +107,8 @@ impl Drive {
     async fn step(&mut self, crew: &Crew, step: &Step) {
         let begun = Instant::now();
         let told = &self.told;
-        let tell = |note: String| {
-            told.send_if_modified(|rollout| match rollout.steps.last_mut() {
-                Some(taken) if taken.note.as_ref() != Some(&note) => {
-                    taken.note = Some(note);
-                    rollout.revision += 1;
-                    true
-                }
-                _ => false,
-            });
+        let tell = |said: Told| {
+            told.send_if_modified(|rollout| rollout.hear(said));
         };
         let rollout = self.rollout.clone();
         let mut cancelled = self.cancelled.clone();
@@ -136,7 +130,7 @@ impl Drive {
             result = perform => result,
         };
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.rollout.revision = self.rollout.revision.max(self.told.borrow().revision);
+        self.rollout.catch_up(&self.told.borrow());
         let message = match &result {
             Ok(note) => format!("{}{}", words::step(&rollout, step), words::tail(note.as_deref())),
             Err(why) => format!("{} failed: {why}", words::step(&rollout, step)),

@@ -6,14 +6,15 @@ use tokio::sync::watch;
 
 use super::{
     EngineError,
+    left::Tell,
     record::{Kind, Rollout, Step},
     world::{Proof, Room, Seen, World},
 };
 use crate::{
-    config::{OnDeadline, Service, Socket},
+    config::{Service, Socket},
     ident::{ServiceName, Slot},
     instance::{Instance, Phase, View},
-    nginx::{Draining, Edited, Members, Nginx, NginxError, Serving},
+    nginx::{Edited, Members, Nginx, NginxError, Serving},
     release::Release,
 };
 
@@ -92,23 +93,18 @@ impl Crew {
     }
 
     /// Performs `step` of `rollout`; `tell` is called with what it waits for.
-    pub(super) async fn perform(
-        &self,
-        step: &Step,
-        rollout: &Rollout,
-        tell: &(dyn Fn(String) + Send + Sync),
-    ) -> Result {
+    pub(super) async fn perform(&self, step: &Step, rollout: &Rollout, tell: Tell<'_>) -> Result {
         match step {
             Step::Start { slot, release } => self.start(*slot, release, rollout).await,
             Step::AwaitReady { slot } => self.await_ready(*slot, rollout, tell).await,
             Step::Publish { members } => self.publish(members, rollout).await,
             Step::Watch { slots } => self.watch(slots, rollout).await,
             Step::Drain { slot } => self.drain(*slot, tell).await,
-            Step::Stop { slot } => self.stop(*slot).await,
+            Step::Stop { slot } => self.stop(*slot, tell).await,
             Step::Replace { slot, release, start } => {
                 self.replace((*slot, release, *start), rollout, tell).await
             }
-            Step::Dismiss { slot } => self.dismiss(*slot).await,
+            Step::Dismiss { slot } => self.dismiss(*slot, tell).await,
         }
     }
 
@@ -130,12 +126,7 @@ impl Crew {
         }
     }
 
-    async fn await_ready(
-        &self,
-        slot: Slot,
-        rollout: &Rollout,
-        tell: &(dyn Fn(String) + Send + Sync),
-    ) -> Result {
+    async fn await_ready(&self, slot: Slot, rollout: &Rollout, tell: Tell<'_>) -> Result {
         let instance = self.instance(slot)?;
         let fresh = |view: &View| view.rollout == Some(rollout.id);
         let lost = |view: &View| match rollout.kind {
@@ -148,7 +139,7 @@ impl Crew {
         };
         let decided = |view: &View| {
             if let Some(complaint) = &view.complaint {
-                tell(complaint.clone());
+                tell(complaint.clone().into());
             }
             view.phase == Phase::Ready || self.is_done(view) || lost(view)
         };
@@ -229,41 +220,6 @@ impl Crew {
         }
     }
 
-    async fn drain(&self, slot: Slot, tell: &(dyn Fn(String) + Send + Sync)) -> Result {
-        let (Some(nginx), Some(port)) = (&self.nginx, slot.port()) else { return Ok(None) };
-        let policy = &self.service.drain;
-        let changed = |left: &Draining| tell(waiting_for(left));
-        let left = nginx.drain(port, policy.deadline, &changed).await.map_err(|e| e.to_string())?;
-        match (left.is_done(), policy.on_deadline) {
-            (true, _) => Ok(None),
-            (false, OnDeadline::Stop) => {
-                Ok(Some(format!("at its deadline: {}", waiting_for(&left))))
-            }
-            (false, OnDeadline::Keep) => Err(format!(
-                "{slot} still has traffic after {:?} ({}), and `drain.on_deadline` is `keep`",
-                policy.deadline,
-                waiting_for(&left)
-            )),
-        }
-    }
-
-    async fn stop(&self, slot: Slot) -> Result {
-        let instance = self.instance(slot)?;
-        instance.stop().await.map_err(|e| e.to_string())?;
-        let within = self.service.stop.deadline + SLACK;
-        let view = instance
-            .until(within, |view| matches!(view.phase, Phase::Stopped | Phase::Failed))
-            .await
-            .map_err(|e| e.to_string())?;
-        match (view.phase, view.death) {
-            (Phase::Stopped, _) => Ok(None),
-            (_, Some(death)) => {
-                Err(format!("{} cannot be stopped: {}", instance.id(), death.cause))
-            }
-            (phase, None) => Err(format!("{} is {} instead of stopped", view.id, phase.word())),
-        }
-    }
-
     pub(super) fn instance(&self, slot: Slot) -> Result<&Instance> {
         self.instances.get(&slot).ok_or_else(|| not_there(&self.service.name, slot))
     }
@@ -279,19 +235,4 @@ const fn known(view: &View) -> Phase {
 
 fn not_there(service: &ServiceName, slot: Slot) -> String {
     format!("{service} has no slot {slot} any more; put it back into the configuration")
-}
-
-fn waiting_for(left: &Draining) -> String {
-    let connections = match left.connections {
-        0 => None,
-        1 => Some("1 open connection".to_owned()),
-        n => Some(format!("{n} open connections")),
-    };
-    let workers = match left.old_workers.len() {
-        0 => None,
-        1 => Some("1 old nginx worker".to_owned()),
-        n => Some(format!("{n} old nginx workers")),
-    };
-    let parts: Vec<String> = [connections, workers].into_iter().flatten().collect();
-    if parts.is_empty() { "nothing is left".to_owned() } else { parts.join(", ") }
 }

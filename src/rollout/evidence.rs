@@ -242,6 +242,8 @@ mod tests {
             begun: at * SECOND,
             took_ms: Some(500),
             note: None,
+            left: None,
+            cut: 0,
             failed: false,
         };
         rollout.steps = (1..).zip(steps).map(taken).collect();

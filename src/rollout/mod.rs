@@ -12,6 +12,7 @@ mod cover;
 mod deadline;
 mod dismiss;
 pub mod draft;
+mod draining;
 mod drive;
 mod effects;
 mod engine;
@@ -23,6 +24,7 @@ mod forecast_tests;
 mod hint;
 mod intended;
 pub mod judge;
+pub mod left;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;

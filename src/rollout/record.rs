@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{EngineError, clients::Clients, world::World};
+use super::{EngineError, clients::Clients, left::Left, world::World};
 use crate::{
     ident::{RolloutId, ServiceName, Slot},
     nginx::{Members, Role},
@@ -254,6 +254,12 @@ pub struct Taken {
     pub took_ms: Option<u64>,
     /// What was observed, or what it waits for.
     pub note: Option<String>,
+    /// The traffic that it waits for, or that was left at its deadline.
+    #[serde(default)]
+    pub left: Option<Left>,
+    /// Requests that it has cut.
+    #[serde(default)]
+    pub cut: usize,
     /// It failed.
     pub failed: bool,
 }
@@ -311,6 +317,8 @@ impl Rollout {
             begun: now,
             took_ms: None,
             note: None,
+            left: None,
+            cut: 0,
             failed: false,
         });
         self.revision += 1;

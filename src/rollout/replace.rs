@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    effects::{Crew, Result, SLACK},
+    effects::{Crew, Result},
+    left::{Tell, Told},
     record::{Kind, Rollout, Start},
 };
 use crate::{
@@ -32,7 +33,7 @@ impl Crew {
         &self,
         (slot, release, start): (Slot, &Release, Start),
         rollout: &Rollout,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: Tell<'_>,
     ) -> Result {
         let instance = self.instance(slot)?;
         let fresh = match start {
@@ -43,7 +44,7 @@ impl Crew {
         raised.map_err(|e| e.to_string())?;
         sync_point!("rollout.beside");
         if let Err(why) = self.await_beside(instance, rollout.kind, tell).await {
-            return Err(match self.dismiss(slot).await {
+            return Err(match self.dismiss(slot, tell).await {
                 Ok(_) => why,
                 Err(left) => format!("{why}\nand {left}"),
             });
@@ -58,32 +59,19 @@ impl Crew {
                  `drain.on_deadline` is `keep`"
             ));
         }
-        self.dismiss(slot).await?;
+        let cut = self.dismiss(slot, tell).await?;
         let who = instance.view().identity.map(|who| format!(", pid {}", who.pid));
-        let cut = (left > 0).then(|| format!(", {left} old connections at the deadline"));
-        let (who, cut) = (who.unwrap_or_default(), cut.unwrap_or_default());
-        Ok(Some(format!("release {}{who}{cut}", release.id)))
+        let late = (left > 0).then(|| format!(", {left} old connections at the deadline"));
+        let cut = cut.map(|cut| format!(", {cut}"));
+        let more: String = [who, late, cut].into_iter().flatten().collect();
+        Ok(Some(format!("release {}{more}", release.id)))
     }
 
-    /// Stops what stands beside the instance in `slot`.
-    pub(super) async fn dismiss(&self, slot: Slot) -> Result {
-        let instance = self.instance(slot)?;
-        instance.dismiss().await.map_err(|e| e.to_string())?;
-        let within = self.service.stop.deadline + SLACK;
-        let gone = instance.until(within, |view| view.beside.is_none()).await;
-        gone.map(|_| None).map_err(|e| format!("what stood beside {slot} is not stopped: {e}"))
-    }
-
-    async fn await_beside(
-        &self,
-        instance: &Instance,
-        kind: Kind,
-        tell: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<()> {
+    async fn await_beside(&self, instance: &Instance, kind: Kind, tell: Tell<'_>) -> Result<()> {
         let lost = |view: &View| view.phase != Phase::Ready && view.death.is_some();
         let decided = |view: &View| match &view.beside {
             Some(beside) => {
-                beside.complaint.iter().for_each(|complaint| tell(complaint.clone()));
+                beside.complaint.iter().for_each(|complaint| tell(complaint.clone().into()));
                 beside.phase == Phase::Ready || lost(beside)
             }
             None => true,
@@ -100,12 +88,9 @@ impl Crew {
     /// Waits until the old set has no connection any more, and returns how many it has at the
     /// deadline. nginx keeps connections open for as long as it uses them; where it does, it is
     /// reloaded, so that its old workers close them.
-    async fn drain_beside(
-        &self,
-        instance: &Instance,
-        tell: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<usize> {
-        let end = Instant::now() + self.service.drain.deadline;
+    async fn drain_beside(&self, instance: &Instance, tell: Tell<'_>) -> Result<usize> {
+        let end =
+            Instant::now() + self.service.drain.grace().unwrap_or(self.service.drain.deadline);
         let Some(nginx) = self.nginx.clone() else {
             return Ok(empty(instance, end, tell).await);
         };
@@ -114,7 +99,7 @@ impl Crew {
         if empty(instance, by_itself.min(end), tell).await == 0 {
             return Ok(0);
         }
-        tell("nginx opens new connections".to_owned());
+        tell(Told::Note("nginx opens new connections".to_owned()));
         // To its end, even if nobody waits for it any more.
         let renewing = tokio::spawn(async move { nginx.renew().await });
         match renewing.await {
@@ -126,7 +111,7 @@ impl Crew {
 }
 
 /// Waits until what stands beside `instance` has no connection, at most until `end`.
-async fn empty(instance: &Instance, end: Instant, tell: &(dyn Fn(String) + Send + Sync)) -> usize {
+async fn empty(instance: &Instance, end: Instant, tell: Tell<'_>) -> usize {
     let mut before = None;
     loop {
         let left = instance.connections().await;
@@ -134,7 +119,7 @@ async fn empty(instance: &Instance, end: Instant, tell: &(dyn Fn(String) + Send 
             return 0;
         }
         if left > 0 && before != Some(left) {
-            tell(format!("{left} connections to the old processes"));
+            tell(Told::Note(format!("{left} connections to the old processes")));
         }
         before = Some(left);
         let pause = if left == 0 { APART } else { PAUSE };

@@ -93,10 +93,20 @@ pub(super) fn closing(rollout: &Rollout) -> String {
     // The step that failed told the rest.
     let why = rollout.failure.as_deref().and_then(|why| why.lines().next());
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let cut = cut(rollout.cut()).map(|cut| format!(", {cut}")).unwrap_or_default();
     match rollout.outcome() {
-        Some(Outcome::Done) | None => format!("{what} is done"),
-        Some(Outcome::Undone) => format!("{what} failed and was undone{why}"),
-        Some(Outcome::Stuck) => format!("{what} failed and is stuck{why}"),
+        Some(Outcome::Done) | None => format!("{what} is done{cut}"),
+        Some(Outcome::Undone) => format!("{what} failed and was undone{cut}{why}"),
+        Some(Outcome::Stuck) => format!("{what} failed and is stuck{cut}{why}"),
+    }
+}
+
+/// `2 requests were cut`; `None` where none was.
+pub(super) fn cut(requests: usize) -> Option<String> {
+    match requests {
+        0 => None,
+        1 => Some("1 request was cut".to_owned()),
+        n => Some(format!("{n} requests were cut")),
     }
 }
 

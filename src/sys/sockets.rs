@@ -25,15 +25,15 @@ pub struct Holder {
     pub command: String,
 }
 
-/// The number of established connections *to* `port` of this host, seen from the serving side.
+/// Who has an established connection *to* `port` of this host, seen from the serving side.
 ///
 /// # Errors
 /// When /proc/net/tcp cannot be read.
-pub fn established(port: u16) -> io::Result<usize> {
-    let is_open = |entry: &TcpNetEntry| {
+pub fn peers(port: u16) -> io::Result<BTreeSet<SocketAddr>> {
+    let is_open = |entry: &&TcpNetEntry| {
         entry.state == TcpState::Established && entry.local_address.port() == port
     };
-    Ok(table()?.iter().filter(|entry| is_open(entry)).count())
+    Ok(table()?.iter().filter(is_open).map(|entry| entry.remote_address).collect())
 }
 
 /// Whether a socket is bound to `path` and connected to nobody, also if there is no such file any more:
@@ -86,6 +86,44 @@ pub fn connections_of(pid: i32, port: u16) -> io::Result<BTreeSet<u64>> {
     let inodes: Vec<u64> = table()?.iter().filter(is_open).map(|entry| entry.inode).collect();
     let own = inodes.iter().zip(names(&inodes)).filter(|(_, name)| has(pid, name));
     Ok(own.map(|(inode, _)| *inode).collect())
+}
+
+/// The established connections that a process has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Those that came to a port on which somebody listens.
+    pub accepted: usize,
+    /// All others.
+    pub opened: usize,
+}
+
+/// The established connections of `pid`; none of a process that is gone.
+///
+/// # Errors
+/// When /proc/net/tcp cannot be read, or its descriptors may not be seen.
+pub fn ends(pid: i32) -> io::Result<Ends> {
+    let links = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(fds) => fds.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+        Err(e) => return Err(e),
+    };
+    let table = table()?;
+    let listens = |entry: &&TcpNetEntry| entry.state == TcpState::Listen;
+    let served: BTreeSet<u16> =
+        table.iter().filter(listens).map(|entry| entry.local_address.port()).collect();
+    let own = |entry: &&TcpNetEntry| {
+        entry.state == TcpState::Established
+            && links.contains(Path::new(&format!("socket:[{}]", entry.inode)))
+    };
+    let mut ends = Ends::default();
+    for entry in table.iter().filter(own) {
+        if served.contains(&entry.local_address.port()) {
+            ends.accepted += 1;
+        } else {
+            ends.opened += 1;
+        }
+    }
+    Ok(ends)
 }
 
 fn has(pid: i32, name: &String) -> bool {

@@ -43,6 +43,7 @@ pub(super) fn rollout(id: u64) -> Rollout {
         elapsed_s: 1.5,
         steps: vec![],
         failure: None,
+        cut: 0,
         committed: false,
         requests: None,
         undo: None,

@@ -36,6 +36,9 @@ pub struct Rollout {
     /// What there was to undo when it turned back, by a failure or a cancel, in order; none while it
     /// has not.
     pub undo: Option<Vec<Undo>>,
+    /// Requests that were cut, because they were not done when an instance had to end.
+    #[serde(default)]
+    pub cut: usize,
     /// It has passed its point of no return.
     pub committed: bool,
     /// Grows with each change; `wait` takes it.
@@ -77,8 +80,25 @@ pub struct Step {
     pub took_s: Option<f64>,
     /// What was observed at its end, or what it waits for.
     pub note: Option<String>,
+    /// The traffic of an instance that it waits for, or that was left at its deadline.
+    #[serde(default)]
+    pub left: Option<Left>,
+    /// Requests that it has cut.
+    #[serde(default)]
+    pub cut: usize,
     /// It ended badly.
     pub failed: bool,
+}
+
+/// What is left of an instance's traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Left {
+    /// Established connections to it.
+    pub connections: usize,
+    /// Seconds for which the oldest of them has been seen; it may be older.
+    pub oldest_s: u64,
+    /// Pids of nginx workers from before a reload, which may still send to it.
+    pub old_workers: Vec<i32>,
 }
 
 /// Body of `POST /v1/services/{service}/rolling` and `/swap`.

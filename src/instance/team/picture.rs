@@ -31,6 +31,7 @@ pub(super) fn of(id: &InstanceId, workers: Vec<View>, proven: bool, born: Instan
         next_start: workers.iter().filter_map(|view| view.next_start).min(),
         complaint: workers.iter().find_map(|view| view.complaint.clone()),
         death: death.and_then(|view| view.death.clone()),
+        exit: workers.iter().find_map(|view| view.exit),
         confined: workers
             .iter()
             .find(|view| view.identity.is_some())
