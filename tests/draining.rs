@@ -2,7 +2,9 @@
 
 use std::{
     fs, io,
+    net::Ipv4Addr,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use aibk::api::types::{Left, Rollout, RolloutState};
@@ -13,6 +15,9 @@ use crate::support::{
     load::{Class, Load, Plan, Report},
     run, wait_for,
 };
+
+/// Between the connection of a silent client and its request: longer than the grace time.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// A request under way, until it is answered or cut.
 type Asked = JoinHandle<io::Result<(u16, String)>>;
@@ -69,8 +74,8 @@ fn websockets_are_closed_after_a_grace_and_everybody_else_is_waited_for() {
     let drain = json!({"deadline": "30s", "websocket": "close", "grace": "1s"});
     stage.settings.set("services.api.drain", drain).set("services.api.stop.deadline", "45s");
     start(&mut stage);
-    let load = stage.load_of(Plan { silent: 4, ..Plan::mixed(stage.address()) });
-    let long = [ask(&stage, "/slow?seconds=8"), ask(&stage, "/stream?chunks=80&every=0.1")];
+    let load = stage.load_of(Plan { silent: 4, silence: SILENCE, ..Plan::mixed(stage.address()) });
+    let long = [ask(&stage, "/slow?seconds=7"), ask(&stage, "/stream?chunks=70&every=0.1")];
     stage.ctl(&["rolling", "api", "--no-wait"]).expect(0);
     let id = stage.wait_step("drain").id.to_string();
     let (left, text) = waits_for(&stage, |left| left.oldest_s > 0 && !left.old_workers.is_empty());
@@ -82,7 +87,7 @@ fn websockets_are_closed_after_a_grace_and_everybody_else_is_waited_for() {
 
     let [slow, stream] = long.map(|asked| asked.join().unwrap().unwrap());
     assert_eq!((slow.0, stream.0), (200, 200), "requests outlast websockets");
-    assert!(stream.1.contains("000079"), "{}", stream.1);
+    assert!(stream.1.contains("000069"), "{}", stream.1);
     let rollout = stage.rollouts().remove(0);
     assert_eq!((rollout.state, rollout.cut), (RolloutState::Done, 0));
     assert_eq!(stage.answering(), "v2");
@@ -123,4 +128,27 @@ fn at_the_deadline_websockets_are_closed_and_what_is_cut_is_counted() {
     assert_eq!(whole.join().unwrap().unwrap().0, 200);
     let report = nothing_was_lost(&stage, load, 2);
     assert_eq!(report.orders.once, report.orders.acknowledged, "{report}");
+}
+
+/// In the same slot, where new processes take over on the socket that aibkd holds.
+#[test]
+fn websockets_of_a_held_slot_are_closed_after_the_grace_too() {
+    let mut stage = Stage::new();
+    let (_, public) = stage.add_admin().admin.unwrap();
+    let drain = json!({"deadline": "30s", "websocket": "close", "grace": "2s"});
+    stage.settings.set("services.admin.socket", "held").set("services.admin.drain", drain);
+    stage.settings.set("services.admin.stop.deadline", "45s");
+    start(&mut stage);
+    let to = (Ipv4Addr::LOCALHOST, public).into();
+    let load = Load::start(Plan { slow: 0, ..Plan::mixed(to) }).unwrap();
+    wait_for("the load to begin", LONG, || (load.progress().answered > 20).then_some(()));
+    let long = thread::spawn(move || fetch(public, "/slow?seconds=5"));
+    let answered = load.progress().answered;
+    wait_for("answers", LONG, || (load.progress().answered > answered + 100).then_some(()));
+    run(&mut stage.aibkctl(&["rolling", "admin"]), LONG).expect(0);
+    let rollout = stage.rollouts().remove(0);
+    let took = rollout.steps.iter().find(|step| step.name == "replace").unwrap().took_s.unwrap();
+    assert!(took < 12.0 && rollout.cut == 0, "{rollout:?}");
+    assert_eq!(long.join().unwrap().unwrap().0, 200);
+    nothing_was_lost(&stage, load, 2);
 }
