@@ -95,11 +95,15 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
         }
         Change::Roll(way) => {
             let how: Roll = ask.body()?;
+            if how.hold && way != Way::Swap {
+                return Err(Problem::bad_request("only a swap can be held"));
+            }
             if how.release.is_some() {
                 allowed(ask, Access::Deploy)?;
             }
             answer::accepted(&ops.roll(by, way, ask.name()?, how).await?)
         }
+        Change::Decide(decision) => answer::accepted(&ops.decide(by, decision, ask.name()?).await?),
         Change::Cancel => answer::accepted(&ops.cancel(by, ask.rollout()?).await?),
         Change::ReloadInstance => answer::json(&ops.reload_instance(by, ask.name()?).await?),
         Change::Enable(boot) => {

@@ -65,6 +65,15 @@ pub enum Way {
     Rollback,
 }
 
+/// What becomes of a rollout that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It goes on.
+    Promote,
+    /// It goes back.
+    Abort,
+}
+
 /// Everything that can be asked of the daemon. Reads never wait for an operation (`C1`); long
 /// operations answer as soon as their intent is durable (`C3`).
 ///
@@ -97,6 +106,13 @@ pub trait Operations: Send + Sync + 'static {
     fn wait(&self, id: RolloutId, how: Wait) -> Pending<'_, Answer<Rollout>>;
     /// Turns a rollout back, if it has not passed its point of no return.
     fn cancel(&self, by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>>;
+    /// Lets the rollout of a service that is held go on, or turns it back.
+    fn decide(
+        &self,
+        by: Caller,
+        decision: Decision,
+        on: ServiceName,
+    ) -> Pending<'_, Answer<Rollout>>;
     /// Tells an instance to read its own configuration again; answers what came of it.
     fn reload_instance(&self, by: Caller, on: InstanceId) -> Pending<'_, Answer<ReloadedInstance>>;
     /// Whether a service comes up with its host.

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
     explain::Explanation,
-    operations::{AtBoot, Verb, Way},
+    operations::{AtBoot, Decision, Verb, Way},
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
         NginxTest, Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll,
@@ -50,6 +50,7 @@ pub(super) enum Change {
     Act(Verb),
     Roll(Way),
     Cancel,
+    Decide(Decision),
     ResetFailed,
     ReloadInstance,
     Enable(AtBoot),
@@ -130,7 +131,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 30] = [
+pub(super) static TABLE: [Route; 32] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -234,6 +235,18 @@ pub(super) static TABLE: [Route; 30] = [
         "/v1/services/{service}/rollback",
         Change::Roll(Way::Rollback),
         "Go back to the colour from before the last swap, while it is warm",
+        Answers::Accepted,
+    ),
+    operate(
+        "/v1/services/{service}/promote",
+        Change::Decide(Decision::Promote),
+        "Let the swap of a service that is held go on",
+        Answers::Accepted,
+    ),
+    operate(
+        "/v1/services/{service}/abort",
+        Change::Decide(Decision::Abort),
+        "Turn the swap of a service that is held back",
         Answers::Accepted,
     ),
     operate(

@@ -18,7 +18,7 @@ use super::{
     plan::PlanArgs,
     reload::ReloadArgs,
     reset_failed::ResetFailedArgs,
-    roll::{RollArgs, RollbackArgs},
+    roll::{DecideArgs, RollArgs, RollbackArgs, SwapArgs},
     rollouts::RolloutsArgs,
     run::{RunArgs, RunsArgs},
     status::StatusArgs,
@@ -112,7 +112,11 @@ pub(super) enum Command {
     /// Forget the deaths of an instance; one that has failed is stopped then
     ResetFailed(ResetFailedArgs),
     /// Switch a service to its other slot, and keep the old one warm
-    Swap(RollArgs),
+    Swap(SwapArgs),
+    /// Let a swap that is held go on, and follow it to its end
+    Promote(DecideArgs),
+    /// Turn a swap that is held back, and follow it until everything is as before
+    Abort(DecideArgs),
     /// Switch a service back to its old slot, while that is warm
     Rollback(RollbackArgs),
     /// Bring a release into both slots of a service, one after the other
@@ -193,6 +197,9 @@ mod tests {
             "aibkctl logs api worker@8000 --since today --until 10m --grep a|b",
             "aibkctl logs -S -2h",
             "aibkctl swap api --release . --no-wait",
+            "aibkctl swap api --hold --release . --wait",
+            "aibkctl promote api --timeout 5s",
+            "aibkctl abort api --no-wait",
             "aibkctl rollback api --wait --timeout 5s",
             "aibkctl plan api",
             "aibkctl plan api swap --release .",
@@ -209,6 +216,8 @@ mod tests {
             "aibkctl start",
             "aibkctl start api@0",
             "aibkctl swap ../api",
+            "aibkctl rolling api --hold",
+            "aibkctl promote api@8000",
             "aibkctl enable api@8000",
             "aibkctl reload api@8000 --dry-run",
             "aibkctl disable api --force",

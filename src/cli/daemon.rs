@@ -20,13 +20,16 @@ use crate::{
     ident::{InstanceId, ServiceName},
 };
 
-pub(super) use crate::api::operations::{AtBoot, Verb, Way};
+pub(super) use crate::api::operations::{AtBoot, Decision, Verb, Way};
 
 /// What the daemon's answer may take beyond the time it was told to wait.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The longest deadline that a configuration may give a reload.
 const RELOAD: Duration = Duration::from_secs(60);
+
+/// As long as a decision may wait to be heeded.
+const HEED: Duration = Duration::from_secs(35);
 
 /// An empty body.
 #[derive(Debug, Serialize)]
@@ -100,6 +103,14 @@ impl Daemon {
 
     pub(super) async fn cancel(&self, id: u64) -> Answer<Rollout> {
         self.client.post(&format!("/v1/rollouts/{id}/cancel"), &Nothing {}).await
+    }
+
+    pub(super) async fn decide(&self, decision: Decision, on: &ServiceName) -> Answer<Rollout> {
+        let verb = match decision {
+            Decision::Promote => "promote",
+            Decision::Abort => "abort",
+        };
+        self.client.post_within(&format!("/v1/services/{on}/{verb}"), &Nothing {}, HEED).await
     }
 
     /// As long as the longest reload may take.

@@ -37,12 +37,14 @@ pub(super) enum Goal {
     Done,
     /// It is undone: `cancel`.
     Undone,
+    /// It is held, for somebody to decide: `swap --hold`.
+    Held,
 }
 
 impl Goal {
     pub(super) const fn exit(self, state: RolloutState) -> Exit {
         match self {
-            Self::Done => Exit::of_rollout(state),
+            Self::Done | Self::Held => Exit::of_rollout(state),
             Self::Undone => Exit::of_cancelled(state),
         }
     }
@@ -74,9 +76,13 @@ pub(super) async fn to_the_end(
     let mut progress = Progress::new(screen);
     // What serves now says nothing about a rollout that had ended before.
     let seen_going_on = !rollout.state.ended();
-    let parted = follow(rollout, limit, daemon, &mut progress).await;
+    let parted = follow_toward(goal, rollout, limit, daemon, &mut progress).await;
     progress.close();
     let (rollout, parting) = parted?;
+    if parting == Parting::Held {
+        screen.show(&rollout, |look| verdict::held(&rollout, look))?;
+        return Ok(Exit::Done);
+    }
     if parting != Parting::Ended {
         screen.show(&rollout, |look| verdict::left(&rollout, parting, look))?;
         return Ok(Exit::StillGoing);
@@ -103,6 +109,17 @@ async fn places_of(rollout: &Rollout, daemon: &Daemon) -> Vec<verdict::Place> {
 
 /// Follows `rollout` until it has ended, `limit` has passed, or Ctrl-C.
 pub(super) async fn follow(
+    rollout: Rollout,
+    limit: Option<Duration>,
+    daemon: &Daemon,
+    progress: &mut Progress,
+) -> Result<(Rollout, Parting), Failure> {
+    follow_toward(Goal::Done, rollout, limit, daemon, progress).await
+}
+
+/// The same, or until there is nothing more to wait for.
+async fn follow_toward(
+    goal: Goal,
     mut rollout: Rollout,
     limit: Option<Duration>,
     daemon: &Daemon,
@@ -121,6 +138,9 @@ pub(super) async fn follow(
         progress.show(&rollout)?;
         if rollout.state.ended() {
             return Ok((rollout, Parting::Ended));
+        }
+        if goal == Goal::Held && rollout.held.is_some() {
+            return Ok((rollout, Parting::Held));
         }
         let changed = tokio::select! {
             biased;

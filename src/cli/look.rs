@@ -100,7 +100,7 @@ pub(super) const fn of_state(state: InstanceState) -> Style {
 pub(super) const fn of_traffic(traffic: Traffic) -> Style {
     match traffic {
         Traffic::Serving => STRONG,
-        Traffic::Backup => Style::new(),
+        Traffic::Backup | Traffic::Preview => Style::new(),
         Traffic::Down => FAINT,
     }
 }

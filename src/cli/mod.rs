@@ -51,7 +51,7 @@ use clap::FromArgMatches as _;
 pub use self::aibkd::DaemonArgs;
 use self::{
     args::{Cli, Command},
-    daemon::{Daemon, Verb, Way},
+    daemon::{Daemon, Decision, Verb},
     exit::Exit,
     failure::Failure,
     screen::{Format, Screen},
@@ -115,9 +115,11 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Start(args) => act::run(Verb::Start, &args, daemon, screen).await,
         Command::Stop(args) => act::run(Verb::Stop, &args, daemon, screen).await,
         Command::Restart(args) => act::run(Verb::Restart, &args, daemon, screen).await,
-        Command::Swap(args) => roll::run(Way::Swap, &args, daemon, screen).await,
+        Command::Swap(args) => roll::swap(&args, daemon, screen).await,
+        Command::Promote(args) => roll::decide(Decision::Promote, &args, daemon, screen).await,
+        Command::Abort(args) => roll::decide(Decision::Abort, &args, daemon, screen).await,
         Command::Rollback(args) => roll::back(&args, daemon, screen).await,
-        Command::Rolling(args) => roll::run(Way::Rolling, &args, daemon, screen).await,
+        Command::Rolling(args) => roll::rolling(&args, daemon, screen).await,
         Command::Reload(args) => reload::run(&args, daemon, screen).await,
         Command::Enable(args) => enable::enable(&args, daemon, screen).await,
         Command::Disable(args) => enable::disable(&args, daemon, screen).await,

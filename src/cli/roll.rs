@@ -1,4 +1,4 @@
-//! `swap`, `rolling` and `rollback`.
+//! `swap`, `promote`, `abort`, `rolling` and `rollback`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use clap::Args;
 use super::{
     Ended,
     args::Patience,
-    daemon::{Daemon, Way},
+    daemon::{Daemon, Decision, Way},
     failure::Failure,
     follow,
     queue::Turn,
@@ -37,13 +37,69 @@ pub(super) struct RollArgs {
     patience: Patience,
 }
 
-pub(super) async fn run(way: Way, args: &RollArgs, daemon: &Daemon, screen: Screen) -> Ended {
-    let release = args.release.as_deref().map(whole_path).transpose()?;
-    let how = Roll { release, force: args.force };
-    let ask = async || daemon.roll(way, &args.service, &how).await;
-    let limit = args.patience.limit.timeout;
-    let begun = args.turn.take(&args.service, limit, (daemon, screen), ask).await?;
-    follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
+/// The same, and where a swap stops.
+#[derive(Debug, Args)]
+pub(super) struct SwapArgs {
+    #[command(flatten)]
+    roll: RollArgs,
+    /// Stop before clients see what is new, for `aibkctl promote` or `aibkctl abort`
+    #[arg(long)]
+    hold: bool,
+}
+
+pub(super) async fn rolling(args: &RollArgs, daemon: &Daemon, screen: Screen) -> Ended {
+    let how = Roll { hold: false, ..args.how()? };
+    args.run((Way::Rolling, &how), follow::Goal::Done, daemon, screen).await
+}
+
+pub(super) async fn swap(args: &SwapArgs, daemon: &Daemon, screen: Screen) -> Ended {
+    let how = Roll { hold: args.hold, ..args.roll.how()? };
+    let goal = if args.hold { follow::Goal::Held } else { follow::Goal::Done };
+    args.roll.run((Way::Swap, &how), goal, daemon, screen).await
+}
+
+impl RollArgs {
+    fn how(&self) -> Result<Roll, Failure> {
+        let release = self.release.as_deref().map(whole_path).transpose()?;
+        Ok(Roll { release, force: self.force, ..Roll::default() })
+    }
+
+    async fn run(
+        &self,
+        (way, how): (Way, &Roll),
+        goal: follow::Goal,
+        daemon: &Daemon,
+        screen: Screen,
+    ) -> Ended {
+        let ask = async || daemon.roll(way, &self.service, how).await;
+        let limit = self.patience.limit.timeout;
+        let begun = self.turn.take(&self.service, limit, (daemon, screen), ask).await?;
+        follow::begun(begun, &self.patience, goal, daemon, screen).await
+    }
+}
+
+/// What becomes of a swap that is held.
+#[derive(Debug, Args)]
+pub(super) struct DecideArgs {
+    /// The service, as `aibkctl status` shows it
+    #[arg(value_parser = service_name)]
+    service: ServiceName,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+pub(super) async fn decide(
+    decision: Decision,
+    args: &DecideArgs,
+    daemon: &Daemon,
+    screen: Screen,
+) -> Ended {
+    let goal = match decision {
+        Decision::Promote => follow::Goal::Done,
+        Decision::Abort => follow::Goal::Undone,
+    };
+    let decided = daemon.decide(decision, &args.service).await?;
+    follow::begun(decided, &args.patience, goal, daemon, screen).await
 }
 
 /// Which service goes back.

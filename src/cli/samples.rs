@@ -170,6 +170,7 @@ pub(super) fn rolling_under_way() -> Rollout {
         undo: None,
         cut: 0,
         committed: false,
+        held: None,
         revision: 4,
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Parting {
     Ended,
     /// Ctrl-C.
     Interrupted,
+    /// It is held, which was asked for.
+    Held,
     /// `--timeout` has passed.
     TimedOut(Duration),
 }
@@ -91,7 +93,7 @@ pub(super) fn ended(rollout: &Rollout, goal: Goal, places: &[Place], look: Look)
     let head = format!("{}: {}", subject(rollout), kind(&rollout.kind));
     let took = time::took(rollout.elapsed_s);
     match (rollout.state, goal) {
-        (RolloutState::Done, Goal::Done) => {
+        (RolloutState::Done, Goal::Done | Goal::Held) => {
             let done = look.paint(look::GOOD, "done");
             format!("{head} {done} in {took}{}\n", serving(rollout, places))
         }
@@ -104,7 +106,7 @@ pub(super) fn ended(rollout: &Rollout, goal: Goal, places: &[Place], look: Look)
             let undone = look.paint(look::GOOD, "cancelled");
             format!("{head} {undone} after {took}; everything is as before\n")
         }
-        (RolloutState::Undone, Goal::Done) => {
+        (RolloutState::Undone, Goal::Done | Goal::Held) => {
             let failed = look.paint(look::BAD, "failed");
             let head = format!("{head} {failed} after {took}; everything is as before\n");
             head + &explained(rollout, look)
@@ -204,13 +206,28 @@ fn fitting(heights: impl Iterator<Item = usize>, rows: usize) -> usize {
     heights.take_while(fits).count()
 }
 
+/// That a rollout is held, and what to do next.
+pub(super) fn held(rollout: &Rollout, look: Look) -> String {
+    let Some(held) = &rollout.held else { return left(rollout, Parting::Held, look) };
+    let (service, instance) = (harmless(&rollout.service), harmless(&held.instance));
+    let is_held = look.paint(look::PENDING, "is held");
+    let release = rollout.release.as_ref().map(|id| format!(", release {}", harmless(id)));
+    let mut text = format!("{service}: {} {is_held}", kind(&rollout.kind));
+    let _ = writeln!(text, "{}; clients do not see {instance} yet", release.unwrap_or_default());
+    let _ = writeln!(text, "  try it:   curl http://{}/", harmless(&held.address));
+    let _ = writeln!(text, "  go on:    aibkctl promote {service}");
+    let _ = writeln!(text, "  go back:  aibkctl abort {service}");
+    let _ = writeln!(text, "  or it goes back by itself, at {}", harmless(&held.until));
+    text
+}
+
 /// That a rollout goes on without its watcher, and how to join or cancel it.
 pub(super) fn left(rollout: &Rollout, parting: Parting, look: Look) -> String {
     let why = match parting {
         Parting::TimedOut(limit) => {
             format!("stopped waiting after {}: ", time::took(limit.as_secs_f64()))
         }
-        Parting::Interrupted | Parting::Ended => String::new(),
+        Parting::Interrupted | Parting::Ended | Parting::Held => String::new(),
     };
     let at = current(rollout)
         .map(|step| format!(", at step {} {}", harmless(&step.name), harmless(&step.on)))

@@ -329,6 +329,8 @@ pub struct RolloutPolicy {
     pub watch: Duration,
     /// How long a swap leaves the old colour warm.
     pub keep_old: Duration,
+    /// How long a swap is held for somebody to let it go on.
+    pub hold: Duration,
     /// What the second slot does between rollouts.
     pub standby: Standby,
     /// How much worse than the old colour the new one may be; `None`: that is not looked at.
@@ -363,6 +365,8 @@ pub struct UpstreamOptions {
     pub max_fails: u32,
     /// `fail_timeout`.
     pub fail_timeout: Duration,
+    /// Where a slot that is held can be tried out, on 127.0.0.1; `None`: at its own port alone.
+    pub preview: Option<Port>,
     /// How its traffic goes from one slot to the other.
     pub switch: Switch,
 }

@@ -245,6 +245,7 @@ fn rollout(s: &mut Section<'_>) -> RolloutPolicy {
     RolloutPolicy {
         watch: s.or("watch", seconds(10), scalar::duration),
         keep_old: s.or("keep_old", seconds(600), scalar::duration),
+        hold: s.or("hold", seconds(3600), some_time),
         standby: s.or("standby", Standby::Stopped, scalar::one_of(words)),
         judge: judge::judge(s),
     }

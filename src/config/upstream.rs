@@ -11,7 +11,7 @@ use super::{
     service::Reader,
     tree::Value,
 };
-use crate::ident::ServiceName;
+use crate::ident::{Port, ServiceName};
 
 /// Reads it; without the key, an `app` is behind nginx if there is one, a `command` is not.
 pub(super) fn upstream(
@@ -58,6 +58,7 @@ fn options(s: &mut Section<'_>, reader: &Reader<'_>, ports: usize) -> Option<Ups
         zone_kib: s.get("zone_kib", scalar::whole(32..=1_048_576)),
         max_fails: s.or("max_fails", 0, scalar::whole(0..=1000)),
         fail_timeout: s.or("fail_timeout", Duration::from_secs(10), some_time),
+        preview: preview(s, reader, ports),
         switch,
         name: name?,
     })
@@ -97,6 +98,20 @@ fn switch(
         }
     }
     switch
+}
+
+/// A port of its own: neither a slot's nor another service's.
+fn preview(s: &mut Section<'_>, reader: &Reader<'_>, ports: usize) -> Option<Port> {
+    let port = s.get("preview", scalar::port)?;
+    if ports != 2 {
+        let wrong = Wrong::new("only a service with two slots has something to be seen before");
+        s.complain("preview", wrong.instead("give the service two `slots`, or remove it"));
+    }
+    let at = s.node("preview").map_or(s.at(), |node| node.at);
+    if let Err(wrong) = reader.claims.claim(format!("port {port}"), reader.owner(), at) {
+        s.complain_at(at, "preview", wrong);
+    }
+    Some(port)
 }
 
 fn name(s: &mut Section<'_>, reader: &Reader<'_>) -> Option<ServiceName> {

@@ -29,7 +29,7 @@ use crate::{
     release::{Account, Release},
     rollout::{
         Crew, Engine, EngineError, Standing,
-        draft::Request,
+        draft::{Pause, Request},
         record::{Kind, Loss, Outcome, Rollout},
         was_serving,
     },
@@ -108,6 +108,13 @@ pub(super) async fn assemble(
     Ok((daemon, journal))
 }
 
+/// What a rollout that is not waited for any more came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Ended,
+    Held,
+}
+
 impl Daemon {
     /// Brings every service to where it is meant to be: rollouts that an earlier daemon left go on,
     /// the other services boot. Returns when each is ready or was reported as failed.
@@ -169,8 +176,10 @@ impl Daemon {
         let began = loop {
             match self.begin_boot(&name).await {
                 Err(EngineError::Busy(_)) => {
-                    if let Some(other) = self.engine.under_way(&name) {
-                        self.end_of(&other).await;
+                    if let Some(other) = self.engine.under_way(&name)
+                        && self.rest_of(&other).await == Some(Rest::Held)
+                    {
+                        return;
                     }
                 }
                 began => break began,
@@ -189,6 +198,15 @@ impl Daemon {
             Err(e) => format!("{name} cannot be brought up: {e}"),
         };
         self.record_of(&name, "service.failed", failure);
+    }
+
+    /// Whether `rollout` has ended, or is held: an operator decides when that ends, and until then the
+    /// service is as it was.
+    async fn rest_of(&self, rollout: &Rollout) -> Option<Rest> {
+        let mut watch = self.engine.watch_of(&rollout.service, rollout.id)?;
+        let rests = |rollout: &Rollout| rollout.outcome().is_some() || rollout.held().is_some();
+        let seen = watch.wait_for(|rollout| rests(rollout)).await.ok()?;
+        Some(if seen.outcome().is_some() { Rest::Ended } else { Rest::Held })
     }
 
     /// `rollout`, once it has ended; `None` when nobody drives it any more.
@@ -212,7 +230,14 @@ impl Daemon {
             Standing::Configured => (Kind::Boot, Release::resolve(&crew.service)),
         };
         let current = current.map_err(|e| EngineError::NoRelease(e.to_string()))?;
-        let request = Request { kind, slot: None, named: None, current, loss: Loss::Never };
+        let request = Request {
+            kind,
+            slot: None,
+            named: None,
+            current,
+            loss: Loss::Never,
+            pause: Pause::Never,
+        };
         let begun = self.engine.begin_if_needed(name, request, "aibkd".to_owned()).await?;
         if begun.is_none() {
             self.engine.dismiss(name);

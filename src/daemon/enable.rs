@@ -14,7 +14,7 @@ use crate::{
     ident::ServiceName,
     rollout::{
         Crew,
-        draft::Request,
+        draft::{Pause, Request},
         record::{Kind, Loss},
     },
     store::Boots,
@@ -124,7 +124,8 @@ impl Daemon {
         kind: Kind,
         loss: Loss,
     ) -> Answer<Rollout> {
-        let request = |current| Request { kind, slot: None, named: None, current, loss };
+        let request =
+            |current| Request { kind, slot: None, named: None, current, loss, pause: Pause::Never };
         self.begin(on, request, None, by).await
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
             judge: None,
             watch: Duration::ZERO,
             keep_old: Duration::ZERO,
+            hold: Duration::ZERO,
             standby: Standby::Stopped,
         },
         clears: vec![config.proof_socket.clone()],

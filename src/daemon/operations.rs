@@ -8,7 +8,7 @@ use super::{Daemon, logs, problems, streams, views};
 use crate::{
     api::{
         explain::Explanation,
-        operations::{Answer, AtBoot, Caller, Operations, Pending, Verb, Way},
+        operations::{Answer, AtBoot, Caller, Decision, Operations, Pending, Verb, Way},
         types::{
             Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
             NginxTest, PROTOCOL, Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance,
@@ -19,7 +19,7 @@ use crate::{
     instance::Instance,
     release::Release,
     rollout::{
-        draft::Request,
+        draft::{Pause, Request},
         record::{Kind, Loss},
     },
     store::Event,
@@ -62,8 +62,14 @@ impl Operations for Daemon {
                 Verb::Restart => Kind::Restart,
             };
             let loss = loss(how.force);
-            let request =
-                |current| Request { kind, slot: Some(on.slot), named: None, current, loss };
+            let request = |current| Request {
+                kind,
+                slot: Some(on.slot),
+                named: None,
+                current,
+                loss,
+                pause: Pause::Never,
+            };
             self.begin(&on.service, request, None, &by).await
         })
     }
@@ -85,9 +91,10 @@ impl Operations for Daemon {
                 Some(path) => Some(self.named(&on, path).await?),
                 None => None,
             };
+            let pause = if how.hold { Pause::BeforeTraffic } else { Pause::Never };
             let given = named.clone().or_else(|| self.present(kind, &on));
             let loss = loss(how.force);
-            let request = |current| Request { kind, slot: None, named, current, loss };
+            let request = |current| Request { kind, slot: None, named, current, loss, pause };
             self.begin(&on, request, given, &by).await
         })
     }
@@ -129,6 +136,23 @@ impl Operations for Daemon {
             let cancelled =
                 self.engine.cancel(id, &name(&by)).await.map_err(|e| problems::of_engine(&e))?;
             Ok(views::rollout(&cancelled, views::now()))
+        })
+    }
+
+    fn decide(
+        &self,
+        by: Caller,
+        decision: Decision,
+        on: ServiceName,
+    ) -> Pending<'_, Answer<Rollout>> {
+        Box::pin(async move {
+            self.may_change()?;
+            let decided = match decision {
+                Decision::Promote => self.engine.promote(&on, &name(&by)).await,
+                Decision::Abort => self.engine.abort(&on, &name(&by)).await,
+            };
+            let decided = decided.map_err(|e| problems::of_engine(&e))?;
+            Ok(views::rollout(&decided, views::now()))
         })
     }
 

@@ -38,9 +38,20 @@ pub(super) fn rollout(rollout: &Rollout, now: i64) -> types::Rollout {
         requests: requests::requests(&rollout.clients),
         undo: rollout.undo.as_ref().map(|steps| undo(steps, &rollout.service)),
         cut: rollout.cut(),
+        held: held(rollout),
         committed: rollout.committed,
         revision: rollout.revision,
     }
+}
+
+fn held(rollout: &Rollout) -> Option<types::Held> {
+    let (preview, until) = rollout.held()?;
+    let instance = crate::ident::InstanceId::new(rollout.service.clone(), preview.slot);
+    Some(types::Held {
+        instance: instance.to_string(),
+        address: preview.address.to_string(),
+        until: Timestamp::from_microsecond(until).map_or_else(|_| String::from("?"), second),
+    })
 }
 
 const fn state(course: Course) -> types::RolloutState {
@@ -156,6 +167,7 @@ fn traffic(port: Option<Port>, members: Option<&Members>) -> Option<types::Traff
         Role::Serving => types::Traffic::Serving,
         Role::Backup => types::Traffic::Backup,
         Role::Down => types::Traffic::Down,
+        Role::Preview => types::Traffic::Preview,
     })
 }
 

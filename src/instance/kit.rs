@@ -183,6 +183,7 @@ pub(super) fn service() -> Service {
             judge: None,
             watch: Duration::ZERO,
             keep_old: Duration::ZERO,
+            hold: Duration::ZERO,
             standby: Standby::Stopped,
         },
         clears: vec![],

@@ -35,6 +35,7 @@ fn site(switch: Switch) -> Site {
         zone_kib: Some(64),
         max_fails: 0,
         fail_timeout: Duration::from_secs(10),
+        preview: None,
         switch: config::Switch::Flip,
     };
     [(name("api"), Proxied { options, host: [127, 0, 0, 1].into(), switch })].into()

@@ -15,6 +15,7 @@ mod master;
 mod mend;
 mod owned_file;
 mod plan;
+mod preview;
 mod proof;
 mod publish;
 mod reload;
@@ -43,7 +44,7 @@ pub use self::{
     mend::Mended,
     proof::PROOF_PATH,
     publish::PUBLISH_WITHIN,
-    render::{Proxied, Site},
+    render::{Proxied, Site, reached},
     requests::{Count, Logged, Lost, Mark, Side, Tally, Times, Try, Uncounted, Whose},
     serving::{Observed, Serving},
     snippet::{Lack, Lacking, Snippet},

@@ -186,6 +186,7 @@ mod tests {
                 zone_kib: None,
                 max_fails: 0,
                 fail_timeout: Duration::from_secs(10),
+                preview: None,
                 switch: config::Switch::Reload,
             },
             host: [127, 0, 0, 1].into(),

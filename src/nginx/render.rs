@@ -11,7 +11,7 @@ use std::{
 use super::{
     Edited, Members, NginxError, PROOF_PATH, Role, Switch, extras,
     flip::{Colour, Flag, exchanged, flips},
-    requests,
+    preview, requests,
 };
 use crate::{
     config::UpstreamOptions,
@@ -99,6 +99,7 @@ pub(super) fn render(
             site.get(service).ok_or_else(|| NginxError::UnknownService(service.clone()))?;
         check(service, members)?;
         upstreams(&mut text, proxied, members);
+        text.push_str(&preview::server(proxied, members));
     }
     proof(&mut text, &written, places.proof);
     Ok(text)
@@ -124,7 +125,7 @@ pub(super) fn read_back(text: &str) -> Option<serde_json::Result<Edited>> {
 
 /// nginx counts only members that are no backup (`no servers are inside upstream`).
 fn check(service: &ServiceName, members: &Members) -> Result<(), NginxError> {
-    let why = match members.values().find(|role| **role != Role::Backup) {
+    let why = match members.values().find(|role| matches!(role, Role::Serving | Role::Down)) {
         Some(_) => return Ok(()),
         None if members.is_empty() => "no member",
         None => "only backup members",
@@ -210,6 +211,7 @@ fn upstream(text: &mut String, name: &str, proxied: &Proxied, members: &Members)
             Role::Serving => "",
             Role::Backup => " backup",
             Role::Down => " down",
+            Role::Preview => continue,
         };
         line(
             text,
@@ -272,12 +274,13 @@ pub(super) fn flag_test(flag: &Flag) -> String {
     format!("if (-f {})", flag.name(Colour::Green))
 }
 
-fn address(host: IpAddr, port: Port) -> SocketAddr {
+pub(super) fn address(host: IpAddr, port: Port) -> SocketAddr {
     SocketAddr::new(reached(host), port.get())
 }
 
 /// The address at which nginx reaches what listens on `host`.
-pub(super) fn reached(host: IpAddr) -> IpAddr {
+#[must_use]
+pub fn reached(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -20,6 +20,7 @@ fn options(name_: &str) -> UpstreamOptions {
         zone_kib: None,
         max_fails: 0,
         fail_timeout: Duration::from_secs(10),
+        preview: None,
         switch: crate::config::Switch::Reload,
     }
 }
@@ -101,8 +102,27 @@ fn idle_connections_are_spared_where_nginx_can() {
 }
 
 #[test]
+fn what_is_shown_before_is_no_member() {
+    let mut site = site();
+    let shows = |preview| {
+        let options = UpstreamOptions { preview, ..options("app") };
+        Proxied { options, host: [127, 0, 0, 1].into(), switch: Switch::Reload }
+    };
+    let upstreams = edited(&[("api", &[(8000, Role::Serving), (8001, Role::Preview)])]);
+    site.insert(name("api"), shows(Some(port(8009))));
+    let text = render(&upstreams, &site, places()).unwrap();
+    assert_eq!(text.matches("127.0.0.1:8001").count(), 1, "{text}");
+    assert!(text.contains("listen 127.0.0.1:8009;"), "{text}");
+    assert!(text.contains("proxy_pass http://127.0.0.1:8001;"), "{text}");
+    assert!(text.contains("\"8001\":\"preview\""), "nginx proves it: {text}");
+    site.insert(name("api"), shows(None));
+    let text = render(&upstreams, &site, places()).unwrap();
+    assert!(!text.contains("127.0.0.1:8001"), "{text}");
+}
+
+#[test]
 fn upstreams_that_nginx_would_refuse_are_refused() {
-    for members in [&[][..], &[(8000, Role::Backup)]] {
+    for members in [&[][..], &[(8000, Role::Backup)], &[(8000, Role::Preview)]] {
         let refused = render(&edited(&[("api", members)]), &site(), places());
         assert!(matches!(refused, Err(NginxError::NoMember { .. })), "{members:?}");
     }

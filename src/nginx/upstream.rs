@@ -30,9 +30,17 @@ pub enum Role {
     Backup,
     /// It is named but gets nothing. An upstream may not be empty, so the last member stays so.
     Down,
+    /// It is no member; who asks at the preview port gets it.
+    Preview,
 }
 
 impl Role {
+    /// Clients may get it.
+    #[must_use]
+    pub const fn has_clients(self) -> bool {
+        matches!(self, Self::Serving | Self::Backup)
+    }
+
     /// The word for it, the same as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +48,7 @@ impl Role {
             Self::Serving => "serving",
             Self::Backup => "backup",
             Self::Down => "down",
+            Self::Preview => "preview",
         }
     }
 }

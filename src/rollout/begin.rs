@@ -174,6 +174,7 @@ fn blank(service: &ServiceName, request: &Request, draft: Draft, by: String) -> 
         stopped: BTreeSet::new(),
         steps: vec![],
         failure: None,
+        preview: draft.preview,
         clients: Clients::Unasked,
         undo: None,
         revision: 0,

@@ -20,6 +20,7 @@ impl Crew {
             Step::AwaitReady { .. } => self.patience(kind),
             Step::Publish { .. } => nginx::PUBLISH_WITHIN,
             Step::Watch { .. } => service.rollout.watch,
+            Step::Hold { .. } => service.rollout.hold,
             Step::Drain { .. } => service.drain.deadline,
             Step::Stop { .. } | Step::Dismiss { .. } => ending,
             Step::Replace { .. } => {

@@ -6,6 +6,7 @@ mod relief;
 use std::collections::BTreeSet;
 
 use super::{
+    hold::Preview,
     record::{Kind, Loss, Stage, Start, Want},
     world::{Seen, World},
 };
@@ -30,6 +31,18 @@ pub struct Request {
     pub current: Release,
     /// Whether requests may be lost over it.
     pub loss: Loss,
+    /// Where it waits for whoever asked.
+    pub pause: Pause,
+}
+
+/// Where a rollout waits for whoever asked for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pause {
+    /// Nowhere.
+    #[default]
+    Never,
+    /// Before what is new is seen by clients.
+    BeforeTraffic,
 }
 
 /// What a rollout will go through.
@@ -45,6 +58,8 @@ pub struct Draft {
     pub served: BTreeSet<Slot>,
     /// What it goes through.
     pub stages: Vec<Stage>,
+    /// On what terms it is held meanwhile.
+    pub preview: Option<Preview>,
 }
 
 /// Why something is not even begun.
@@ -59,6 +74,9 @@ pub enum Refusal {
     /// Rollback needs an old colour that is warm.
     #[error("{0} has no old colour to go back to: {1}")]
     NothingWarm(ServiceName, String),
+    /// Only what is held is promoted or aborted.
+    #[error("{0} is not held: {1}")]
+    NotHeld(ServiceName, String),
     /// `T1`.
     #[error("{0} is the only instance of {1} that can serve; requests would be lost")]
     LastMember(String, ServiceName),
@@ -82,6 +100,9 @@ impl Refusal {
             Self::NothingWarm(service, _) => {
                 format!("`aibkctl rolling {service} --release DIR` brings in any release")
             }
+            Self::NotHeld(service, _) => format!(
+                "`aibkctl swap {service} --hold` holds a swap; `aibkctl cancel ID` turns any back"
+            ),
             Self::Serves(_) => "--force accepts the loss".to_owned(),
             Self::LastMember(_, service) => format!(
                 "`aibkctl rolling {service}` loses nothing where there are two slots; \
@@ -118,6 +139,7 @@ pub fn draft(request: &Request, service: &Service, world: &World) -> Result<Draf
         loss: scene.loss(),
         origin: scene.origin(),
         served: scene.served(),
+        preview: scene.preview(&stages),
         stages,
     })
 }

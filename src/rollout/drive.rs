@@ -33,6 +33,8 @@ pub(super) struct Drive {
     pub(super) told: watch::Sender<Rollout>,
     /// Why it is to be turned back, once somebody asked.
     pub(super) cancelled: watch::Receiver<Option<String>>,
+    /// Who lets it go on, once somebody does while it is held.
+    pub(super) promoted: watch::Receiver<Option<String>>,
     /// The daemon is ending.
     pub(super) frozen: watch::Receiver<bool>,
 }
@@ -55,8 +57,15 @@ impl Drive {
                     self.rollout.begin(&step, &world, now());
                     if self.save().await {
                         sync_point!("rollout.intent");
+                        if is_decided(&step) {
+                            let message = words::held(&self.rollout);
+                            self.engine.record(&self.rollout, "rollout.held", message);
+                        }
                         self.step(&crew, &step).await;
                         sync_point!("rollout.effect");
+                        if is_decided(&step) {
+                            self.save().await;
+                        }
                     }
                 }
                 Next::Advance => {
@@ -112,14 +121,9 @@ impl Drive {
         };
         let rollout = self.rollout.clone();
         let mut cancelled = self.cancelled.clone();
-        let turned_back = async {
-            let why = cancelled.wait_for(Option::is_some).await.map(|why| why.clone());
-            match why {
-                Ok(why) => why.unwrap_or_default(),
-                Err(_) => std::future::pending().await,
-            }
-        };
+        let turned_back = said(&mut cancelled);
         let mut frozen = self.frozen.clone();
+        let mut promoted = self.promoted.clone();
         let perform =
             async { effect_point!("rollout.perform", crew.perform(step, &rollout, &tell).await) };
         let result = tokio::select! {
@@ -127,6 +131,7 @@ impl Drive {
             // Its intent is durable; the next daemon does it again.
             _ = frozen.wait_for(|frozen| *frozen), if waits(step) => return,
             why = turned_back, if waits(step) && rollout.can_turn_back() => Err(why),
+            by = said(&mut promoted), if is_decided(step) => Ok(Some(format!("promoted by {by}"))),
             result = perform => result,
         };
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -137,8 +142,8 @@ impl Drive {
         };
         self.rollout.finish(result, took);
         self.engine.record(&self.rollout, "rollout.step", message);
-        // An end is told once it is durable.
-        if self.rollout.outcome().is_none() {
+        // An end is told once it is durable, and so is what an operator decided.
+        if self.rollout.outcome().is_none() && !is_decided(step) {
             self.told.send_replace(self.rollout.clone());
         }
     }
@@ -185,11 +190,29 @@ impl Drive {
     }
 }
 
+/// What somebody says, once they do.
+async fn said(by: &mut watch::Receiver<Option<String>>) -> String {
+    let said = by.wait_for(Option::is_some).await.map(|said| said.clone());
+    match said {
+        Ok(said) => said.unwrap_or_default(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// An operator decides how it ends.
+const fn is_decided(step: &Step) -> bool {
+    matches!(step, Step::Hold { .. })
+}
+
 /// Only waits are interrupted; an effect runs to its end and is undone then.
 const fn waits(step: &Step) -> bool {
     // A replacement that is cut short is found as far as it got.
     matches!(
         step,
-        Step::AwaitReady { .. } | Step::Watch { .. } | Step::Drain { .. } | Step::Replace { .. }
+        Step::AwaitReady { .. }
+            | Step::Watch { .. }
+            | Step::Hold { .. }
+            | Step::Drain { .. }
+            | Step::Replace { .. }
     )
 }

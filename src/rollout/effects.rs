@@ -99,6 +99,7 @@ impl Crew {
             Step::AwaitReady { slot } => self.await_ready(*slot, rollout, tell).await,
             Step::Publish { members } => self.publish(members, rollout).await,
             Step::Watch { slots } => self.watch(slots, rollout).await,
+            Step::Hold { slot } => self.hold(*slot, rollout, tell).await,
             Step::Drain { slot } => self.drain(*slot, tell).await,
             Step::Stop { slot } => self.stop(*slot, tell).await,
             Step::Replace { slot, release, start } => {

@@ -68,6 +68,7 @@ pub struct Hold<'a> {
 struct Going {
     rollout: watch::Receiver<Rollout>,
     cancel: watch::Sender<Option<String>>,
+    promote: watch::Sender<Option<String>>,
 }
 
 impl Engine {
@@ -280,12 +281,14 @@ impl Engine {
     pub(super) fn drive(&self, rollout: Rollout) {
         let (told, seen) = watch::channel(rollout.clone());
         let (cancel, cancelled) = watch::channel(None);
+        let (promote, promoted) = watch::channel(None);
         let service = rollout.service.clone();
-        self.going().insert(service.clone(), Going { rollout: seen, cancel });
+        self.going().insert(service.clone(), Going { rollout: seen, cancel, promote });
         let engine = self.clone();
         tokio::spawn(async move {
             let (frozen, announce) = (engine.frozen(), told.clone());
-            let drive = Drive { engine: engine.clone(), rollout, told, cancelled, frozen };
+            let drive =
+                Drive { engine: engine.clone(), rollout, told, cancelled, promoted, frozen };
             let rollout = drive.run().await;
             engine.going().remove(&service);
             engine.dismiss(&service);
@@ -293,6 +296,12 @@ impl Engine {
             announce.send_replace(rollout.clone());
             engine.retire_later(&rollout);
         });
+    }
+
+    pub(super) fn tell_promoted(&self, service: &ServiceName, by: &str) {
+        if let Some(going) = self.going().get(service) {
+            going.promote.send_replace(Some(by.to_owned()));
+        }
     }
 
     fn going(&self) -> std::sync::MutexGuard<'_, BTreeMap<ServiceName, Going>> {

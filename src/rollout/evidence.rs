@@ -235,7 +235,8 @@ mod tests {
     fn after(steps: Vec<Step>) -> Rollout {
         let served = BTreeSet::from([slot(8000)]);
         let (origin, stages) = (Stage::default(), vec![]);
-        let draft = Draft { release: None, loss: Loss::Never, origin, served, stages };
+        let draft =
+            Draft { release: None, loss: Loss::Never, origin, served, stages, preview: None };
         let mut rollout = begun(RolloutId(1), Kind::Rolling, None, draft);
         let taken = |(at, step)| Taken {
             step,

@@ -61,6 +61,7 @@ mod tests {
             stages: vec![on(8001)],
             release: None,
             loss: Loss::Never,
+            preview: None,
         };
         Rollout { course, ..begun(RolloutId(id), Kind::Swap, None, draft) }.row()
     }

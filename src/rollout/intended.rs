@@ -46,7 +46,9 @@ pub(super) fn in_slots(slots: &mut BTreeMap<Slot, Seen>, step: &Step, rollout: &
         | Step::Stop { slot }
         | Step::Replace { slot, .. }
         | Step::Dismiss { slot } => slot,
-        Step::Publish { .. } | Step::Watch { .. } | Step::Drain { .. } => return,
+        Step::Publish { .. } | Step::Watch { .. } | Step::Hold { .. } | Step::Drain { .. } => {
+            return;
+        }
     };
     let Some(seen) = slots.get_mut(slot) else { return };
     match step {
@@ -64,6 +66,6 @@ pub(super) fn in_slots(slots: &mut BTreeMap<Slot, Seen>, step: &Step, rollout: &
             seen.room = Room::Free;
         }
         Step::Dismiss { .. } => seen.room = Room::Free,
-        Step::Publish { .. } | Step::Watch { .. } | Step::Drain { .. } => {}
+        Step::Publish { .. } | Step::Watch { .. } | Step::Hold { .. } | Step::Drain { .. } => {}
     }
 }

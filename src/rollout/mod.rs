@@ -22,6 +22,7 @@ pub mod forecast;
 #[cfg(test)]
 mod forecast_tests;
 mod hint;
+pub mod hold;
 mod intended;
 pub mod judge;
 pub mod left;

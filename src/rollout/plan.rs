@@ -41,6 +41,8 @@ pub fn next_step(rollout: &Rollout, world: &World) -> Next {
                 Next::Do(step)
             } else if let Some(slots) = to_watch(stage, rollout) {
                 Next::Do(Step::Watch { slots })
+            } else if let Some(slot) = to_hold(stage, rollout) {
+                Next::Do(Step::Hold { slot })
             } else if rollout.at + 1 < rollout.stages.len() {
                 Next::Advance
             } else {
@@ -166,8 +168,12 @@ fn without(slot: Slot, stage: &Stage, world: &World) -> Option<Members> {
         let release = world.slots.get(&other).and_then(|seen| seen.release.as_ref());
         match wanted {
             Some(Want::Stopped) => false,
-            Some(Want::Run { release: right, role: Some(_), .. }) if release == Some(right) => true,
-            Some(Want::Run { .. }) | None => world.role(other).is_some(),
+            Some(Want::Run { release: right, role: Some(role), .. }) if release == Some(right) => {
+                *role != Role::Preview
+            }
+            Some(Want::Run { .. }) | None => {
+                world.role(other).is_some_and(|role| role != Role::Preview)
+            }
         }
     };
     world.members.as_ref()?;
@@ -183,7 +189,7 @@ fn without(slot: Slot, stage: &Stage, world: &World) -> Option<Members> {
 /// Another one than `slot` gets the requests, and is well.
 fn is_covered(slot: Slot, world: &World) -> bool {
     let mut others = world.slots.keys().filter(|other| **other != slot);
-    others.any(|other| world.has_traffic(*other) && world.is_ready(*other))
+    others.any(|other| world.has_clients(*other) && world.is_ready(*other))
 }
 
 fn other(slot: Slot, world: &World) -> Slot {
@@ -213,11 +219,11 @@ fn publish(stage: &Stage, loss: Loss, world: &World) -> Option<Step> {
     if members == *served && world.proof != Proof::Open {
         return None;
     }
-    let has_traffic = |role: &Role| *role != Role::Down;
-    let stays = |port: &Port| members.get(port).is_some_and(has_traffic);
+    let has_clients = |role: &Role| role.has_clients();
+    let stays = |port: &Port| members.get(port).is_some_and(has_clients);
     let is_ready = |port: &Port| world.is_ready(Slot::Port(*port));
     let well_one_goes =
-        served.iter().any(|(port, role)| has_traffic(role) && !stays(port) && is_ready(port));
+        served.iter().any(|(port, role)| has_clients(role) && !stays(port) && is_ready(port));
     let stay: Vec<Port> = members.keys().copied().filter(|port| stays(port)).collect();
     match stay.first() {
         Some(first) if well_one_goes && !stay.iter().any(is_ready) && loss == Loss::Never => {
@@ -258,6 +264,13 @@ fn stop(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> {
         }
         Some(Step::Stop { slot: *slot })
     })
+}
+
+/// What clients do not see yet is held once per stage.
+fn to_hold(stage: &Stage, rollout: &Rollout) -> Option<Slot> {
+    let is_held = |want: &Want| matches!(want, Want::Run { role: Some(Role::Preview), .. });
+    let held = stage.wants.iter().find(|(_, want)| is_held(want) && !rollout.watched);
+    held.map(|(slot, _)| *slot)
 }
 
 /// What was started by this rollout and now serves is watched once per stage.

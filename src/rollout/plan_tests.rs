@@ -6,7 +6,7 @@ mod sick;
 use std::collections::BTreeSet;
 
 use super::{
-    draft::{Draft, Refusal, Request, draft},
+    draft::{Draft, Pause, Refusal, Request, draft},
     plan::{Next, next_step},
     record::{Course, DOCUMENT, Kind, Loss, Outcome, Rollout, Step},
     world::{Proof, Room, Seen, World},
@@ -80,7 +80,14 @@ pub(super) fn both(green: Role) -> World {
 }
 
 pub(super) fn request(kind: Kind, at: Option<u16>, loss: Loss) -> Request {
-    Request { kind, slot: at.map(slot), named: None, current: release("v2"), loss }
+    Request {
+        kind,
+        slot: at.map(slot),
+        named: None,
+        current: release("v2"),
+        loss,
+        pause: Pause::Never,
+    }
 }
 
 pub(super) fn begin(kind: Kind, at: Option<u16>, draft: Draft) -> Rollout {
@@ -112,6 +119,7 @@ pub(super) fn begun(id: RolloutId, kind: Kind, slot: Option<Slot>, draft: Draft)
         stopped: BTreeSet::new(),
         steps: vec![],
         failure: None,
+        preview: draft.preview,
         clients: crate::rollout::clients::Clients::Unasked,
         undo: None,
         revision: 0,
@@ -147,7 +155,8 @@ fn act(world: &mut World, step: &Step, rollout: &Rollout) {
             let there = &world.slots[slot];
             assert!(there.phase.is_up() && there.room != Room::None, "{there:?}");
         }
-        Step::AwaitReady { .. } | Step::Watch { .. } | Step::Dismiss { .. } => {}
+        Step::AwaitReady { .. } | Step::Watch { .. } | Step::Hold { .. } | Step::Dismiss { .. } => {
+        }
     }
     *world = world.clone().after(step, rollout);
 }
@@ -236,6 +245,28 @@ fn a_swap_is_one_publish_where_the_other_colour_is_warm() {
     let mut rollout = begin(Kind::Swap, None, draft(&asked, &service, &world).unwrap());
     let steps = play(&mut rollout, &mut world, |_| Fate::Works);
     assert_eq!(words(&steps), ["publish 8000 (backup) 8001", "watch api@8001"]);
+}
+
+#[test]
+fn a_swap_that_is_held_shows_nothing_to_clients_before() {
+    let service = service("[8000, 8001]", "stopped");
+    let asked = Request { pause: Pause::BeforeTraffic, ..request(Kind::Swap, None, Loss::Never) };
+    let first = ["start api@8001", "await-ready api@8001", "publish 8000 8001 (preview)"];
+    for (fate, then) in [
+        (Fate::Works, vec!["hold api@8001", "publish 8000 (backup) 8001", "watch api@8001"]),
+        (Fate::Fails, vec!["hold api@8001", "publish 8000", "drain api@8001", "stop api@8001"]),
+    ] {
+        let mut world = at_rest();
+        let drafted = draft(&asked, &service, &world).unwrap();
+        let preview = drafted.preview.clone().unwrap();
+        assert_eq!((preview.slot, preview.most_ms), (slot(GREEN), 3_600_000));
+        assert_eq!(preview.address.to_string(), "127.0.0.1:8001");
+        let mut rollout = begin(Kind::Swap, None, drafted);
+        let steps = play(&mut rollout, &mut world, |n| if n == 3 { fate } else { Fate::Works });
+        assert_eq!(words(&steps), [first.to_vec(), then].concat());
+        let expected = if fate == Fate::Works { Outcome::Done } else { Outcome::Undone };
+        assert_eq!(rollout.outcome(), Some(expected));
+    }
 }
 
 #[test]

@@ -126,6 +126,7 @@ mod tests {
             origin: Stage::default(),
             served: BTreeSet::new(),
             stages: vec![Stage { wants: vec![(Slot::Sole, want)], watch: false }],
+            preview: None,
         }
     }
 

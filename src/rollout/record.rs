@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{EngineError, clients::Clients, left::Left, world::World};
+use super::{EngineError, clients::Clients, hold::Preview, left::Left, world::World};
 use crate::{
     ident::{RolloutId, ServiceName, Slot},
     nginx::{Members, Role},
@@ -91,7 +91,7 @@ pub struct Rollout {
     pub stages: Vec<Stage>,
     /// Index of the present stage.
     pub at: usize,
-    /// The present stage's watch was passed.
+    /// The present stage's watch, or its hold, was passed.
     pub watched: bool,
     /// Which way it goes.
     pub course: Course,
@@ -107,6 +107,9 @@ pub struct Rollout {
     pub steps: Vec<Taken>,
     /// Why it failed.
     pub failure: Option<String>,
+    /// On what terms it is held, if it is.
+    #[serde(default)]
+    pub preview: Option<Preview>,
     /// What clients saw meanwhile.
     #[serde(default)]
     pub clients: Clients,
@@ -217,6 +220,11 @@ pub enum Step {
         /// Which.
         slots: Vec<Slot>,
     },
+    /// Wait until an operator lets it go on with an instance that clients do not see yet.
+    Hold {
+        /// Which.
+        slot: Slot,
+    },
     /// Wait until no request can be on the instance any more.
     Drain {
         /// Which.
@@ -309,6 +317,7 @@ impl Rollout {
             }
             Step::AwaitReady { .. }
             | Step::Watch { .. }
+            | Step::Hold { .. }
             | Step::Drain { .. }
             | Step::Dismiss { .. } => {}
         }
@@ -333,7 +342,7 @@ impl Rollout {
             (Ok(_), Step::Drain { slot }) => {
                 self.drained.insert(*slot);
             }
-            (Ok(_), Step::Watch { .. }) => self.watched = true,
+            (Ok(_), Step::Watch { .. } | Step::Hold { .. }) => self.watched = true,
             _ => {}
         }
         match result {

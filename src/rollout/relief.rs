@@ -12,7 +12,7 @@ use tokio::sync::{Notify, broadcast::error::RecvError};
 
 use super::{
     EngineError,
-    draft::Request,
+    draft::{Pause, Request},
     effects::Crew,
     engine::Engine,
     record::{Kind, Loss, Outcome, Rollout, now},
@@ -225,7 +225,14 @@ impl Engine {
             Ok(current) => current,
             Err(e) => own.ok_or_else(|| EngineError::NoRelease(e.to_string()))?,
         };
-        let request = Request { kind, slot: Some(slot), named: None, current, loss: Loss::Never };
+        let request = Request {
+            kind,
+            slot: Some(slot),
+            named: None,
+            current,
+            loss: Loss::Never,
+            pause: Pause::Never,
+        };
         match self.begin(&crew.service.name, request, "aibkd".to_owned()).await {
             Ok(_) => Ok(None),
             Err(EngineError::Busy(_)) => Ok(Some(SOON)),
@@ -413,7 +420,8 @@ mod tests {
     fn drafted(kind: Kind, service: &Service, world: &World) -> Rollout {
         let current = Release { id: ReleaseId("v1".to_owned()), directory: "/srv/v1".into() };
         let slot = Some(slot(BLUE));
-        let request = Request { kind, slot, named: None, current, loss: Loss::Never };
+        let request =
+            Request { kind, slot, named: None, current, loss: Loss::Never, pause: Pause::Never };
         begun(RolloutId(7), kind, slot, draft::draft(&request, service, world).unwrap())
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     EngineError,
-    draft::Request,
+    draft::{Pause, Request},
     engine::Engine,
     record::{Kind, Loss, Outcome, Rollout},
 };
@@ -59,7 +59,8 @@ impl Engine {
             return Ok(());
         };
         let (kind, loss) = (Kind::Retire, Loss::Never);
-        let request = Request { kind, slot: Some(slot), named: None, current, loss };
+        let request =
+            Request { kind, slot: Some(slot), named: None, current, loss, pause: Pause::Never };
         match self.begin(&swap.service, request, "aibkd".to_owned()).await {
             Ok(_) | Err(EngineError::Ending) => Ok(()),
             Err(e) => Err(e),

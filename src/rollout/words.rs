@@ -37,6 +37,7 @@ impl Step {
             Self::AwaitReady { .. } => "await-ready",
             Self::Publish { .. } => "publish",
             Self::Watch { .. } => "watch",
+            Self::Hold { .. } => "hold",
             Self::Drain { .. } => "drain",
             Self::Stop { .. } => "stop",
             Self::Replace { .. } => "replace",
@@ -52,6 +53,7 @@ impl Step {
             Self::Start { slot, .. }
             | Self::AwaitReady { slot }
             | Self::Drain { slot }
+            | Self::Hold { slot }
             | Self::Replace { slot, .. }
             | Self::Dismiss { slot }
             | Self::Stop { slot } => instance(*slot),
@@ -68,6 +70,7 @@ fn roster(members: &Members) -> String {
         Role::Serving => port.to_string(),
         Role::Backup => format!("{port} (backup)"),
         Role::Down => format!("{port} (down)"),
+        Role::Preview => format!("{port} (preview)"),
     };
     members.iter().map(one).collect::<Vec<_>>().join(" ")
 }
@@ -85,6 +88,17 @@ pub(super) fn holder(holder: &Rollout, now: i64) -> String {
         .last()
         .map_or_else(String::new, |taken| format!(", at step `{}`", step(holder, &taken.step)));
     format!("{} is under way, begun {age} s ago by {}{at}", name(holder), holder.by)
+}
+
+/// That it waits for an operator.
+pub(super) fn held(rollout: &Rollout) -> String {
+    let service = &rollout.service;
+    let at = rollout.preview.as_ref().map(|preview| format!(" at http://{}/", preview.address));
+    format!(
+        "{} is held: try it{}, then `aibkctl promote {service}` or `aibkctl abort {service}`",
+        name(rollout),
+        at.unwrap_or_default()
+    )
 }
 
 /// How it ended.

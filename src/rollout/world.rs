@@ -78,6 +78,12 @@ impl World {
         self.role(slot).is_some_and(|role| role != Role::Down)
     }
 
+    /// nginx may send requests of clients to the slot, and not only those of somebody who tries it.
+    #[must_use]
+    pub fn has_clients(&self, slot: Slot) -> bool {
+        self.role(slot).is_some_and(Role::has_clients)
+    }
+
     /// The slot's role in the upstream.
     #[must_use]
     pub fn role(&self, slot: Slot) -> Option<Role> {

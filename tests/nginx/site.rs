@@ -230,6 +230,7 @@ fn services() -> BTreeMap<ServiceName, Proxied> {
             zone_kib: Some(64),
             max_fails: 0,
             fail_timeout: Duration::from_secs(10),
+            preview: None,
             switch: config::Switch::Reload,
         },
         host: [127, 0, 0, 1].into(),

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     api::{
         explain::Explanation,
-        operations::{Answer, AtBoot, Caller, Operations, Pending, Verb, Way},
+        operations::{Answer, AtBoot, Caller, Decision, Operations, Pending, Verb, Way},
         types::*,
     },
     ident::{InstanceId, RolloutId, RunId, ServiceName},
@@ -45,6 +45,7 @@ pub(super) fn rollout(id: u64) -> Rollout {
         failure: None,
         cut: 0,
         committed: false,
+        held: None,
         requests: None,
         undo: None,
         revision: 1,
@@ -203,6 +204,16 @@ impl Operations for Fake {
 
     fn cancel(&self, _by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>> {
         Box::pin(async move { Ok(rollout(id.0)) })
+    }
+
+    fn decide(
+        &self,
+        by: Caller,
+        decision: Decision,
+        on: ServiceName,
+    ) -> Pending<'_, Answer<Rollout>> {
+        self.note(format!("{decision:?} {on} by {}", by.uid));
+        Box::pin(async { Ok(rollout(7)) })
     }
 
     fn reload_instance(&self, by: Caller, on: InstanceId) -> Pending<'_, Answer<ReloadedInstance>> {

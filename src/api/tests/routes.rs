@@ -124,6 +124,20 @@ async fn naming_a_release_needs_deploy() {
 }
 
 #[tokio::test]
+async fn a_swap_that_is_held_is_decided_and_nothing_else_is_held() {
+    let room = Room::new();
+    for (path, body, status) in [
+        ("/v1/services/api/promote", "", StatusCode::ACCEPTED),
+        ("/v1/services/api/abort", "", StatusCode::ACCEPTED),
+        ("/v1/services/api/rolling", r#"{"hold":true}"#, StatusCode::BAD_REQUEST),
+    ] {
+        let reply = room.reply(known(Access::Operate), Method::POST, path, body).await;
+        assert_eq!(reply.status(), status, "{path}");
+    }
+    assert_eq!(room.ops.heard(), ["Promote api by 1", "Abort api by 1"]);
+}
+
+#[tokio::test]
 async fn a_long_operation_says_where_its_rollout_is() {
     let room = Room::new();
     let path = "/v1/instances/api%408000/restart";

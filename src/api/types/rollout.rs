@@ -39,10 +39,24 @@ pub struct Rollout {
     /// Requests that were cut, because they were not done when an instance had to end.
     #[serde(default)]
     pub cut: usize,
+    /// It is held, and waits for `promote` or `abort`.
+    #[serde(default)]
+    pub held: Option<Held>,
     /// It has passed its point of no return.
     pub committed: bool,
     /// Grows with each change; `wait` takes it.
     pub revision: u64,
+}
+
+/// What is held, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Held {
+    /// What clients do not see yet: `api@8001`.
+    pub instance: String,
+    /// Where it can be tried out: `127.0.0.1:8009`.
+    pub address: String,
+    /// RFC 3339; then it goes back by itself.
+    pub until: String,
 }
 
 /// State of a rollout.
@@ -72,7 +86,7 @@ impl RolloutState {
 /// One step of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
-    /// `start`, `await-ready`, `publish`, `watch`, `drain`, `stop`, `replace`, `dismiss`.
+    /// `start`, `await-ready`, `publish`, `watch`, `hold`, `drain`, `stop`, `replace`, `dismiss`.
     pub name: String,
     /// What it acts on: `api@8001`, or the members published.
     pub on: String,
@@ -112,6 +126,9 @@ pub struct Roll {
     /// Do it although requests may be lost (`T1`): the way to roll a service with one slot.
     #[serde(default)]
     pub force: bool,
+    /// Of a swap: wait for `promote` or `abort` before clients see what is new.
+    #[serde(default)]
+    pub hold: bool,
 }
 
 /// Body of `POST /v1/instances/{instance}/start`, `/stop` and `/restart`.

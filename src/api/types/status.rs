@@ -184,4 +184,6 @@ pub enum Traffic {
     Backup,
     /// It is named but gets none.
     Down,
+    /// It gets what is asked at the preview port, and no requests of clients.
+    Preview,
 }

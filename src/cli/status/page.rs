@@ -161,6 +161,7 @@ pub(super) const fn traffic_name(traffic: Traffic) -> &'static str {
         Traffic::Serving => "serving",
         Traffic::Backup => "backup",
         Traffic::Down => "down",
+        Traffic::Preview => "preview",
     }
 }
 

@@ -27,6 +27,18 @@ fn success_names_what_serves_where() {
 }
 
 #[test]
+fn what_is_held_says_what_to_do() {
+    let mut rollout = samples::rolling_under_way();
+    rollout.kind = "swap".into();
+    rollout.held = Some(crate::api::types::Held {
+        instance: "api@8001".into(),
+        address: "127.0.0.1:8009".into(),
+        until: "2026-03-01T13:00:00Z".into(),
+    });
+    insta::assert_snapshot!(held(&rollout, Look::PAGE));
+}
+
+#[test]
 fn two_that_share_the_load_are_both_named() {
     let place =
         |name: &str, release: &str| Place { name: name.into(), release: Some(release.into()) };

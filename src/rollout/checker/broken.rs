@@ -75,6 +75,20 @@ fn done_too_early(rollout: &Rollout, world: &World) -> Next {
     }
 }
 
+/// Takes what is ready for promoted.
+fn promotes_by_itself(rollout: &Rollout, world: &World) -> Next {
+    match next_step(rollout, world) {
+        Next::Do(Step::Hold { .. }) => Next::Advance,
+        next => next,
+    }
+}
+
+#[test]
+fn nobody_is_promoted_but_by_an_operator() {
+    let caught = check(scenes::held_swap(0), promotes_by_itself).expect_err("it is broken");
+    assert!(caught.what.starts_with("hold: "), "{caught:#?}");
+}
+
 #[test]
 fn a_broken_plan_is_caught() {
     let broken: [(&str, super::Plan, &str); 7] = [

@@ -9,7 +9,7 @@ use crate::{
     instance::Phase,
     nginx::Role,
     rollout::{
-        draft::{Request, draft},
+        draft::{Pause, Request, draft},
         plan::{Next, next_step},
         plan_tests::{begun, release, service},
         record::{Course, Kind, Loss, Outcome, Rollout, Stage, Step, Want},
@@ -37,7 +37,16 @@ pub(super) fn decision(state: &State, rollout: &Rollout, world: &World, next: &N
     match next {
         Next::Do(step) => step_is_allowed(&state.reality, rollout, world, step),
         Next::End(outcome) => ending(&state.reality, rollout, *outcome),
-        Next::Advance => Ok(()),
+        Next::Advance => {
+            let left = rollout.stages.get(rollout.at).unwrap_or(&rollout.origin);
+            let is_shown = |(_, want): &(Slot, Want)| {
+                matches!(want, Want::Run { role: Some(Role::Preview), .. })
+            };
+            let passed = rollout.watched || !left.watch && !left.wants.iter().any(is_shown);
+            holds(passed, || {
+                "hold: a stage is left that was not watched, or not promoted".to_owned()
+            })
+        }
     }
 }
 
@@ -49,19 +58,23 @@ fn step_is_allowed(reality: &Reality, rollout: &Rollout, world: &World, step: &S
         }
         Step::Publish { members } => {
             for (port, role) in members {
-                let joins = *role != Role::Down && !world.has_traffic(Slot::Port(*port));
-                let is_ready = world.is_ready(Slot::Port(*port));
+                let slot = Slot::Port(*port);
+                let joins = role.has_clients() && !world.has_clients(slot);
                 let was_there = rollout.course == Course::Back;
+                let is_ready = world.is_ready(slot);
                 holds(!joins || is_ready || was_there, || format!("T1: {port} is not ready"))?;
+                let is_held = rollout.preview.as_ref().is_some_and(|held| held.slot == slot);
+                let decided = rollout.at > 0 || !is_held || was_there;
+                holds(!joins || decided, || format!("hold: {port} was not promoted"))?;
             }
             let goes = |slot: &Slot| {
                 let stays = slot.port().and_then(|port| members.get(&port));
-                world.has_traffic(*slot) && stays.is_none_or(|role| *role == Role::Down)
+                world.has_clients(*slot) && stays.is_none_or(|role| !role.has_clients())
             };
             let well_one_goes = world.slots.keys().any(|slot| goes(slot) && world.is_ready(*slot));
             let well_one_stays = members
                 .iter()
-                .any(|(port, role)| *role != Role::Down && world.is_ready(Slot::Port(*port)));
+                .any(|(port, role)| role.has_clients() && world.is_ready(Slot::Port(*port)));
             let allowed = !well_one_goes || well_one_stays || rollout.loss == Loss::Accepted;
             holds(allowed, || format!("T1: {members:?} leaves nobody who is well"))
         }
@@ -81,6 +94,7 @@ fn step_is_allowed(reality: &Reality, rollout: &Rollout, world: &World, step: &S
         }
         Step::AwaitReady { .. }
         | Step::Watch { .. }
+        | Step::Hold { .. }
         | Step::Replace { .. }
         | Step::Dismiss { .. } => Ok(()),
     }
@@ -159,6 +173,7 @@ pub(super) fn leads_out(state: &State) -> Held {
         named: None,
         current: release("v3"),
         loss: Loss::Accepted,
+        pause: Pause::Never,
     };
     let drafted =
         draft(&asked, &service, &reality.observe()).map_err(|no| format!("stuck: {no}"))?;

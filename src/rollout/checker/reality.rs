@@ -87,8 +87,12 @@ impl Reality {
 
     /// Somebody is there to answer what comes through nginx.
     pub(super) fn answers(&self) -> bool {
-        let ready =
-            |(slot, seen): (&Slot, &Seen)| seen.phase == Phase::Ready && self.is_served(*slot);
+        let serves = self.front.as_ref().and_then(|front| front.serves.as_ref());
+        let has_clients = |slot: &Slot| {
+            let role = slot.port().and_then(|port| serves?.get(&port));
+            role.is_some_and(|role| role.has_clients())
+        };
+        let ready = |(slot, seen): (&Slot, &Seen)| seen.phase == Phase::Ready && has_clients(slot);
         self.slots.iter().any(ready)
     }
 
@@ -152,6 +156,12 @@ impl Reality {
                 vec![works(self.clone())]
             }
             Step::Watch { .. } => vec![must_fail("sees trouble")],
+            Step::Hold { slot } => match self.slots[slot].phase {
+                Phase::Ready | Phase::Unready | Phase::Starting => {
+                    vec![works(self.clone()), fails("is promoted by nobody", self.clone())]
+                }
+                _ => vec![must_fail("sees trouble")],
+            },
             Step::Publish { members } => self.publishes(members, rollout),
             Step::Drain { .. } => {
                 vec![works(self.after(step, rollout)), fails("is not drained", self.clone())]

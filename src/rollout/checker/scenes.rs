@@ -6,7 +6,7 @@ use crate::{
     instance::Phase,
     nginx::Role,
     rollout::{
-        draft::draft,
+        draft::{Pause, Request, draft},
         plan::next_step,
         plan_tests::{BLUE, GREEN, at_rest, begin, both, members, request, seen, service, slot},
         record::{Kind, Loss, Outcome},
@@ -23,12 +23,13 @@ struct Scene {
     kind: Kind,
     at: Option<u16>,
     loss: Loss,
+    pause: Pause,
 }
 
 impl Scene {
     fn begin(&self, faults: u8) -> State {
         let service = service(self.slots, self.standby);
-        let asked = request(self.kind, self.at, self.loss);
+        let asked = Request { pause: self.pause, ..request(self.kind, self.at, self.loss) };
         let drafted = draft(&asked, &service, &self.world).expect(self.name);
         let rollout = begin(self.kind, self.at, drafted);
         State::new(rollout, Reality::of(self.world.clone()), faults)
@@ -45,7 +46,7 @@ pub(super) fn rolling(faults: u8) -> State {
 }
 
 /// One slot, whose socket the daemon holds.
-fn held() -> World {
+fn on_held_socket() -> World {
     let mut world = alone();
     world.slots.values_mut().for_each(|seen| seen.room = Room::Free);
     world
@@ -91,6 +92,12 @@ fn unfronted() -> World {
     }
 }
 
+/// A swap that waits before clients see the new colour.
+pub(super) fn held_swap(faults: u8) -> State {
+    let found = scenes().into_iter().find(|scene| scene.name == "swap, held");
+    found.expect("a scene").begin(faults)
+}
+
 fn scenes() -> Vec<Scene> {
     let two = |name, standby, world, kind, at| Scene {
         name,
@@ -100,6 +107,7 @@ fn scenes() -> Vec<Scene> {
         kind,
         at,
         loss: Loss::Never,
+        pause: Pause::Never,
     };
     let one = |name, world, kind, at, loss| Scene {
         name,
@@ -109,7 +117,9 @@ fn scenes() -> Vec<Scene> {
         kind,
         at,
         loss,
+        pause: Pause::Never,
     };
+    let held = |scene| Scene { pause: Pause::BeforeTraffic, ..scene };
     let hung = |world| sick(world, BLUE, Phase::Hung);
     let unready = |world| sick(world, BLUE, Phase::Unready);
     let remove = two("remove", "stopped", both(Role::Backup), Kind::Remove, None);
@@ -119,6 +129,8 @@ fn scenes() -> Vec<Scene> {
         two("rolling update, shared", "shared", both(Role::Serving), Kind::Rolling, None),
         two("swap", "stopped", at_rest(), Kind::Swap, None),
         two("swap, warm", "stopped", both(Role::Backup), Kind::Swap, None),
+        held(two("swap, held", "stopped", at_rest(), Kind::Swap, None)),
+        held(two("swap, warm and held", "hot", both(Role::Backup), Kind::Swap, None)),
         two("rollback", "stopped", both(Role::Backup), Kind::Rollback, None),
         two("restart", "hot", both(Role::Backup), Kind::Restart, Some(BLUE)),
         two("restart, shared", "shared", both(Role::Serving), Kind::Restart, Some(GREEN)),
@@ -132,8 +144,8 @@ fn scenes() -> Vec<Scene> {
         two("start of all", "shared", stopped(), Kind::Start, None),
         two("relieve", "shared", unready(both(Role::Serving)), Kind::Relieve, Some(BLUE)),
         Scene { loss: Loss::Accepted, ..remove },
-        one("rolling update in one held slot", held(), Kind::Rolling, None, Loss::Never),
-        one("restart in one held slot", held(), Kind::Restart, Some(BLUE), Loss::Never),
+        one("rolling update in one held slot", on_held_socket(), Kind::Rolling, None, Loss::Never),
+        one("restart in one held slot", on_held_socket(), Kind::Restart, Some(BLUE), Loss::Never),
         one("rolling update by force", alone(), Kind::Rolling, None, Loss::Accepted),
         one("rolling update without nginx", unfronted(), Kind::Rolling, None, Loss::Never),
     ]

@@ -135,8 +135,13 @@ impl State {
             for (name, reality) in self.reality.halfway(step, &self.durable) {
                 all.push((format!("{name}, and aibkd dies"), self.dies(reality)));
             }
-            let waits =
-                matches!(step, Step::AwaitReady { .. } | Step::Watch { .. } | Step::Drain { .. });
+            let waits = matches!(
+                step,
+                Step::AwaitReady { .. }
+                    | Step::Watch { .. }
+                    | Step::Hold { .. }
+                    | Step::Drain { .. }
+            );
             if waits && self.durable.can_turn_back() {
                 let mut known = (*self.durable).clone();
                 known.finish(Err("cancelled".to_owned()), 0);

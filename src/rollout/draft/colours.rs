@@ -1,12 +1,17 @@
 //! Drafts for going from one colour to the other.
 
-use super::{Refusal, Scene, run};
+use std::net::SocketAddr;
+
+use super::{Pause, Refusal, Scene, run};
 use crate::{
     ident::{InstanceId, Slot},
     instance::Phase,
-    nginx::Role,
+    nginx::{self, Role},
     release::Release,
-    rollout::record::{Stage, Start, Want},
+    rollout::{
+        hold::Preview,
+        record::{Stage, Start, Want},
+    },
 };
 
 type Drafted = Result<(Option<Release>, Vec<Stage>), Refusal>;
@@ -16,8 +21,31 @@ impl Scene<'_> {
         let to = self.other_colour()?;
         let warm = self.release_in(to).filter(|_| self.world.is_ready(to));
         let release = self.request.named.clone().or(warm).unwrap_or(self.request.current.clone());
-        let stage = Stage { wants: self.exchanged(to, &release), watch: true };
-        Ok((Some(release), vec![stage]))
+        let whole = Stage { wants: self.exchanged(to, &release), watch: true };
+        let held = match self.request.pause {
+            Pause::Never => None,
+            Pause::BeforeTraffic => {
+                let wants = vec![(to, run(&release, Start::Any, Some(Role::Preview)))];
+                Some(Stage { wants, watch: false })
+            }
+        };
+        Ok((Some(release), held.into_iter().chain([whole]).collect()))
+    }
+
+    /// What `stages` hold, and where it can be tried out: at the port that nginx has for that, else
+    /// at its own.
+    pub(super) fn preview(&self, stages: &[Stage]) -> Option<Preview> {
+        let wants = stages.iter().flat_map(|stage| &stage.wants);
+        let held =
+            |(_, want): &&(Slot, Want)| matches!(want, Want::Run { role: Some(Role::Preview), .. });
+        let slot = wants.into_iter().find(held).map(|(slot, _)| *slot)?;
+        let port = self.service.upstream.as_ref().and_then(|upstream| upstream.preview);
+        let address = match port {
+            Some(port) => SocketAddr::from(([127, 0, 0, 1], port.get())),
+            None => SocketAddr::new(nginx::reached(self.service.host()), slot.port()?.get()),
+        };
+        let most_ms = u64::try_from(self.service.rollout.hold.as_millis()).unwrap_or(u64::MAX);
+        Some(Preview { slot, address, most_ms })
     }
 
     /// Back to the colour that is still warm: nothing is started, and it is known, so it is not
