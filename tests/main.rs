@@ -16,6 +16,7 @@ mod changed_settings;
 mod cli;
 mod containment;
 mod control_socket;
+mod convoy;
 mod crash;
 mod daemon;
 mod dependencies;

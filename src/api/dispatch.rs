@@ -104,6 +104,7 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
             answer::accepted(&ops.roll(by, way, ask.name()?, how).await?)
         }
         Change::Decide(decision) => answer::accepted(&ops.decide(by, decision, ask.name()?).await?),
+        Change::RollTogether => answer::accepted(&ops.roll_together(by, ask.body()?).await?),
         Change::Cancel => answer::accepted(&ops.cancel(by, ask.rollout()?).await?),
         Change::ReloadInstance => answer::json(&ops.reload_instance(by, ask.name()?).await?),
         Change::Enable(boot) => {

@@ -9,7 +9,7 @@ use super::{
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
         NginxTest, Plan, Planned, Problem, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed,
-        Roll, Rollout, Run, Status, Version, Wait, WaitRun,
+        Roll, RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
     },
 };
 use crate::{
@@ -96,6 +96,8 @@ pub trait Operations: Send + Sync + 'static {
         on: ServiceName,
         how: Roll,
     ) -> Pending<'_, Answer<Rollout>>;
+    /// Begins one rollout of several services.
+    fn roll_together(&self, by: Caller, how: RollTogether) -> Pending<'_, Answer<Rollout>>;
     /// What a rollout of a service would do. Nothing is done.
     fn plan(&self, on: ServiceName, how: Plan) -> Pending<'_, Answer<Planned>>;
     /// The last rollouts, newest first.

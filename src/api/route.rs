@@ -11,7 +11,7 @@ use super::{
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
         NginxTest, Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll,
-        Rollout, Run, Status, Version, Wait, WaitRun,
+        RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
     },
 };
 use crate::{config::Access, store::Event};
@@ -49,6 +49,7 @@ pub(super) enum Read {
 pub(super) enum Change {
     Act(Verb),
     Roll(Way),
+    RollTogether,
     Cancel,
     Decide(Decision),
     ResetFailed,
@@ -131,7 +132,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 32] = [
+pub(super) static TABLE: [Route; 33] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -249,6 +250,13 @@ pub(super) static TABLE: [Route; 32] = [
         "Turn the swap of a service that is held back",
         Answers::Accepted,
     ),
+    operate(
+        "/v1/rollouts",
+        Change::RollTogether,
+        "One rollout of several services, one after another",
+        Answers::Accepted,
+    )
+    .with_body(of::<RollTogether>),
     operate(
         "/v1/rollouts/{id}/cancel",
         Change::Cancel,

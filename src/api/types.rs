@@ -21,7 +21,9 @@ pub use self::{
     plan::{Plan, PlanWay, Planned, PlannedStep, Undo},
     problem::{Problem, ProblemCode},
     requests::{RequestCount, Requests},
-    rollout::{Act, Held, Left, Roll, Rollout, RolloutState, Step, Wait},
+    rollout::{
+        Act, Held, Left, Roll, RollTogether, Rollout, RolloutState, Step, TogetherWay, Wait,
+    },
     status::{
         Colour, Confined, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Refusal,
         ServiceStatus, Status, Traffic, WorkerStatus,

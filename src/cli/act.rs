@@ -37,7 +37,8 @@ pub(super) async fn run(verb: Verb, args: &ActArgs, daemon: &Daemon, screen: Scr
     }
     let how = Act { force: args.force };
     let ask = async || daemon.act(verb, &args.instance, &how).await;
-    let (service, limit) = (&args.instance.service, args.patience.limit.timeout);
+    let (service, limit) =
+        (std::slice::from_ref(&args.instance.service), args.patience.limit.timeout);
     let begun = args.turn.take(service, limit, (daemon, screen), ask).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
 }

@@ -202,6 +202,7 @@ mod tests {
             "aibkctl abort api --no-wait",
             "aibkctl rollback api --wait --timeout 5s",
             "aibkctl plan api",
+            "aibkctl rolling api admin --force",
             "aibkctl plan api swap --release .",
             "aibkctl plan api@8000 stop --force --json",
         ] {
@@ -224,6 +225,8 @@ mod tests {
             "aibkctl wait seven",
             "aibkctl plan api boot",
             "aibkctl plan",
+            "aibkctl rolling",
+            "aibkctl rolling api admin@8002",
             "aibkctl logs -n 10001 api@8000",
             "aibkctl logs --since soon",
             "aibkctl logs -f --until now",

@@ -13,8 +13,8 @@ use crate::{
         explain::Explanation,
         types::{
             Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxSnippet, NginxTest,
-            Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll, Rollout,
-            Run, Status, Version, Wait, WaitRun,
+            Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll,
+            RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
         },
     },
     ident::{InstanceId, ServiceName},
@@ -80,6 +80,10 @@ impl Daemon {
             Way::Rollback => "rollback",
         };
         self.client.post(&format!("/v1/services/{on}/{way}"), how).await
+    }
+
+    pub(super) async fn roll_together(&self, how: &RollTogether) -> Answer<Rollout> {
+        self.client.post("/v1/rollouts", how).await
     }
 
     pub(super) async fn plan(&self, on: &ServiceName, how: &Plan) -> Answer<Planned> {

@@ -64,9 +64,11 @@ impl Exit {
     pub const fn of_rollout(state: RolloutState) -> Self {
         match state {
             RolloutState::Done => Self::Done,
-            RolloutState::Undone => Self::Failed,
+            RolloutState::Undone | RolloutState::Skipped => Self::Failed,
             RolloutState::Stuck => Self::Stuck,
-            RolloutState::Running | RolloutState::Undoing => Self::StillGoing,
+            RolloutState::Waiting | RolloutState::Running | RolloutState::Undoing => {
+                Self::StillGoing
+            }
         }
     }
 
@@ -74,10 +76,12 @@ impl Exit {
     #[must_use]
     pub const fn of_cancelled(state: RolloutState) -> Self {
         match state {
-            RolloutState::Undone => Self::Done,
+            RolloutState::Undone | RolloutState::Skipped => Self::Done,
             RolloutState::Done => Self::Refused,
             RolloutState::Stuck => Self::Stuck,
-            RolloutState::Running | RolloutState::Undoing => Self::StillGoing,
+            RolloutState::Waiting | RolloutState::Running | RolloutState::Undoing => {
+                Self::StillGoing
+            }
         }
     }
 

@@ -8,17 +8,17 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Ended,
     args::Patience,
-    clients,
     daemon::Daemon,
     exit::Exit,
     failure::Failure,
     progress::Progress,
     screen::{Format, Screen},
+    several,
     verdict::{self, Parting},
 };
 use crate::api::{
     client::ClientError,
-    types::{Rollout, RolloutState},
+    types::{Rollout, RolloutState, Status},
 };
 
 /// How long the daemon may take to answer that nothing has changed.
@@ -87,24 +87,17 @@ pub(super) async fn to_the_end(
         screen.show(&rollout, |look| verdict::left(&rollout, parting, look))?;
         return Ok(Exit::StillGoing);
     }
-    let places = match (screen.format, rollout.state) {
-        (Format::Text, RolloutState::Done) if seen_going_on => places_of(&rollout, daemon).await,
-        _ => Vec::new(),
+    let status = match screen.format {
+        Format::Text if seen_going_on => who_serves(daemon).await,
+        _ => None,
     };
-    screen.show(&rollout, |look| {
-        verdict::ended(&rollout, goal, &places, look)
-            + &verdict::cut(&rollout, look)
-            + &clients::told(&rollout, look)
-    })?;
+    screen.show(&rollout, |look| several::ended(&rollout, goal, status.as_ref(), look))?;
     Ok(goal.exit(rollout.state))
 }
 
 /// Who serves now; an ornament of the verdict, left out where it cannot be had.
-async fn places_of(rollout: &Rollout, daemon: &Daemon) -> Vec<verdict::Place> {
-    match timeout(GRACE, daemon.status()).await {
-        Ok(Ok(status)) => verdict::places(&status, &rollout.service),
-        _ => Vec::new(),
-    }
+async fn who_serves(daemon: &Daemon) -> Option<Status> {
+    timeout(GRACE, daemon.status()).await.ok()?.ok()
 }
 
 /// Follows `rollout` until it has ended, `limit` has passed, or Ctrl-C.

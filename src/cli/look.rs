@@ -109,8 +109,9 @@ pub(super) const fn of_traffic(traffic: Traffic) -> Style {
 pub(super) const fn of_rollout(state: RolloutState) -> Style {
     match state {
         RolloutState::Done => GOOD,
-        RolloutState::Running | RolloutState::Undoing => PENDING,
+        RolloutState::Waiting | RolloutState::Running | RolloutState::Undoing => PENDING,
         RolloutState::Undone | RolloutState::Stuck => BAD,
+        RolloutState::Skipped => FAINT,
     }
 }
 

@@ -36,6 +36,7 @@ mod run;
 #[cfg(test)]
 mod samples;
 mod screen;
+mod several;
 mod status;
 mod steps;
 mod stream;

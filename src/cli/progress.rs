@@ -8,10 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use super::{
     failure::Failure,
     layout::{hanging, harmless},
-    look::Reader,
+    look::{Look, Reader},
     plan,
     screen::{Format, Screen, put},
-    steps, time, verdict,
+    several, steps, time, verdict,
 };
 use crate::api::types::{Rollout, RolloutState};
 
@@ -32,10 +32,11 @@ enum Display {
 pub(super) struct Progress {
     screen: Screen,
     display: Display,
-    told: BTreeSet<usize>,
+    /// Which steps, of which member.
+    told: BTreeSet<(usize, usize)>,
     begun: bool,
     turned: bool,
-    moving: Option<usize>,
+    moving: Option<(usize, usize)>,
 }
 
 impl Progress {
@@ -55,8 +56,19 @@ impl Progress {
         if !std::mem::replace(&mut self.begun, true) {
             self.say(&verdict::opening(rollout))?;
         }
+        for (who, member) in several::members(rollout).iter().enumerate() {
+            self.show_steps(who, member, look)?;
+        }
+        self.move_on(rollout);
+        Ok(())
+    }
+
+    fn show_steps(&mut self, who: usize, rollout: &Rollout, look: Look) -> Result<(), Failure> {
         for (at, step) in rollout.steps.iter().enumerate() {
-            if steps::ended(step) && self.told.insert(at) {
+            if steps::ended(step) && self.told.insert((who, at)) {
+                if who > 0 && at == 0 {
+                    self.say(&verdict::what(rollout))?;
+                }
                 self.say(&steps::line(step, look))?;
             }
         }
@@ -67,7 +79,6 @@ impl Progress {
             let back = format!("going back to where it began: {}", plan::undone(undo));
             self.say(hanging("", &harmless(&back), look.width).trim_end())?;
         }
-        self.move_on(rollout);
         Ok(())
     }
 
@@ -90,12 +101,14 @@ impl Progress {
 
     fn move_on(&mut self, rollout: &Rollout) {
         let Display::Moving(bar) = &self.display else { return };
-        let current = rollout.steps.iter().position(|step| !steps::ended(step));
-        let step = current.and_then(|at| rollout.steps.get(at));
+        let (who, member) = several::present(rollout);
+        let current = member.steps.iter().position(|step| !steps::ended(step));
+        let step = current.and_then(|at| member.steps.get(at));
+        let current = current.map(|at| (who, at));
         let (prefix, note) = step.map_or_else(Default::default, steps::under_way);
         if self.moving != current {
             self.moving = current;
-            bar.set_elapsed(Duration::try_from_secs_f64(steps::age(rollout)).unwrap_or_default());
+            bar.set_elapsed(Duration::try_from_secs_f64(steps::age(member)).unwrap_or_default());
         }
         bar.set_prefix(prefix);
         bar.set_message(note);

@@ -34,14 +34,14 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Begins by `ask`, once nothing holds `service`.
+    /// Begins by `ask`, once nothing holds any of `services`.
     ///
     /// # Errors
     /// What `ask` says. A turn that is given up, by Ctrl-C or after `limit`, is the refusal that
     /// named the holder: nothing was begun.
     pub(super) async fn take(
         self,
-        service: &ServiceName,
+        services: &[ServiceName],
         limit: Option<Duration>,
         (daemon, screen): (&Daemon, Screen),
         ask: impl AsyncFn() -> Answer<Rollout>,
@@ -53,7 +53,7 @@ impl Turn {
                 begun => return Ok(begun?),
             };
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            match holder(service, daemon).await? {
+            match holder(services, daemon).await? {
                 Some(holder) => {
                     let mut progress = Progress::new(screen);
                     let parted = follow::follow(holder, left, daemon, &mut progress).await;
@@ -73,8 +73,9 @@ fn is_busy(error: &ClientError) -> bool {
     matches!(error, ClientError::Problem { problem, .. } if problem.code == ProblemCode::Busy)
 }
 
-async fn holder(service: &ServiceName, daemon: &Daemon) -> Result<Option<Rollout>, Failure> {
+async fn holder(services: &[ServiceName], daemon: &Daemon) -> Result<Option<Rollout>, Failure> {
     let status = daemon.status().await?;
-    let held = status.services.into_iter().find(|seen| seen.name == service.as_str());
-    Ok(held.and_then(|service| service.rollout))
+    let named = |name: &str| services.iter().any(|service| service.as_str() == name);
+    let mut held = status.services.into_iter().filter(|seen| named(&seen.name));
+    Ok(held.find_map(|service| service.rollout))
 }

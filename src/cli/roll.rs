@@ -8,22 +8,24 @@ use super::{
     Ended,
     args::Patience,
     daemon::{Daemon, Decision, Way},
+    exit::Exit,
     failure::Failure,
     follow,
     queue::Turn,
-    screen::Screen,
+    screen::{Screen, complain},
 };
 use crate::{
-    api::types::Roll,
+    api::types::{Roll, RollTogether, TogetherWay},
     ident::{InstanceId, ServiceName},
 };
 
 /// What to bring into service, and where.
 #[derive(Debug, Args)]
 pub(super) struct RollArgs {
-    /// The service, as `aibkctl status` shows it
-    #[arg(value_parser = service_name)]
-    service: ServiceName,
+    /// The service, as `aibkctl status` shows it; or several, one after another: each after those
+    /// that it depends on, else as they are named
+    #[arg(value_parser = service_name, required = true, value_name = "SERVICE")]
+    services: Vec<ServiceName>,
     /// Directory of the release to bring in; without it, what the configured directory is now
     /// (a swap takes what is ready in the other slot, if something is)
     #[arg(long, value_name = "DIR")]
@@ -71,9 +73,17 @@ impl RollArgs {
         daemon: &Daemon,
         screen: Screen,
     ) -> Ended {
-        let ask = async || daemon.roll(way, &self.service, how).await;
+        if self.services.len() > 1 && (how.release.is_some() || how.hold) {
+            let why = "`--release` and `--hold` are of one service: name one, or leave them out";
+            complain(&format!("aibkctl: {why}\n"));
+            return Ok(Exit::Usage);
+        }
+        let ask = async || match self.services.as_slice() {
+            [service] => daemon.roll(way, service, how).await,
+            services => daemon.roll_together(&together(way, services, self.force)).await,
+        };
         let limit = self.patience.limit.timeout;
-        let begun = self.turn.take(&self.service, limit, (daemon, screen), ask).await?;
+        let begun = self.turn.take(&self.services, limit, (daemon, screen), ask).await?;
         follow::begun(begun, &self.patience, goal, daemon, screen).await
     }
 }
@@ -102,6 +112,14 @@ pub(super) async fn decide(
     follow::begun(decided, &args.patience, goal, daemon, screen).await
 }
 
+fn together(way: Way, services: &[ServiceName], force: bool) -> RollTogether {
+    let way = match way {
+        Way::Swap => TogetherWay::Swap,
+        Way::Rolling | Way::Rollback => TogetherWay::Rolling,
+    };
+    RollTogether { way, services: services.iter().map(ToString::to_string).collect(), force }
+}
+
 /// Which service goes back.
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
@@ -118,7 +136,8 @@ pub(super) struct RollbackArgs {
 pub(super) async fn back(args: &RollbackArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let ask = async || daemon.roll(Way::Rollback, &args.service, &Roll::default()).await;
     let limit = args.patience.limit.timeout;
-    let begun = args.turn.take(&args.service, limit, (daemon, screen), ask).await?;
+    let begun =
+        args.turn.take(std::slice::from_ref(&args.service), limit, (daemon, screen), ask).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
 }
 

@@ -72,10 +72,12 @@ fn list(rollouts: &[Rollout], clock: Clock, now: Timestamp, look: Look) -> Strin
 
 const fn state_name(state: RolloutState) -> &'static str {
     match state {
+        RolloutState::Waiting => "waiting",
         RolloutState::Running => "running",
         RolloutState::Undoing => "undoing",
         RolloutState::Done => "done",
         RolloutState::Undone => "undone",
+        RolloutState::Skipped => "not begun",
         RolloutState::Stuck => "stuck",
     }
 }
@@ -89,12 +91,29 @@ fn one(rollout: &Rollout, clock: Clock, now: Timestamp, look: Look) -> String {
         clock.second_of(&rollout.begun, now),
         harmless(&rollout.by),
     );
+    if rollout.members.is_empty() {
+        return text + &account(rollout, look);
+    }
+    for member in &rollout.members {
+        let state = look.paint(look::of_rollout(member.state), state_name(member.state));
+        let what = verdict::what(member);
+        let _ = write!(text, "{what}: {state}\n{}\n", account(member, look));
+    }
+    text.truncate(text.trim_end().len());
+    text + "\n"
+}
+
+/// What it did, why it failed, what its clients saw.
+fn account(rollout: &Rollout, look: Look) -> String {
+    let mut text = String::new();
     for step in &rollout.steps {
         text.push_str(&steps::line(step, look));
         text.push('\n');
     }
     if let Some(failure) = &rollout.failure {
-        text.push('\n');
+        if !text.is_empty() {
+            text.push('\n');
+        }
         text.push_str(&hanging("", failure, look.width));
     }
     let clients = clients::told(rollout, look);

@@ -169,6 +169,7 @@ pub(super) fn rolling_under_way() -> Rollout {
         requests: None,
         undo: None,
         cut: 0,
+        members: vec![],
         committed: false,
         held: None,
         revision: 4,

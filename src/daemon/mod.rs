@@ -29,6 +29,7 @@ mod status;
 mod strays;
 mod streams;
 mod systemd;
+mod together;
 mod views;
 
 use std::{

@@ -12,7 +12,7 @@ use crate::{
         types::{
             Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
             NginxTest, PROTOCOL, Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance,
-            ResetFailed, Roll, Rollout, Run, Status, Version, Wait, WaitRun,
+            ResetFailed, Roll, RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
         },
     },
     ident::{InstanceId, RolloutId, RunId, ServiceName},
@@ -103,39 +103,27 @@ impl Operations for Daemon {
         Box::pin(async move { self.foretell(on, how).await })
     }
 
+    fn roll_together(&self, by: Caller, how: RollTogether) -> Pending<'_, Answer<Rollout>> {
+        Box::pin(async move { self.begin_together(name(&by), how).await })
+    }
+
     fn rollouts(&self) -> Pending<'_, Answer<Vec<Rollout>>> {
-        Box::pin(async {
-            let last = self.engine.last(50).await.map_err(|e| problems::of_engine(&e))?;
-            Ok(last.iter().map(|rollout| views::rollout(rollout, views::now())).collect())
-        })
+        Box::pin(async { self.history(50).await })
     }
 
     fn rollout(&self, id: RolloutId) -> Pending<'_, Answer<Rollout>> {
-        Box::pin(async move {
-            let found = self.engine.find(id).await.map_err(|e| problems::of_engine(&e))?;
-            Ok(views::rollout(&found, views::now()))
-        })
+        Box::pin(async move { self.shown(id).await })
     }
 
     fn wait(&self, id: RolloutId, how: Wait) -> Pending<'_, Answer<Rollout>> {
-        Box::pin(async move {
-            let within = Duration::try_from_secs_f64(how.timeout_s.unwrap_or_default());
-            if let Some(mut rollout) = self.engine.watch(id) {
-                let news =
-                    rollout.wait_for(|r| r.revision != how.revision || r.outcome().is_some());
-                // Its end and a timeout are told alike: by what it is then.
-                let _ = tokio::time::timeout(within.unwrap_or_default(), news).await;
-            }
-            self.rollout(id).await
-        })
+        Box::pin(async move { self.changed(id, &how).await })
     }
 
     fn cancel(&self, by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>> {
         Box::pin(async move {
             self.may_change()?;
-            let cancelled =
-                self.engine.cancel(id, &name(&by)).await.map_err(|e| problems::of_engine(&e))?;
-            Ok(views::rollout(&cancelled, views::now()))
+            self.engine.cancel(id, &name(&by)).await.map_err(|e| problems::of_engine(&e))?;
+            self.shown(id).await
         })
     }
 
@@ -267,6 +255,17 @@ impl Daemon {
         request: impl FnOnce(Release) -> Request,
         given: Option<Release>,
     ) -> Answer<Request> {
+        self.prepared_beside(service, request, given, &[])
+    }
+
+    /// As [`Daemon::prepared`], where what it requires of `others` will be there.
+    pub(super) fn prepared_beside(
+        &self,
+        service: &ServiceName,
+        request: impl FnOnce(Release) -> Request,
+        given: Option<Release>,
+        others: &[ServiceName],
+    ) -> Answer<Request> {
         self.may_change()?;
         if self.jobs.has(service) {
             return Err(problems::is_job(service));
@@ -280,7 +279,9 @@ impl Daemon {
         let request = request(current);
         let starts =
             matches!(request.kind, Kind::Start | Kind::Restart | Kind::Rolling | Kind::Swap);
-        if let Some(hold) = self.lack(&crew.service.depends).filter(|_| starts) {
+        let mut depends = crew.service.depends.clone();
+        depends.requires.retain(|on| !others.contains(on));
+        if let Some(hold) = self.lack(&depends).filter(|_| starts) {
             return Err(problems::held(service, &hold));
         }
         Ok(request)

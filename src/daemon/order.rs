@@ -116,6 +116,39 @@ pub(super) fn waits_for<'d>(
         .filter(|on| matches!(standings.get(*on), Some(Standing::Waiting | Standing::Starting)))
 }
 
+/// `named` in the order in which they are rolled: each after those among them that it depends on, be it
+/// by way of others; else as they were named.
+pub(super) fn in_order(named: &[ServiceName], graph: &Graph) -> Vec<ServiceName> {
+    let mut left: Vec<ServiceName> = vec![];
+    for name in named {
+        if !left.contains(name) {
+            left.push(name.clone());
+        }
+    }
+    let mut ordered = vec![];
+    while !left.is_empty() {
+        let needs = |name: &ServiceName| needed_by(name, graph);
+        let free = left.iter().position(|name| !left.iter().any(|on| needs(name).contains(on)));
+        // There is always one, for a cycle is a mistake in the configuration.
+        ordered.push(left.remove(free.unwrap_or_default()));
+    }
+    ordered
+}
+
+/// Everybody that `name` depends on, be it by way of others.
+fn needed_by(name: &ServiceName, graph: &Graph) -> BTreeSet<ServiceName> {
+    let mut needed = BTreeSet::new();
+    let mut open = vec![name.clone()];
+    while let Some(name) = open.pop() {
+        for on in graph.get(&name).into_iter().flat_map(Depends::all) {
+            if needed.insert(on.clone()) {
+                open.push(on.clone());
+            }
+        }
+    }
+    needed
+}
+
 /// Those of `running` that may stop now: nobody else that runs depends on them.
 pub(super) fn may_stop(graph: &Graph, running: &BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
     let needed: BTreeSet<&ServiceName> =
@@ -128,6 +161,34 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+
+    #[test]
+    fn what_is_named_goes_after_what_it_depends_on_and_else_as_named() {
+        let name = |name: &str| ServiceName::new(name).unwrap();
+        let names = |names: &[&str]| names.iter().map(|&one| name(one)).collect::<Vec<_>>();
+        let requires = |on: &[&str]| Depends {
+            requires: names(on).into_iter().collect(),
+            ..Depends::default()
+        };
+        let after =
+            |on: &[&str]| Depends { after: names(on).into_iter().collect(), ..Depends::default() };
+        let graph = Graph::from([
+            (name("db"), Depends::default()),
+            (name("api"), requires(&["db"])),
+            (name("admin"), after(&["api"])),
+            (name("worker"), Depends::default()),
+        ]);
+        for (named, expected) in [
+            (&["api", "admin"][..], &["api", "admin"][..]),
+            (&["admin", "api"], &["api", "admin"]),
+            (&["worker", "admin", "db"], &["worker", "db", "admin"]),
+            (&["admin", "worker", "db", "api"], &["worker", "db", "api", "admin"]),
+            (&["worker", "worker", "api"], &["worker", "api"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(in_order(&names(named), &graph), names(expected), "{named:?}");
+        }
+    }
 
     fn name(n: usize) -> ServiceName {
         ServiceName::new(["a", "b", "c", "d"][n]).unwrap()

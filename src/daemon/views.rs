@@ -30,7 +30,7 @@ pub(super) fn rollout(rollout: &Rollout, now: i64) -> types::Rollout {
         instance: instance.map(|id| id.to_string()),
         release: rollout.release.as_ref().map(|release| release.id.to_string()),
         by: rollout.by.clone(),
-        state: state(rollout.course),
+        state: state(rollout),
         begun: moment(rollout.begun),
         elapsed_s: seconds_between(rollout.begun, rollout.ended.unwrap_or(now)),
         steps: rollout.steps.iter().map(|taken| step(taken, rollout)).collect(),
@@ -39,6 +39,7 @@ pub(super) fn rollout(rollout: &Rollout, now: i64) -> types::Rollout {
         undo: rollout.undo.as_ref().map(|steps| undo(steps, &rollout.service)),
         cut: rollout.cut(),
         held: held(rollout),
+        members: vec![],
         committed: rollout.committed,
         revision: rollout.revision,
     }
@@ -54,8 +55,10 @@ fn held(rollout: &Rollout) -> Option<types::Held> {
     })
 }
 
-const fn state(course: Course) -> types::RolloutState {
-    match course {
+const fn state(rollout: &Rollout) -> types::RolloutState {
+    match rollout.course {
+        Course::Forward if rollout.is_idle() => types::RolloutState::Waiting,
+        Course::Ended(_) if rollout.was_forgone() => types::RolloutState::Skipped,
         Course::Forward => types::RolloutState::Running,
         Course::Back => types::RolloutState::Undoing,
         Course::Ended(Outcome::Done) => types::RolloutState::Done,
@@ -228,7 +231,7 @@ pub(super) fn moment(at: i64) -> String {
     Timestamp::from_microsecond(at).map_or_else(|_| String::from("?"), |at| at.to_string())
 }
 
-fn seconds_between(from: i64, to: i64) -> f64 {
+pub(super) fn seconds_between(from: i64, to: i64) -> f64 {
     let micros = u64::try_from(to.saturating_sub(from)).unwrap_or(0);
     Duration::from_micros(micros).as_secs_f64()
 }

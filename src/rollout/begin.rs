@@ -12,6 +12,7 @@ use super::{
     plan, preflight,
     record::{Course, DOCUMENT, Kind, Rollout, now},
     words,
+    world::World,
 };
 use crate::{
     ident::{RolloutId, ServiceName},
@@ -111,7 +112,7 @@ impl Engine {
         }
         let seen = crew.observe().await?;
         let world = match &holder {
-            Some(holder) => forecast::outlook(holder, &seen),
+            Some(holder) => left_by(holder, &crew, &seen),
             None => seen.clone(),
         };
         let draft = draft::draft(request, &crew.service, &world)?;
@@ -148,8 +149,18 @@ impl Engine {
     }
 }
 
+/// The world as `holder` means to leave it, also where its turn has not come.
+fn left_by(holder: &Rollout, crew: &Crew, seen: &World) -> World {
+    let mut holder = holder.clone();
+    let drafted = holder.request().and_then(|asked| draft::draft(&asked, &crew.service, seen).ok());
+    if let Some(drafted) = drafted {
+        holder.set_out(drafted, Clients::Unasked, now());
+    }
+    forecast::outlook(&holder, seen)
+}
+
 /// A rollout that has no id and has taken no step.
-fn blank(service: &ServiceName, request: &Request, draft: Draft, by: String) -> Rollout {
+pub(super) fn blank(service: &ServiceName, request: &Request, draft: Draft, by: String) -> Rollout {
     Rollout {
         document: DOCUMENT,
         id: RolloutId(0),
@@ -177,6 +188,8 @@ fn blank(service: &ServiceName, request: &Request, draft: Draft, by: String) -> 
         preview: draft.preview,
         clients: Clients::Unasked,
         undo: None,
+        convoy: vec![],
+        waits: None,
         revision: 0,
     }
 }

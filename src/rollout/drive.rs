@@ -42,6 +42,7 @@ pub(super) struct Drive {
 impl Drive {
     /// Drives it to its end.
     pub(super) async fn run(mut self) -> Rollout {
+        self.await_turn().await;
         let Ok(crew) = self.engine.crew(&self.rollout.service) else {
             return self.rollout;
         };
@@ -159,7 +160,7 @@ impl Drive {
 
     /// Makes the rollout durable, and shows it. Without that nothing is done (`S1`): a full disk is
     /// waited for, and then the rollout ends where it is.
-    async fn save(&mut self) -> bool {
+    pub(super) async fn save(&mut self) -> bool {
         let deadline = Instant::now() + STORE_PATIENCE;
         while let Err(e) = self.engine.keep(&self.rollout).await {
             if Instant::now() > deadline {

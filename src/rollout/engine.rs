@@ -12,7 +12,7 @@ use super::{
     EngineError,
     drive::Drive,
     effects::Crew,
-    record::{Course, Outcome, Rollout, now},
+    record::{Rollout, now},
     words,
 };
 use crate::{
@@ -22,13 +22,6 @@ use crate::{
 
 /// How long an effect may take to end when the daemon does.
 const REST: Duration = Duration::from_secs(45);
-/// How long a cancel waits to be heeded.
-const HEED: Duration = Duration::from_secs(30);
-
-const NO_RETURN: &str =
-    "it is past its point of no return: nothing can be undone any more, and it goes on";
-const NO_RETURN_ANY_MORE: &str =
-    "it passed its point of no return first: nothing can be undone any more, and it goes on";
 
 /// Every service, with its instances.
 pub type Crews = BTreeMap<ServiceName, Arc<Crew>>;
@@ -141,7 +134,7 @@ impl Engine {
         Ok(unreadable)
     }
 
-    fn go_on(&self, rollout: Rollout) {
+    pub(super) fn go_on(&self, rollout: Rollout) {
         if self.crews().contains_key(&rollout.service) {
             let message = format!("{} goes on", words::name(&rollout));
             self.record(&rollout, "rollout.resumed", message);
@@ -234,47 +227,10 @@ impl Engine {
         Ok(rows.iter().filter_map(|row| Rollout::read(row).ok()).collect())
     }
 
-    /// Turns a rollout back. What there is to undo is told by [`Rollout::undo`], unless an effect
-    /// goes on for long that has to end before.
-    ///
-    /// # Errors
-    /// When it is past its point of no return, on its way back, or over.
-    pub async fn cancel(&self, id: RolloutId, by: &str) -> Result<Rollout, EngineError> {
-        let rollout = self.find(id).await?;
-        match rollout.course {
-            Course::Ended(_) => return Err(EngineError::TooLate(id, "it has ended")),
-            Course::Back => return Err(EngineError::TooLate(id, "it is on its way back already")),
-            Course::Forward if rollout.committed => {
-                return Err(EngineError::TooLate(id, NO_RETURN));
-            }
-            Course::Forward => {}
-        }
-        if self.watch(id).is_none() {
-            self.go_on(rollout.clone());
-        }
-        let Some(mut seen) = self.watch(id) else {
-            return Err(EngineError::TooLate(id, "its service is not configured any more"));
-        };
-        if let Some(going) = self.going().get(&rollout.service) {
-            going.cancel.send_replace(Some(format!("cancelled by {by}")));
-        }
-        // An effect is finished before it is undone; it may also have been the last one.
-        let decided = |r: &Rollout| match r.course {
-            Course::Forward => r.committed,
-            Course::Back => r.undo.is_some(),
-            Course::Ended(_) => true,
-        };
-        let heeded = tokio::time::timeout(HEED, seen.wait_for(decided)).await;
-        match heeded {
-            Ok(Ok(now)) if now.outcome() == Some(Outcome::Done) => {
-                Err(EngineError::TooLate(id, "it was done first"))
-            }
-            Ok(Ok(now)) if now.committed && now.course == Course::Forward => {
-                Err(EngineError::TooLate(id, NO_RETURN_ANY_MORE))
-            }
-            Ok(Ok(now)) => Ok(now.clone()),
-            // It will be heeded after the effect that goes on.
-            Ok(Err(_)) | Err(_) => Ok(rollout),
+    /// Who asks the rollout of `service` that is under way to turn back.
+    pub(super) fn ask_back(&self, service: &ServiceName, why: String) {
+        if let Some(going) = self.going().get(service) {
+            going.cancel.send_replace(Some(why));
         }
     }
 
@@ -320,6 +276,15 @@ impl Engine {
         write: impl FnOnce(RolloutId) -> String + Send + 'static,
     ) -> Result<RolloutRow, StoreError> {
         self.shared.store.begin_rollout(service.clone(), Box::new(write)).await
+    }
+
+    /// As [`Engine::keep_begun`], for one rollout of each of `services`: all, or none.
+    pub(super) async fn keep_begun_together(
+        &self,
+        services: Vec<ServiceName>,
+        write: impl FnOnce(&[RolloutId]) -> Vec<String> + Send + 'static,
+    ) -> Result<Vec<RolloutRow>, StoreError> {
+        self.shared.store.begin_rollouts(services, Box::new(write)).await
     }
 
     pub(super) fn change(&self, how: impl FnOnce(&mut Crews)) {

@@ -2,12 +2,15 @@
 //!
 //! [`draft`] turns a request into stages, [`plan`] turns a rollout and the observed world into the
 //! next step, [`forecast`] plays that to its end, [`record`] is what is durable of it, `effects` are the steps' hands, `begin` and
-//! `drive` are the loop's two halves, and `engine` knows those under way.
+//! `drive` are the loop's two halves, and `engine` knows those under way. [`convoy`] is several of
+//! them in a row.
 
 mod begin;
+mod cancel;
 #[cfg(test)]
 mod checker;
 pub mod clients;
+pub mod convoy;
 mod cover;
 mod deadline;
 mod dismiss;
@@ -36,6 +39,8 @@ mod relief;
 mod replace;
 mod retire;
 mod rollback;
+mod together;
+mod turn;
 mod words;
 pub mod world;
 

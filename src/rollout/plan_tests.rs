@@ -122,6 +122,8 @@ pub(super) fn begun(id: RolloutId, kind: Kind, slot: Option<Slot>, draft: Draft)
         preview: draft.preview,
         clients: crate::rollout::clients::Clients::Unasked,
         undo: None,
+        convoy: vec![],
+        waits: None,
         revision: 0,
     }
 }

@@ -9,7 +9,14 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{EngineError, clients::Clients, hold::Preview, left::Left, world::World};
+use super::{
+    EngineError,
+    clients::Clients,
+    convoy::{Member, Waits},
+    hold::Preview,
+    left::Left,
+    world::World,
+};
 use crate::{
     ident::{RolloutId, ServiceName, Slot},
     nginx::{Members, Role},
@@ -116,6 +123,12 @@ pub struct Rollout {
     /// What there was to undo when it turned back, once that was seen.
     #[serde(default)]
     pub undo: Option<Vec<Step>>,
+    /// All that it was asked for together with, itself too, in order; none where it was alone.
+    #[serde(default)]
+    pub convoy: Vec<Member>,
+    /// What it will bring about once its turn among them has come; until then it does nothing.
+    #[serde(default)]
+    pub waits: Option<Waits>,
     /// Grows with each change.
     pub revision: u64,
 }

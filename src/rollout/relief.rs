@@ -243,7 +243,8 @@ impl Engine {
     /// The newest rollout of `service`, other than boots.
     async fn newest_of(&self, service: &ServiceName) -> Result<Option<Rollout>, EngineError> {
         let mut last = self.last(100).await?.into_iter();
-        Ok(last.find(|rollout| rollout.service == *service && rollout.kind != Kind::Boot))
+        let tells = |rollout: &Rollout| rollout.kind != Kind::Boot && !rollout.is_idle();
+        Ok(last.find(|rollout| rollout.service == *service && tells(rollout)))
     }
 }
 

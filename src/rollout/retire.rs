@@ -70,7 +70,8 @@ impl Engine {
     /// Nobody has done anything to the service since `rollout`.
     async fn newest(&self, rollout: &Rollout) -> Result<bool, EngineError> {
         let later = |other: &Rollout| {
-            other.service == rollout.service && other.id > rollout.id && !other.kind.is_upkeep()
+            let did = !other.kind.is_upkeep() && !other.is_idle();
+            other.service == rollout.service && other.id > rollout.id && did
         };
         Ok(!self.last(100).await?.iter().any(later))
     }
@@ -82,8 +83,9 @@ impl Engine {
     pub async fn resume_retirements(&self) -> Result<(), EngineError> {
         let rollouts = self.last(100).await?;
         for service in self.crews().keys() {
-            let mut of_service =
-                rollouts.iter().filter(|r| r.service == *service && !r.kind.is_upkeep());
+            let mut of_service = rollouts
+                .iter()
+                .filter(|r| r.service == *service && !r.kind.is_upkeep() && !r.is_idle());
             if let Some(last) = of_service.next().filter(|last| last.outcome().is_some()) {
                 self.retire_later(last);
             }

@@ -83,10 +83,11 @@ pub(super) fn name(rollout: &Rollout) -> String {
 /// Who holds a service, since when, at which step (`S2`).
 pub(super) fn holder(holder: &Rollout, now: i64) -> String {
     let age = now.saturating_sub(holder.begun) / 1_000_000;
-    let at = holder
-        .steps
-        .last()
-        .map_or_else(String::new, |taken| format!(", at step `{}`", step(holder, &taken.step)));
+    let at = match (holder.steps.last(), holder.before()) {
+        (Some(taken), _) => format!(", at step `{}`", step(holder, &taken.step)),
+        (None, Some(before)) if holder.is_idle() => format!(", waiting for {}", before.service),
+        (None, _) => String::new(),
+    };
     format!("{} is under way, begun {age} s ago by {}{at}", name(holder), holder.by)
 }
 
@@ -110,6 +111,7 @@ pub(super) fn closing(rollout: &Rollout) -> String {
     let cut = cut(rollout.cut()).map(|cut| format!(", {cut}")).unwrap_or_default();
     match rollout.outcome() {
         Some(Outcome::Done) | None => format!("{what} is done{cut}"),
+        Some(Outcome::Undone) if rollout.was_forgone() => format!("{what} was not begun{why}"),
         Some(Outcome::Undone) => format!("{what} failed and was undone{cut}{why}"),
         Some(Outcome::Stuck) => format!("{what} failed and is stuck{cut}{why}"),
     }

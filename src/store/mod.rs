@@ -29,7 +29,7 @@ pub use self::{
     daemons::Beginning,
     error::{Holder, StoreError},
     events::Event,
-    rollouts::RolloutRow,
+    rollouts::{Documents, RolloutRow},
     runs::{NewRun, RunEnd, RunRow},
     slots::SlotRow,
 };
@@ -184,6 +184,23 @@ impl Store {
             .thread
             .write("begin a rollout", move |db| rollouts::begin(db, service, document))
             .await?;
+        begun.map_err(|refused| match refused {
+            Refused::Busy(holder) => StoreError::Busy(holder),
+            Refused::Missing => StoreError::NoRollout(RolloutId(0)),
+        })
+    }
+
+    /// A new rollout of each of `services`; their ids are given to `documents` to write themselves.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when one of any of them has not ended (`S2`); none has begun then.
+    pub async fn begin_rollouts(
+        &self,
+        services: Vec<ServiceName>,
+        documents: Documents,
+    ) -> Result<Vec<RolloutRow>, StoreError> {
+        let all = move |db: &rusqlite::Connection| rollouts::begin_all(db, &services, documents);
+        let begun = self.inner.thread.write("begin rollouts", all).await?;
         begun.map_err(|refused| match refused {
             Refused::Busy(holder) => StoreError::Busy(holder),
             Refused::Missing => StoreError::NoRollout(RolloutId(0)),

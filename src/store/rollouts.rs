@@ -18,6 +18,9 @@ pub struct RolloutRow {
     pub ended: bool,
 }
 
+/// Writes the documents of several rollouts, which have these ids, in this order.
+pub type Documents = Box<dyn FnOnce(&[RolloutId]) -> Vec<String> + Send>;
+
 /// Why a rollout was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
@@ -42,6 +45,33 @@ pub(super) fn begin(
     db.prepare_cached("UPDATE rollouts SET document = ?2 WHERE id = ?1")?
         .execute(params![id, document])?;
     Ok(Ok(RolloutRow { id: RolloutId(number(0, id)?), service, document, ended: false }))
+}
+
+/// One rollout of each of `services`, or none of any.
+pub(super) fn begin_all(
+    db: &Connection,
+    services: &[ServiceName],
+    documents: Documents,
+) -> rusqlite::Result<Result<Vec<RolloutRow>, Refused>> {
+    let mut held = db.prepare("SELECT id FROM rollouts WHERE service = ?1 AND ended = 0")?;
+    for service in services {
+        if let Some(holder) = held.query_row([service.as_str()], |row| row.get(0)).optional()? {
+            return Ok(Err(Refused::Busy(RolloutId(number(0, holder)?))));
+        }
+    }
+    let mut insert =
+        db.prepare("INSERT INTO rollouts (service, document, ended) VALUES (?1, '', 0)")?;
+    let mut ids = vec![];
+    for service in services {
+        ids.push(RolloutId(number(0, insert.insert([service.as_str()])?)?));
+    }
+    let mut update = db.prepare("UPDATE rollouts SET document = ?2 WHERE id = ?1")?;
+    let mut rows = vec![];
+    for ((id, service), document) in ids.iter().zip(services).zip(documents(&ids)) {
+        update.execute(params![signed(id.0), document])?;
+        rows.push(RolloutRow { id: *id, service: service.clone(), document, ended: false });
+    }
+    Ok(Ok(rows))
 }
 
 pub(super) fn put(db: &Connection, row: &RolloutRow) -> rusqlite::Result<Result<(), Refused>> {

@@ -389,3 +389,23 @@ async fn what_does_not_come_up_rests_and_what_is_enabled_anew_is_as_if_never_sta
     store.begin_daemon("three", "stopped").await.unwrap();
     assert!(store.slots().await.unwrap().iter().all(|row| row.rest.is_none()));
 }
+
+/// All of them, or none: nobody gets in between.
+#[tokio::test]
+async fn several_rollouts_begin_together_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let both = || vec![service("api"), service("admin")];
+    let numbered = || -> Documents {
+        Box::new(|ids| ids.iter().map(|id| format!("{id} of {}", ids.len())).collect())
+    };
+    let begun = store.begin_rollouts(both(), numbered()).await.unwrap();
+    let documents: Vec<&str> = begun.iter().map(|row| row.document.as_str()).collect();
+    assert_eq!(documents, ["1 of 2", "2 of 2"]);
+    let refused = store.begin_rollouts(vec![service("worker"), service("admin")], numbered()).await;
+    assert!(matches!(refused, Err(StoreError::Busy(RolloutId(2)))), "{refused:?}");
+    assert_eq!(store.rollouts(10).await.unwrap().len(), 2, "nothing of the other one is left");
+    let again = RolloutRow { ended: true, ..begun[1].clone() };
+    store.put_rollout(again).await.unwrap();
+    store.begin_rollouts(vec![service("worker"), service("admin")], numbered()).await.unwrap();
+}

@@ -48,6 +48,7 @@ pub(super) fn rollout(id: u64) -> Rollout {
         held: None,
         requests: None,
         undo: None,
+        members: vec![],
         revision: 1,
     }
 }
@@ -157,6 +158,11 @@ impl Operations for Fake {
         how: Roll,
     ) -> Pending<'_, Answer<Rollout>> {
         self.note(format!("{way:?} {on} release={:?}", how.release));
+        Box::pin(async { Ok(rollout(8)) })
+    }
+
+    fn roll_together(&self, _by: Caller, how: RollTogether) -> Pending<'_, Answer<Rollout>> {
+        self.note(format!("{how:?}"));
         Box::pin(async { Ok(rollout(8)) })
     }
 

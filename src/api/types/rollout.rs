@@ -42,6 +42,9 @@ pub struct Rollout {
     /// It is held, and waits for `promote` or `abort`.
     #[serde(default)]
     pub held: Option<Held>,
+    /// The rollouts of one service each that it consists of, in order, where it is of several. Then
+    /// `steps` are those of all of them.
+    pub members: Vec<Rollout>,
     /// It has passed its point of no return.
     pub committed: bool,
     /// Grows with each change; `wait` takes it.
@@ -63,6 +66,8 @@ pub struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RolloutState {
+    /// Its turn among several has not come; it holds its service already.
+    Waiting,
     /// Under way.
     Running,
     /// Under way back to where it began.
@@ -71,6 +76,8 @@ pub enum RolloutState {
     Done,
     /// Ended: it failed, and everything is as before.
     Undone,
+    /// Ended: its turn among several did not come, and nothing was done.
+    Skipped,
     /// Ended: it failed and could not be undone, or failed past its point of no return.
     Stuck,
 }
@@ -79,7 +86,7 @@ impl RolloutState {
     /// It goes on no more.
     #[must_use]
     pub const fn ended(self) -> bool {
-        matches!(self, Self::Done | Self::Undone | Self::Stuck)
+        matches!(self, Self::Done | Self::Undone | Self::Skipped | Self::Stuck)
     }
 }
 
@@ -129,6 +136,33 @@ pub struct Roll {
     /// Of a swap: wait for `promote` or `abort` before clients see what is new.
     #[serde(default)]
     pub hold: bool,
+}
+
+/// Body of `POST /v1/rollouts`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollTogether {
+    /// How each gets there.
+    #[serde(default)]
+    pub way: TogetherWay,
+    /// The services. Each goes after those that it depends on, else as they are named; one that fails
+    /// stops those behind it.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// As [`Roll::force`].
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// How several services get there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TogetherWay {
+    /// By rolling updates.
+    #[default]
+    Rolling,
+    /// By swaps.
+    Swap,
 }
 
 /// Body of `POST /v1/instances/{instance}/start`, `/stop` and `/restart`.

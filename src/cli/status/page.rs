@@ -219,7 +219,11 @@ fn disabled(services: &[ServiceStatus], look: Look) -> String {
 
 /// What is under way, at which step, since when.
 fn rollout_line(rollout: &Rollout, look: Look) -> String {
-    let direction = if rollout.state == RolloutState::Undoing { ", going back" } else { "" };
+    let direction = match rollout.state {
+        RolloutState::Undoing => ", going back",
+        RolloutState::Waiting => ", waits for its turn",
+        _ => "",
+    };
     let head = format!("rollout {}", rollout.id);
     let elapsed = time::took(rollout.elapsed_s);
     let what = verdict::what(rollout);
