@@ -250,7 +250,7 @@ impl Launcher {
             return Ok(Some(leaf));
         }
         // A process is in its cgroup for a moment after we learn that it has ended.
-        let is_alive = |pid: &i32| proc::stat(*pid).ok().flatten().is_some_and(|s| !s.zombie);
+        let is_alive = |pid: &i32| proc::stat(*pid).ok().flatten().is_some_and(|s| !s.exiting);
         let mut pids = leaf.pids().map_err(ProcessError::file("read", leaf.path()))?;
         pids.retain(is_alive);
         if pids.is_empty() {

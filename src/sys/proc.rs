@@ -7,6 +7,9 @@ use procfs::{ProcError, process::Process};
 /// Longest command line shown to people, in characters.
 const COMMAND_SHOWN: usize = 120;
 
+/// In the field `flags`.
+const PF_EXITING: u32 = 0x4;
+
 /// The fields of /proc/PID/stat that we need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -18,6 +21,9 @@ pub struct Stat {
     pub start_ticks: u64,
     /// It has ended and waits to be reaped.
     pub zombie: bool,
+    /// It is on its way out, or a zombie already: it runs no code of its own any more
+    /// (`PF_EXITING`, include/linux/sched.h).
+    pub exiting: bool,
     /// How a zombie ended, as waitpid(2) has it. Zero for those who may not see it too, as the
     /// kernel does not tell the two apart.
     pub exit_status: Option<i32>,
@@ -35,6 +41,7 @@ pub fn stat(pid: i32) -> io::Result<Option<Stat>> {
             start_ticks: stat.starttime,
             exit_status: stat.exit_code,
             zombie: matches!(stat.state, 'Z' | 'X' | 'x'),
+            exiting: stat.flags & PF_EXITING != 0,
         })),
         Err(ProcError::NotFound(_)) => Ok(None),
         // A process that ends while its file is read gives ESRCH.

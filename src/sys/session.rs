@@ -108,7 +108,14 @@ mod tests {
     use super::*;
 
     fn stat(parent: i32, session: i32, start_ticks: u64) -> proc::Stat {
-        proc::Stat { parent, session, start_ticks, zombie: false, exit_status: None }
+        proc::Stat {
+            parent,
+            session,
+            start_ticks,
+            zombie: false,
+            exiting: false,
+            exit_status: None,
+        }
     }
 
     #[test]
