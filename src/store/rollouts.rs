@@ -18,6 +18,12 @@ pub struct RolloutRow {
     pub ended: bool,
 }
 
+/// So many of the newest are kept, beside those that have not ended: some 20 MiB. A service that dies
+/// again and again has two at each death.
+const KEPT: u64 = 10_000;
+/// Old ones are looked for at every so many.
+const PRUNED_EVERY: u64 = 100;
+
 /// Writes the documents of several rollouts, which have these ids, in this order.
 pub type Documents = Box<dyn FnOnce(&[RolloutId]) -> Vec<String> + Send>;
 
@@ -40,11 +46,19 @@ pub(super) fn begin(
     if let Some(refused) = refusal(db, &service, inserted)? {
         return Ok(Err(refused));
     }
-    let id = db.last_insert_rowid();
-    let document = document(RolloutId(number(0, id)?));
+    let id = RolloutId(number(0, db.last_insert_rowid())?);
+    let document = document(id);
     db.prepare_cached("UPDATE rollouts SET document = ?2 WHERE id = ?1")?
-        .execute(params![id, document])?;
-    Ok(Ok(RolloutRow { id: RolloutId(number(0, id)?), service, document, ended: false }))
+        .execute(params![signed(id.0), document])?;
+    if id.0.is_multiple_of(PRUNED_EVERY) {
+        prune(db, id)?;
+    }
+    Ok(Ok(RolloutRow { id, service, document, ended: false }))
+}
+
+fn prune(db: &Connection, newest: RolloutId) -> rusqlite::Result<usize> {
+    let newest_gone = newest.0.saturating_sub(KEPT);
+    db.execute("DELETE FROM rollouts WHERE id <= ?1 AND ended = 1", [signed(newest_gone)])
 }
 
 /// One rollout of each of `services`, or none of any.
@@ -128,4 +142,23 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RolloutRow> {
         document: row.get(2)?,
         ended: row.get(3)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_ones_go_once_they_have_ended() {
+        let db = Connection::open_in_memory().unwrap();
+        let table = "CREATE TABLE rollouts
+             (id INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT, document TEXT, ended INTEGER);
+             CREATE UNIQUE INDEX one_open_rollout ON rollouts (service) WHERE ended = 0;
+             INSERT INTO rollouts VALUES (1, 'a', '', 1), (2, 'b', '', 0), (10099, 'a', '', 1)";
+        db.execute_batch(table).unwrap();
+        let begun = begin(&db, "c".parse().unwrap(), Box::new(|id| id.to_string())).unwrap();
+        assert_eq!(begun.unwrap().document, "10100");
+        let kept: Vec<u64> = last(&db, 10).unwrap().iter().map(|row| row.id.0).collect();
+        assert_eq!(kept, [10_100, 10_099, 2]);
+    }
 }
