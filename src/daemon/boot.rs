@@ -29,8 +29,8 @@ use crate::{
     release::{Account, Release},
     rollout::{
         Crew, Engine, EngineError, Standing,
-        draft::{Pause, Request},
-        record::{Kind, Loss, Outcome, Rollout},
+        draft::Request,
+        record::{Kind, Outcome, Rollout},
         was_serving,
     },
     store::{self, RolloutRow, SlotRow, Store},
@@ -230,14 +230,7 @@ impl Daemon {
             Standing::Configured => (Kind::Boot, Release::resolve(&crew.service)),
         };
         let current = current.map_err(|e| EngineError::NoRelease(e.to_string()))?;
-        let request = Request {
-            kind,
-            slot: None,
-            named: None,
-            current,
-            loss: Loss::Never,
-            pause: Pause::Never,
-        };
+        let request = Request::of(kind, current);
         let begun = self.engine.begin_if_needed(name, request, "aibkd".to_owned()).await?;
         if begun.is_none() {
             self.engine.dismiss(name);

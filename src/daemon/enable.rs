@@ -14,7 +14,7 @@ use crate::{
     ident::ServiceName,
     rollout::{
         Crew,
-        draft::{Pause, Request},
+        draft::Request,
         record::{Kind, Loss},
     },
     store::Boots,
@@ -124,8 +124,7 @@ impl Daemon {
         kind: Kind,
         loss: Loss,
     ) -> Answer<Rollout> {
-        let request =
-            |current| Request { kind, slot: None, named: None, current, loss, pause: Pause::Never };
+        let request = |current| Request { loss, ..Request::of(kind, current) };
         self.begin(on, request, None, by).await
     }
 }

@@ -62,13 +62,9 @@ impl Operations for Daemon {
                 Verb::Restart => Kind::Restart,
             };
             let loss = loss(how.force);
-            let request = |current| Request {
-                kind,
-                slot: Some(on.slot),
-                named: None,
-                current,
-                loss,
-                pause: Pause::Never,
+            let request = |current| {
+                let slot = Some(on.slot);
+                Request { slot, loss, ..Request::of(kind, current) }
             };
             self.begin(&on.service, request, None, &by).await
         })
@@ -94,7 +90,7 @@ impl Operations for Daemon {
             let pause = if how.hold { Pause::BeforeTraffic } else { Pause::Never };
             let given = named.clone().or_else(|| self.present(kind, &on));
             let loss = loss(how.force);
-            let request = |current| Request { kind, slot: None, named, current, loss, pause };
+            let request = |current| Request { named, loss, pause, ..Request::of(kind, current) };
             self.begin(&on, request, given, &by).await
         })
     }

@@ -9,7 +9,7 @@ use crate::{
     ident::{InstanceId, Port, ServiceName, Slot},
     rollout::{
         Prospect,
-        draft::{Pause, Request},
+        draft::Request,
         forecast::{Failure, Foreseen},
         record::{Kind, Loss},
     },
@@ -31,7 +31,7 @@ impl Daemon {
             None => None,
         };
         let given = named.clone().or_else(|| self.present(kind, &on));
-        let request = |current| Request { kind, slot, named, current, loss, pause: Pause::Never };
+        let request = |current| Request { slot, named, loss, ..Request::of(kind, current) };
         let request = self.prepared(&on, request, given)?;
         let prospect = self.engine.forecast(&on, &request).await;
         Ok(told(&prospect.map_err(|e| problems::of_engine(&e))?))

@@ -31,7 +31,7 @@ use crate::{
     release::Release,
     rollout::{
         Crew, Crews, EngineError, Hold, Standing,
-        draft::{Pause, Request},
+        draft::Request,
         record::{Kind, Loss, Rollout},
     },
     sys::blocking,
@@ -371,5 +371,5 @@ fn request(service: &Service, difference: &Difference, loss: Loss) -> Result<Req
         Difference::Added | Difference::Removed => false,
     };
     let named = moved.then(|| current.clone());
-    Ok(Request { kind: Kind::Reconfigure, slot: None, named, current, loss, pause: Pause::Never })
+    Ok(Request { named, loss, ..Request::of(Kind::Reconfigure, current) })
 }

@@ -13,7 +13,7 @@ use crate::{
     },
     ident::{RolloutId, ServiceName},
     rollout::{
-        draft::{Pause, Request},
+        draft::Request,
         record::{Kind, Rollout},
     },
 };
@@ -38,14 +38,7 @@ impl Daemon {
         let (loss, order) = (loss(how.force), order::in_order(&named, &self.graph()));
         let mut asked = vec![];
         for service in &order {
-            let request = |current| Request {
-                kind,
-                slot: None,
-                named: None,
-                current,
-                loss,
-                pause: Pause::Never,
-            };
+            let request = |current| Request { loss, ..Request::of(kind, current) };
             let request = self.prepared_beside(service, request, None, &order)?;
             asked.push((service.clone(), request));
         }

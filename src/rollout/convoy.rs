@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     clients::Clients,
-    draft::{Draft, Pause, Request},
+    draft::{Draft, Request},
     record::{Course, Loss, Outcome, Rollout},
 };
 use crate::{
@@ -80,14 +80,8 @@ impl Rollout {
     #[must_use]
     pub fn request(&self) -> Option<Request> {
         let Waits { named, current, loss } = self.waits.clone()?;
-        Some(Request {
-            kind: self.kind,
-            slot: self.slot,
-            named,
-            current,
-            loss,
-            pause: Pause::Never,
-        })
+        let slot = self.slot;
+        Some(Request { slot, named, loss, ..Request::of(self.kind, current) })
     }
 
     /// Its turn has come, and this is what it goes through.

@@ -35,6 +35,16 @@ pub struct Request {
     pub pause: Pause,
 }
 
+impl Request {
+    /// `kind`, for all of a service, where the directory is `current` now; no request may be lost
+    /// over it, and it waits for nobody.
+    #[must_use]
+    pub const fn of(kind: Kind, current: Release) -> Self {
+        let (loss, pause) = (Loss::Never, Pause::Never);
+        Self { kind, slot: None, named: None, current, loss, pause }
+    }
+}
+
 /// Where a rollout waits for whoever asked for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Pause {

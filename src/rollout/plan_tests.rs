@@ -80,14 +80,7 @@ pub(super) fn both(green: Role) -> World {
 }
 
 pub(super) fn request(kind: Kind, at: Option<u16>, loss: Loss) -> Request {
-    Request {
-        kind,
-        slot: at.map(slot),
-        named: None,
-        current: release("v2"),
-        loss,
-        pause: Pause::Never,
-    }
+    Request { slot: at.map(slot), loss, ..Request::of(kind, release("v2")) }
 }
 
 pub(super) fn begin(kind: Kind, at: Option<u16>, draft: Draft) -> Rollout {

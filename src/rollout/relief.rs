@@ -12,10 +12,10 @@ use tokio::sync::{Notify, broadcast::error::RecvError};
 
 use super::{
     EngineError,
-    draft::{Pause, Request},
+    draft::Request,
     effects::Crew,
     engine::Engine,
-    record::{Kind, Loss, Outcome, Rollout, now},
+    record::{Kind, Outcome, Rollout, now},
     world::{Proof, Room, World},
 };
 use crate::{
@@ -225,14 +225,7 @@ impl Engine {
             Ok(current) => current,
             Err(e) => own.ok_or_else(|| EngineError::NoRelease(e.to_string()))?,
         };
-        let request = Request {
-            kind,
-            slot: Some(slot),
-            named: None,
-            current,
-            loss: Loss::Never,
-            pause: Pause::Never,
-        };
+        let request = Request { slot: Some(slot), ..Request::of(kind, current) };
         match self.begin(&crew.service.name, request, "aibkd".to_owned()).await {
             Ok(_) => Ok(None),
             Err(EngineError::Busy(_)) => Ok(Some(SOON)),

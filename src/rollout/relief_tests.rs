@@ -121,8 +121,7 @@ fn ended(kind: Kind, outcome: Outcome) -> Rollout {
 fn drafted(kind: Kind, service: &Service, world: &World) -> Rollout {
     let current = Release { id: ReleaseId("v1".to_owned()), directory: "/srv/v1".into() };
     let slot = Some(slot(BLUE));
-    let request =
-        Request { kind, slot, named: None, current, loss: Loss::Never, pause: Pause::Never };
+    let request = Request { slot, ..Request::of(kind, current) };
     begun(RolloutId(7), kind, slot, draft::draft(&request, service, world).unwrap())
 }
 

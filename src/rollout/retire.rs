@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     EngineError,
-    draft::{Pause, Request},
+    draft::Request,
     engine::Engine,
-    record::{Kind, Loss, Outcome, Rollout},
+    record::{Kind, Outcome, Rollout},
 };
 use crate::{
     config::{RolloutPolicy, Standby},
@@ -58,9 +58,7 @@ impl Engine {
         let (Ok(_), Some(current)) = (self.crew(&swap.service), swap.release.clone()) else {
             return Ok(());
         };
-        let (kind, loss) = (Kind::Retire, Loss::Never);
-        let request =
-            Request { kind, slot: Some(slot), named: None, current, loss, pause: Pause::Never };
+        let request = Request { slot: Some(slot), ..Request::of(Kind::Retire, current) };
         match self.begin(&swap.service, request, "aibkd".to_owned()).await {
             Ok(_) | Err(EngineError::Ending) => Ok(()),
             Err(e) => Err(e),

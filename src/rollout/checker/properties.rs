@@ -9,7 +9,7 @@ use crate::{
     instance::Phase,
     nginx::Role,
     rollout::{
-        draft::{Pause, Request, draft},
+        draft::{Request, draft},
         plan::{Next, next_step},
         plan_tests::{begun, release, service},
         record::{Course, Kind, Loss, Outcome, Rollout, Stage, Step, Want},
@@ -167,14 +167,7 @@ pub(super) fn leads_out(state: &State) -> Held {
             reality = back;
         }
     });
-    let asked = Request {
-        kind: Kind::Rolling,
-        slot: None,
-        named: None,
-        current: release("v3"),
-        loss: Loss::Accepted,
-        pause: Pause::Never,
-    };
+    let asked = Request { loss: Loss::Accepted, ..Request::of(Kind::Rolling, release("v3")) };
     let drafted =
         draft(&asked, &service, &reality.observe()).map_err(|no| format!("stuck: {no}"))?;
     let mut rollout = begun(crate::ident::RolloutId(8), Kind::Rolling, None, drafted);
