@@ -4,16 +4,23 @@ use std::{fs, io::ErrorKind, os::fd::OwnedFd, time::Duration};
 
 use rustix::pipe::PipeFlags;
 use tokio::{
-    io::AsyncReadExt,
     net::unix::pipe::Receiver,
     time::{Instant, timeout_at},
 };
 
-use super::{Exit, Launcher, ProcessError, SpawnSpec, Tree, launcher::Berth, tree::end_place};
+use super::{
+    Exit, Launcher, ProcessError, SpawnSpec, Stream, Tree, launcher::Berth, tree::end_place,
+};
 use crate::ident::InstanceId;
 
 /// What is kept of its output, in bytes. It may write more, which is read and forgotten.
 const KEPT: usize = 4096;
+
+/// What is read at once, in bytes.
+const PIECE: usize = 4096;
+
+/// What a pipe holds, in bytes: pipe(7).
+const PIPE: usize = 65_536;
 
 /// How long the kernel may take to end what is left of it.
 const END_DEADLINE: Duration = Duration::from_secs(5);
@@ -26,6 +33,9 @@ pub struct Ran {
     /// The beginning of what it wrote to its standard output and error.
     pub said: String,
 }
+
+/// Hears what an errand writes, as it comes: pieces, not lines.
+pub type Hear<'a> = &'a mut (dyn FnMut(Stream, &[u8]) + Send);
 
 impl Launcher {
     /// Runs `spec` on behalf of `of`, for at most `within`, and ends whatever is left of it then.
@@ -41,25 +51,44 @@ impl Launcher {
         spec: &SpawnSpec,
         within: Duration,
     ) -> Result<Ran, ProcessError> {
+        let mut said = Vec::new();
+        let mut hear = |_, more: &[u8]| keep(&mut said, more);
+        let exit = self.run_heard(of, errand, spec, within, &mut hear).await?;
+        Ok(Ran { exit, said: String::from_utf8_lossy(&said).trim().to_owned() })
+    }
+
+    /// As [`Launcher::run`], for one whose whole output matters. `None`: it did not end in time.
+    ///
+    /// # Errors
+    /// As [`Launcher::run`].
+    pub async fn run_heard(
+        &self,
+        of: &InstanceId,
+        errand: &str,
+        spec: &SpawnSpec,
+        within: Duration,
+        hear: Hear<'_>,
+    ) -> Result<Option<Exit>, ProcessError> {
         let until = Instant::now() + within;
         let berth = Berth { name: of, key: format!("{of}.{errand}") };
         self.clear(&berth).await?;
-        let (out, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
-            .map_err(|e| ProcessError::kernel("make a pipe")(e.into()))?;
-        let mut out = Receiver::from_owned_fd(out).map_err(ProcessError::kernel("read a pipe"))?;
-        let spawned = timeout_at(until, self.start(&berth, spec, &|| both(&end))).await;
-        drop(end);
-        let Ok(spawned) = spawned else { return Ok(Ran { exit: None, said: String::new() }) };
+        let (mut out, out_end) = Ear::new(Stream::Stdout)?;
+        let (mut err, err_end) = Ear::new(Stream::Stderr)?;
+        let ends = || {
+            let copy =
+                |end: &OwnedFd| end.try_clone().map_err(ProcessError::kernel("copy a descriptor"));
+            Ok([copy(&out_end)?, copy(&err_end)?])
+        };
+        let spawned = timeout_at(until, self.start(&berth, spec, &ends)).await;
+        drop((out_end, err_end));
+        let Ok(spawned) = spawned else { return Ok(None) };
         let tree = Bound(spawned?);
-        let mut said = Vec::new();
-        let exit = timeout_at(until, ended(&tree.0, &mut out, &mut said)).await.ok();
+        let exit = timeout_at(until, ended(&tree.0, &mut out, &mut err, hear)).await.ok();
         tree.0.end(END_DEADLINE).await?;
-        let mut buffer = [0; KEPT];
-        // Nobody is left to write more than the pipe holds.
-        while let Ok(n @ 1..) = out.try_read(&mut buffer) {
-            keep(&mut said, buffer.get(..n).unwrap_or_default());
-        }
-        Ok(Ran { exit, said: String::from_utf8_lossy(&said).trim().to_owned() })
+        // Nobody is left to write more than the pipes hold.
+        out.empty(hear);
+        err.empty(hear);
+        Ok(exit)
     }
 
     /// Ends what is left of the same errand. A leaf that was killed before is of no more use, so it
@@ -83,26 +112,56 @@ impl Drop for Bound {
     }
 }
 
-fn both(end: &OwnedFd) -> Result<[OwnedFd; 2], ProcessError> {
-    let copy = || end.try_clone().map_err(ProcessError::kernel("copy a descriptor"));
-    Ok([copy()?, copy()?])
+/// The reading end of what a program writes.
+struct Ear {
+    stream: Stream,
+    /// `None` once nobody writes any more.
+    pipe: Option<Receiver>,
 }
 
-/// Reads `out` until the main process has ended.
-async fn ended(tree: &Tree, out: &mut Receiver, said: &mut Vec<u8>) -> Exit {
-    let mut buffer = [0; KEPT];
-    let reading = async {
-        loop {
-            match out.read(&mut buffer).await {
-                Ok(n @ 1..) => keep(said, buffer.get(..n).unwrap_or_default()),
+impl Ear {
+    /// With the end for whoever writes.
+    fn new(stream: Stream) -> Result<(Self, OwnedFd), ProcessError> {
+        let (out, end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+            .map_err(|e| ProcessError::kernel("make a pipe")(e.into()))?;
+        let out = Receiver::from_owned_fd(out).map_err(ProcessError::kernel("read a pipe"))?;
+        Ok((Self { stream, pipe: Some(out) }, end))
+    }
+
+    /// There is something to hear; never, once nobody writes any more.
+    async fn stirs(&self) {
+        match &self.pipe {
+            Some(pipe) if pipe.readable().await.is_ok() => {}
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Hears as much as a pipe holds: all that is there, or, of somebody who writes without pause,
+    /// so much that others come to their turn.
+    fn empty(&mut self, hear: Hear<'_>) {
+        let mut buffer = [0; PIECE];
+        for _ in 0..=PIPE / PIECE {
+            let Some(pipe) = &self.pipe else { return };
+            match pipe.try_read(&mut buffer) {
+                Ok(n @ 1..) => hear(self.stream, buffer.get(..n).unwrap_or_default()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return std::future::pending().await,
+                Ok(0) | Err(_) => self.pipe = None,
             }
         }
-    };
-    tokio::select! {
-        exit = tree.exited() => exit,
-        never = reading => never,
+    }
+}
+
+/// Hears both until the main process has ended.
+async fn ended(tree: &Tree, out: &mut Ear, err: &mut Ear, hear: Hear<'_>) -> Exit {
+    let exited = tree.exited();
+    tokio::pin!(exited);
+    loop {
+        tokio::select! {
+            exit = &mut exited => return exit,
+            () = out.stirs() => out.empty(hear),
+            () = err.stirs() => err.empty(hear),
+        }
     }
 }
 

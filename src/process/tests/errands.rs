@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use super::kit::{Daemon, Home, LONG, is_alive, sh, until, within};
-use crate::process::{Exit, Ran};
+use crate::process::{Exit, Ran, Stream};
 
 async fn run(daemon: &Daemon, script: &str, time: Duration) -> Ran {
     within(daemon.launcher.run(&daemon.name, "ready", &sh(script), time)).await.unwrap()
@@ -17,6 +17,21 @@ async fn its_status_and_the_beginning_of_what_it_says_are_kept() {
     assert_eq!(ran, Ran { exit: Some(Exit::Code(3)), said: "out\nerr".to_owned() });
     let flood = run(&daemon, "head -c 10000000 /dev/zero | tr '\\0' x", LONG).await;
     assert_eq!((flood.exit, flood.said.len()), (Some(Exit::Code(0)), 4096));
+}
+
+#[tokio::test]
+async fn all_that_it_says_is_heard_each_stream_apart() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let (mut out, mut err) = (0, String::new());
+    let mut hear = |stream, piece: &[u8]| match stream {
+        Stream::Stdout => out += piece.len(),
+        Stream::Stderr => err.push_str(std::str::from_utf8(piece).unwrap()),
+    };
+    let script = sh("head -c 1000000 /dev/zero; echo warning >&2; exit 4");
+    let run = daemon.launcher.run_heard(&daemon.name, "build", &script, LONG, &mut hear);
+    assert_eq!(within(run).await.unwrap(), Some(Exit::Code(4)));
+    assert_eq!((out, err.as_str()), (1_000_000, "warning\n"));
 }
 
 /// Writes the pid of what it leaves behind.
