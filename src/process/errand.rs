@@ -157,7 +157,9 @@ async fn ended(tree: &Tree, out: &mut Ear, err: &mut Ear, hear: Hear<'_>) -> Exi
     let exited = tree.exited();
     tokio::pin!(exited);
     loop {
+        // What waits in both at once is most likely in this order.
         tokio::select! {
+            biased;
             exit = &mut exited => return exit,
             () = out.stirs() => out.empty(hear),
             () = err.stirs() => err.empty(hear),
