@@ -1,4 +1,4 @@
-//! Names of things: services, slots, instances, generations, rollouts.
+//! Names of things: applications, services, slots, instances, generations, rollouts.
 //!
 //! They are newtypes so that nothing from a configuration or a request can be mistaken for
 //! something else, or escape into a path or into nginx's syntax.
@@ -27,24 +27,49 @@ impl InvalidName {
 #[serde(try_from = "String", into = "String")]
 pub struct ServiceName(String);
 
-impl ServiceName {
-    const RULE: &'static str =
-        "use 1 to 32 lower-case letters, digits, `-` or `_`, beginning with a letter";
+/// What is deployed as one: its code, its services, its database.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AppName(String);
 
-    /// Checks `name` against the rule of service names.
+/// The rule of names that an operator chooses: they become parts of paths and of nginx's syntax.
+fn plain(what: &'static str, name: &str) -> Result<String, InvalidName> {
+    const RULE: &str =
+        "use 1 to 32 lower-case letters, digits, `-` or `_`, beginning with a letter";
+    let mut chars = name.chars();
+    let head = chars.next().is_some_and(|c| c.is_ascii_lowercase());
+    let tail =
+        chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
+    if head && tail && name.len() <= 32 {
+        Ok(name.to_owned())
+    } else {
+        Err(InvalidName::new(what, name, RULE))
+    }
+}
+
+impl AppName {
+    /// Checks `name` against the rule of names.
     ///
     /// # Errors
     /// [`InvalidName`] when it is empty, too long, or has another character.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
-        let mut chars = name.chars();
-        let head = chars.next().is_some_and(|c| c.is_ascii_lowercase());
-        let tail =
-            chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
-        if head && tail && name.len() <= 32 {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(InvalidName::new("service name", name, Self::RULE))
-        }
+        plain("application name", name).map(Self)
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ServiceName {
+    /// Checks `name` against the rule of names.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when it is empty, too long, or has another character.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        plain("service name", name).map(Self)
     }
 
     /// The service that a managed nginx is.
@@ -191,6 +216,12 @@ pub struct RunId(pub u64);
 #[serde(transparent)]
 pub struct ReleaseId(pub String);
 
+impl fmt::Display for AppName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -252,6 +283,13 @@ impl fmt::Display for RolloutId {
 impl fmt::Display for ReleaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl FromStr for AppName {
+    type Err = InvalidName;
+    fn from_str(name: &str) -> Result<Self, InvalidName> {
+        Self::new(name)
     }
 }
 
@@ -324,7 +362,7 @@ macro_rules! text_form {
         }
     )*};
 }
-text_form!(ServiceName, Slot, InstanceId);
+text_form!(AppName, ServiceName, Slot, InstanceId);
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Asgi, Config, Control, Kind, Service};
-use crate::{ident::ServiceName, sys::confine::Confinement};
+use super::{App, Asgi, Config, Control, Kind, Service};
+use crate::{
+    ident::{AppName, ServiceName},
+    sys::confine::Confinement,
+};
 
 /// What a difference needs to take hold; each includes what stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +61,8 @@ pub struct Changes {
     pub services: BTreeMap<ServiceName, Difference>,
     /// Jobs that are not the same. Whatever it is, it holds from the next run on.
     pub jobs: BTreeMap<ServiceName, Difference>,
+    /// Applications that are not the same. They are read whenever they are needed.
+    pub apps: BTreeMap<AppName, Difference>,
 }
 
 impl Changes {
@@ -77,19 +82,47 @@ impl Changes {
             [old, new].iter().any(|config| job_of(config, name).is_some_and(|is_job| is_job))
         };
         let (jobs, services) = removed.chain(kept).partition(is_job);
-        Self { fixed: fixed(old, new), services, jobs }
+        Self { fixed: fixed(old, new), services, jobs, apps: apps(old, new) }
     }
 
     /// Nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fixed.is_empty() && self.services.is_empty() && self.jobs.is_empty()
+        let Self { fixed, services, jobs, apps } = self;
+        fixed.is_empty() && services.is_empty() && jobs.is_empty() && apps.is_empty()
     }
+}
+
+fn apps(old: &Config, new: &Config) -> BTreeMap<AppName, Difference> {
+    let removed = old.apps.keys().filter(|name| !new.apps.contains_key(name));
+    let removed = removed.map(|name| (name.clone(), Difference::Removed));
+    let kept = new.apps.iter().filter_map(|(name, now)| match old.apps.get(name) {
+        None => Some((name.clone(), Difference::Added)),
+        Some(was) if was == now => None,
+        Some(was) => Some((name.clone(), Difference::Changed(of_app(was, now)))),
+    });
+    removed.chain(kept).collect()
+}
+
+/// Whoever gives an application another field says here how it is called.
+fn of_app(old: &App, new: &App) -> Vec<Key> {
+    let App { name: _, home, user, group, env_file, services, database, backup } = old;
+    differing([
+        ("home", *home != new.home, Needs::Nothing),
+        ("user", *user != new.user, Needs::Nothing),
+        ("group", *group != new.group, Needs::Nothing),
+        ("env_file", *env_file != new.env_file, Needs::Nothing),
+        ("services", *services != new.services, Needs::Nothing),
+        ("database", *database != new.database, Needs::Nothing),
+        ("backup", *backup != new.backup, Needs::Nothing),
+    ])
+    .collect()
 }
 
 /// A difference in any of these is one between two daemons.
 fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { runtime_dir, state_dir, log_dir, logs, control, nginx, services: _ } = old;
+    let Config { runtime_dir, state_dir, log_dir, logs, control, nginx, services: _, apps: _ } =
+        old;
     let Control { socket, group, grants } = control;
     let all = [
         ("runtime_dir", *runtime_dir != new.runtime_dir),
@@ -311,6 +344,30 @@ services:
         assert_eq!(names(&before, &after), [Difference::Changed(vec![job_only])]);
         let kept = with(&job.replace(", job: {timeout: 1m}", ""));
         assert_eq!(Changes::between(&kept, &before).fixed, ["services.*.job"]);
+    }
+
+    #[test]
+    fn applications_come_go_and_change_apart_from_services() {
+        let with = |app: &str| parse(&format!("{TEXT}apps: {{{app}}}\n"));
+        let told = |old: &str, new: &str| {
+            let changes = Changes::between(&with(old), &with(new));
+            assert!(changes.services.is_empty() && changes.fixed.is_empty(), "{changes:?}");
+            changes.apps.into_values().collect::<Vec<_>>()
+        };
+        let app = "ledger: {services: [api], database: {name: ledger}}";
+        assert_eq!(told("", app), [Difference::Added]);
+        assert_eq!(told(app, ""), [Difference::Removed]);
+        assert_eq!(told(app, app), []);
+        let key = |name| Key { name, needs: Needs::Nothing };
+        let keys = |new: &str| told(app, new);
+        assert_eq!(
+            keys("ledger: {services: [worker], database: {name: other}}"),
+            [Difference::Changed(vec![key("services"), key("database")])]
+        );
+        assert_eq!(
+            keys("ledger: {services: [api], database: {name: ledger}, backup: {deadline: 1s}}"),
+            [Difference::Changed(vec![key("backup")])]
+        );
     }
 
     #[test]

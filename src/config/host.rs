@@ -8,8 +8,9 @@ use std::{
 };
 
 use nix::unistd::{Group, User};
+use rustix::fs::Access;
 
-use super::{Config, Control, Kind, Service, load_env_file};
+use super::{App, Config, Control, Kind, Service, load_env_file};
 
 /// Something of the host that does not fit the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +64,55 @@ pub fn check_host(config: &Config) -> Vec<Finding> {
         .list
         .into_iter()
         .chain(config.services.values().flat_map(|service| check_service(service)))
+        .chain(config.apps.values().flat_map(|app| check_app(app)))
         .collect()
+}
+
+/// The part of [`check_host`] about one application: what its deploys and dumps need.
+#[must_use]
+pub fn check_app(app: &App) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    let about = |key: &str| format!("apps.{}.{key}", app.name);
+    findings.require_accounts(&about, app.user.as_ref(), app.group.as_ref());
+    if let Some(Err(error)) = app.env_file.as_deref().map(load_env_file) {
+        findings.add(Severity::Error, &about("env_file"), error.to_string());
+    } else if app.database.is_some()
+        && let Err(error) = app.endpoint()
+    {
+        findings.add(Severity::Error, &about("database"), error.to_string());
+    }
+    for name in ["pg_dump", "pg_restore", "psql"] {
+        if let Some(database) = app.database.as_ref().filter(|db| db.program(name).is_none()) {
+            let place = database.programs.as_deref().map_or("PATH".into(), Path::to_string_lossy);
+            let what = format!("{name} was not found in {place}; install postgresql-client");
+            findings.add(Severity::Error, &about("database.programs"), what);
+        }
+    }
+    if let Some(backup) = &app.backup {
+        check_backups(&mut findings, &about("backup.directory"), &backup.directory);
+    }
+    findings.list
+}
+
+/// aibkd makes the directory itself, where the one above is there.
+fn check_backups(findings: &mut Findings, about: &str, directory: &Path) {
+    let shown = directory.display();
+    let there = directory.ancestors().find(|place| place.exists());
+    match there {
+        Some(place) if !place.is_dir() => {
+            let what = format!("{} is not a directory; choose another place", place.display());
+            findings.add(Severity::Error, about, what);
+        }
+        Some(place) if rustix::fs::access(place, Access::WRITE_OK).is_err() => {
+            let what = format!("nothing can be written to {}; correct its mode", place.display());
+            findings.add(Severity::Error, about, what);
+        }
+        Some(place) if place != directory && Some(place) != directory.parent() => {
+            let what = format!("{shown} is not there, nor is the directory above; create it");
+            findings.add(Severity::Warning, about, what);
+        }
+        Some(_) | None => {}
+    }
 }
 
 /// The daemon does not start without the group of its socket; the others only go unheard.
@@ -90,14 +139,7 @@ fn check_groups(findings: &mut Findings, control: &Control) {
 pub fn check_service(service: &Service) -> Vec<Finding> {
     let mut findings = Findings::default();
     let about = |key: &str| format!("services.{}.{key}", service.name);
-    if let Some(user) = service.user.as_ref().filter(|user| !user_exists(user)) {
-        let what = format!("user {user} does not exist; create it (useradd --system {user})");
-        findings.add(Severity::Error, &about("user"), what);
-    }
-    if let Some(group) = service.group.as_ref().filter(|group| !group_exists(group)) {
-        let what = format!("group {group} does not exist; create it (groupadd --system {group})");
-        findings.add(Severity::Error, &about("group"), what);
-    }
+    findings.require_accounts(&about, service.user.as_ref(), service.group.as_ref());
     if !service.directory.is_dir() {
         let what =
             format!("{} is not a directory; put the code there", service.directory.display());
@@ -158,6 +200,23 @@ struct Findings {
 impl Findings {
     fn add(&mut self, severity: Severity, about: &str, what: String) {
         self.list.push(Finding { severity, about: about.to_owned(), what });
+    }
+
+    fn require_accounts(
+        &mut self,
+        about: &dyn Fn(&str) -> String,
+        user: Option<&String>,
+        group: Option<&String>,
+    ) {
+        if let Some(user) = user.filter(|user| !user_exists(user)) {
+            let what = format!("user {user} does not exist; create it (useradd --system {user})");
+            self.add(Severity::Error, &about("user"), what);
+        }
+        if let Some(group) = group.filter(|group| !group_exists(group)) {
+            let what =
+                format!("group {group} does not exist; create it (groupadd --system {group})");
+            self.add(Severity::Error, &about("group"), what);
+        }
     }
 
     fn require_file(&mut self, about: &str, path: &Path) {

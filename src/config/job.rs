@@ -48,7 +48,7 @@ pub(super) fn job(s: &mut Section<'_>, is_asgi: bool) -> Option<Job> {
     }))
 }
 
-fn schedule(node: &Node) -> Result<Schedule, Wrong> {
+pub(super) fn schedule(node: &Node) -> Result<Schedule, Wrong> {
     let text = scalar::text(node)?;
     Schedule::parse(&text).map_err(|why| {
         Wrong::new(why).instead("write for example \"30 3 * * *\" (minute hour day month weekday)")

@@ -4,9 +4,13 @@
 //! key and goes on after a mistake, `scalar` reads single values. What only the host can tell
 //! (users, directories, programs) is asked apart, by `host`.
 
+mod app;
 mod asgi;
+mod backup;
 pub mod change;
 mod claims;
+mod database;
+mod database_url;
 mod depends;
 mod env_file;
 mod health;
@@ -32,10 +36,13 @@ mod tree;
 mod upstream;
 mod workers;
 
+pub use app::App;
+pub use backup::{Backup, Keep, Upload};
+pub use database::{Database, DatabaseError, Endpoint, Whereabouts};
 pub use depends::Depends;
 pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env};
 pub use health::{Check, Header, How, Http, Ready, Sign, Statuses, Thresholds};
-pub use host::{Finding, Severity, check_host, check_service, find_program};
+pub use host::{Finding, Severity, check_app, check_host, check_service, find_program};
 pub use job::Job;
 pub use judge::Judge;
 pub use logs::{Logs, LogsTo};

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{By, Check, Depends, Job, Logs, Ready, Reload, Restart, Secret, Socket, Workers};
+use super::{App, By, Check, Depends, Job, Logs, Ready, Reload, Restart, Secret, Socket, Workers};
 use crate::{
-    ident::{Port, ServiceName, Slot},
+    ident::{AppName, Port, ServiceName, Slot},
     sys::confine::Confinement,
 };
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub nginx: Option<Nginx>,
     /// Every service, by name; shared with whoever looks after it.
     pub services: BTreeMap<ServiceName, Arc<Service>>,
+    /// Every application, by name: services that are deployed as one.
+    pub apps: BTreeMap<AppName, Arc<App>>,
 }
 
 impl Config {
@@ -37,6 +39,12 @@ impl Config {
             }
         }
         self
+    }
+
+    /// The application that `service` belongs to.
+    #[must_use]
+    pub fn app_of(&self, service: &ServiceName) -> Option<&Arc<App>> {
+        self.apps.values().find(|app| app.services.contains(service))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Access, Config, ConfigError, Control, Nginx, NginxMode, Service,
+    Access, Config, ConfigError, Control, Nginx, NginxMode, Service, app,
     claims::Claims,
     depends::Wishes,
     logs,
@@ -97,7 +97,8 @@ fn config(s: &mut Section<'_>) -> Config {
     let control = s.section("control", |s| control(s, &runtime_dir));
     let nginx = s.has("nginx").then(|| s.section("nginx", |s| nginx(s, &runtime_dir, &log_dir)));
     let services = services(s, nginx.as_ref());
-    Config { runtime_dir, state_dir, log_dir, logs, control, nginx, services }
+    let apps = app::apps(s, &services);
+    Config { runtime_dir, state_dir, log_dir, logs, control, nginx, services, apps }
 }
 
 fn control(s: &mut Section<'_>, runtime_dir: &Path) -> Control {

@@ -172,7 +172,7 @@ fn no_text(node: &Node) -> Wrong {
     if node.value == Value::Null { wrong.instead("write \"\" for an empty value") } else { wrong }
 }
 
-fn is_variable(name: &str) -> bool {
+pub(super) fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -25,7 +25,7 @@ use crate::{
         Config, Service, Slots,
         change::{Changes, Difference, Key, Needs},
     },
-    ident::{InstanceId, ServiceName},
+    ident::{AppName, InstanceId, ServiceName},
     instance::{Instance, View},
     nginx::{Members, Role, Upstreams},
     release::Release,
@@ -298,8 +298,16 @@ impl Daemon {
             };
             ServiceChange { service: name.to_string(), keys, action }
         };
-        let services = change.between.services.iter().map(tell);
-        services.chain(change.between.jobs.iter().map(job)).collect()
+        let app = |(name, difference): (&AppName, &Difference)| {
+            let keys = match difference {
+                Difference::Added | Difference::Removed => vec![],
+                Difference::Changed(keys) => names(keys),
+            };
+            ServiceChange { service: format!("apps.{name}"), keys, action: ReloadAction::Apply }
+        };
+        let Changes { services, jobs, apps, fixed: _ } = &change.between;
+        let services = services.iter().map(tell);
+        services.chain(jobs.iter().map(job)).chain(apps.iter().map(app)).collect()
     }
 }
 
