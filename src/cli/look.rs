@@ -99,7 +99,7 @@ pub(super) const fn of_state(state: InstanceState) -> Style {
 /// How much traffic there is.
 pub(super) const fn of_traffic(traffic: Traffic) -> Style {
     match traffic {
-        Traffic::Serving => STRONG,
+        Traffic::Serving | Traffic::Canary => STRONG,
         Traffic::Backup | Traffic::Preview => Style::new(),
         Traffic::Down => FAINT,
     }

@@ -12,6 +12,7 @@ fn instance(name: &str, colour: Option<Colour>, traffic: Option<Traffic>) -> Ins
         colour,
         state: InstanceState::Ready,
         traffic,
+        share: None,
         release: Some("v2".into()),
         generation: Some(14),
         pid: Some(4711),

@@ -7,6 +7,7 @@
 mod app;
 mod asgi;
 mod backup;
+mod canary;
 pub mod change;
 mod claims;
 mod database;
@@ -39,6 +40,7 @@ mod workers;
 pub use app::App;
 pub use backup::{Backup, Keep, Upload};
 pub use database::{Database, DatabaseError, Endpoint, Whereabouts};
+pub use canary::Share;
 pub use depends::Depends;
 pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env};
 pub use health::{Check, Header, How, Http, Ready, Sign, Statuses, Thresholds};

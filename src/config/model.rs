@@ -341,6 +341,8 @@ pub struct RolloutPolicy {
     pub hold: Duration,
     /// What the second slot does between rollouts.
     pub standby: Standby,
+    /// By which shares of the requests a new release comes in, before it gets all; ascending.
+    pub canary: Vec<super::Share>,
     /// How much worse than the old colour the new one may be; `None`: that is not looked at.
     pub judge: Option<super::Judge>,
 }

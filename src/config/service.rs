@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Drain, Kind, Nginx, NginxMode, OnDeadline, RolloutPolicy, Secret, Service, Slots, Standby,
     Stop, StopSignal, Websocket, asgi,
+    canary::{self, Front, Grounds},
     claims::Claims,
     depends::Wishes,
     health::{self, Around},
@@ -53,6 +54,13 @@ impl Reader<'_> {
         let (drain, drain_is_sound) = s.section("drain", |s| (drain(s, is_asgi), s.sound()));
         let least_stop = (is_asgi && drain_is_sound).then(|| drain.graceful());
         let job = job::job(s, is_asgi);
+        let upstream = upstream::upstream(s, self, is_asgi, ports.len());
+        let front = match &upstream {
+            Some(options) => Front::Behind(options),
+            None if s.sound() => Front::Beside,
+            None => Front::Unknown,
+        };
+        let grounds = Grounds { ports: ports.len(), front };
         let mut service = Service {
             name: self.name?.clone(),
             env_file: env_file.zip(directory.as_ref()).map(|(file, base)| base.join(file)),
@@ -68,9 +76,9 @@ impl Reader<'_> {
                 .has("reload")
                 .then(|| s.section("reload", |s| reload::reload(s, has_port)))
                 .flatten(),
-            rollout: s.section("rollout", rollout),
+            rollout: s.section("rollout", |s| rollout(s, grounds)),
             clears: vec![],
-            upstream: upstream::upstream(s, self, is_asgi, ports.len()),
+            upstream,
             // What is missing was noted, so these defaults reach nobody.
             kind: kind.unwrap_or_else(|| Kind::Command(Vec::new())),
             directory: directory.unwrap_or_default(),
@@ -239,7 +247,7 @@ fn stop(s: &mut Section<'_>, drain: &Drain, least: Option<Duration>) -> Stop {
     Stop { signal: StopSignal::Term, deadline }
 }
 
-fn rollout(s: &mut Section<'_>) -> RolloutPolicy {
+fn rollout(s: &mut Section<'_>, grounds: Grounds<'_>) -> RolloutPolicy {
     let words =
         &[("stopped", Standby::Stopped), ("hot", Standby::Hot), ("shared", Standby::Shared)];
     RolloutPolicy {
@@ -247,6 +255,7 @@ fn rollout(s: &mut Section<'_>) -> RolloutPolicy {
         keep_old: s.or("keep_old", seconds(600), scalar::duration),
         hold: s.or("hold", seconds(3600), some_time),
         standby: s.or("standby", Standby::Stopped, scalar::one_of(words)),
+        canary: canary::canary(s, grounds),
         judge: judge::judge(s),
     }
 }

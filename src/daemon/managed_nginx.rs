@@ -67,6 +67,7 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
             websocket: Websocket::Wait,
         },
         rollout: RolloutPolicy {
+            canary: vec![],
             judge: None,
             watch: Duration::ZERO,
             keep_old: Duration::ZERO,

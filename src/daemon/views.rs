@@ -101,6 +101,7 @@ pub(super) fn instance(
         colour: colour(slots, view.id.slot),
         state: phase(view.phase),
         traffic: traffic(view.id.slot.port(), members),
+        share: share(view.id.slot.port(), members),
         release: view.release.as_ref().map(|release| release.id.to_string()),
         generation: view.generation.map(|generation| generation.0),
         pid: up.map(|who| who.pid),
@@ -171,7 +172,15 @@ fn traffic(port: Option<Port>, members: Option<&Members>) -> Option<types::Traff
         Role::Backup => types::Traffic::Backup,
         Role::Down => types::Traffic::Down,
         Role::Preview => types::Traffic::Preview,
+        Role::Canary(_) => types::Traffic::Canary,
     })
+}
+
+fn share(port: Option<Port>, members: Option<&Members>) -> Option<u8> {
+    match members?.get(&port?)? {
+        Role::Canary(share) => Some(share.percent()),
+        _ => None,
+    }
 }
 
 fn colour(slots: Slots, slot: Slot) -> Option<types::Colour> {

@@ -180,6 +180,7 @@ pub(super) fn service() -> Service {
             websocket: Websocket::Wait,
         },
         rollout: RolloutPolicy {
+            canary: vec![],
             judge: None,
             watch: Duration::ZERO,
             keep_old: Duration::ZERO,

@@ -196,7 +196,7 @@ pub(super) fn exchanged(members: &Members) -> Members {
     let other = |role| match role {
         Role::Serving => Role::Backup,
         Role::Backup => Role::Serving,
-        Role::Down | Role::Preview => role,
+        Role::Down | Role::Preview | Role::Canary(_) => role,
     };
     members.iter().map(|(port, role)| (*port, other(*role))).collect()
 }

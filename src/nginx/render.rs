@@ -125,7 +125,8 @@ pub(super) fn read_back(text: &str) -> Option<serde_json::Result<Edited>> {
 
 /// nginx counts only members that are no backup (`no servers are inside upstream`).
 fn check(service: &ServiceName, members: &Members) -> Result<(), NginxError> {
-    let why = match members.values().find(|role| matches!(role, Role::Serving | Role::Down)) {
+    let stands = |role: &&Role| role.is_asked() || **role == Role::Down;
+    let why = match members.values().find(stands) {
         Some(_) => return Ok(()),
         None if members.is_empty() => "no member",
         None => "only backup members",
@@ -155,7 +156,7 @@ fn header(text: &mut String, edited: &Edited) {
 /// nginx would take for anything else.
 fn entry(service: &ServiceName, members: &Members) -> String {
     let members: Vec<String> =
-        members.iter().map(|(port, role)| format!("\"{port}\":\"{}\"", role.as_str())).collect();
+        members.iter().map(|(port, role)| format!("\"{port}\":\"{role}\"")).collect();
     format!("\"{service}\":{{{}}}", members.join(","))
 }
 
@@ -208,9 +209,9 @@ fn upstream(text: &mut String, name: &str, proxied: &Proxied, members: &Members)
     }
     for (port, role) in members {
         let role = match role {
-            Role::Serving => "",
-            Role::Backup => " backup",
-            Role::Down => " down",
+            Role::Serving | Role::Canary(_) => weight(*role, members),
+            Role::Backup => " backup".to_owned(),
+            Role::Down => " down".to_owned(),
             Role::Preview => continue,
         };
         line(
@@ -229,6 +230,23 @@ fn upstream(text: &mut String, name: &str, proxied: &Proxied, members: &Members)
         line(text, format_args!("    keepalive_timeout {};", time(options.keepalive_timeout)));
     }
     line(text, format_args!("}}"));
+}
+
+/// So that a canary gets its part of the requests, and those that serve the rest, each as much as the
+/// other. Without a canary all have the same, and it is not said.
+fn weight(role: Role, members: &Members) -> String {
+    let canary = members.values().find_map(|role| match role {
+        Role::Canary(share) => Some(*share),
+        _ => None,
+    });
+    let serving = members.values().filter(|role| **role == Role::Serving).count();
+    match (role, canary) {
+        (Role::Canary(share), _) => {
+            format!(" weight={}", usize::from(share.percent()) * serving.max(1))
+        }
+        (_, Some(share)) => format!(" weight={}", share.rest().percent()),
+        (_, None) => String::new(),
+    }
 }
 
 /// nginx refuses a parameter of 4096 bytes or more, so the answer is put together from one

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::nginx::Edition;
+use crate::{config::Share, nginx::Edition};
 
 fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
@@ -73,13 +73,21 @@ fn golden(file: &str, text: &str) {
 
 #[test]
 fn golden_files() {
-    use Role::{Backup, Down, Serving};
+    use Role::{Backup, Canary, Down, Serving};
+    let part = |percent| Canary(Share::new(percent).unwrap());
     for (file, upstreams) in [
         ("empty.conf", &[][..]),
         ("one.conf", &[("api", &[(8000, Serving)][..])]),
         (
             "all.conf",
             &[("admin", &[(8002, Down)][..]), ("api", &[(8000, Serving), (8001, Backup)])],
+        ),
+        (
+            "canary.conf",
+            &[
+                ("admin", &[(8002, part(99)), (8003, Serving), (8004, Serving)][..]),
+                ("api", &[(8000, Serving), (8001, part(5))]),
+            ],
         ),
     ] {
         golden(file, &render(&edited(upstreams), &site(), places()).unwrap());
@@ -161,7 +169,8 @@ fn no_line_is_too_long_for_nginx() {
 }
 
 fn any_edited() -> impl Strategy<Value = Edited> {
-    let role = prop_oneof![Just(Role::Serving), Just(Role::Backup), Just(Role::Down)];
+    let canary = (1..=99_u8).prop_map(|percent| Role::Canary(Share::new(percent).unwrap()));
+    let role = prop_oneof![Just(Role::Serving), Just(Role::Backup), Just(Role::Down), canary];
     let members = prop::collection::btree_map((1..=u16::MAX).prop_map(port), role, 0..4);
     let service = "[a-z][a-z0-9_-]{0,31}".prop_map(|text| name(&text));
     (any::<u64>(), prop::collection::btree_map(service, members, 0..5)).prop_map(

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::flip::Flag;
-use crate::ident::{Port, ServiceName};
+use crate::{
+    config::Share,
+    ident::{Port, ServiceName},
+};
 
 /// Number of one state of the owned file. Grows with every publish; nginx answers with it.
 #[derive(
@@ -22,7 +25,7 @@ impl fmt::Display for Edition {
 
 /// What nginx does with a member of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String", try_from = "String")]
 pub enum Role {
     /// It gets its share of the requests.
     Serving,
@@ -32,23 +35,60 @@ pub enum Role {
     Down,
     /// It is no member; who asks at the preview port gets it.
     Preview,
+    /// It gets this part of the requests, and those that serve the rest.
+    Canary(Share),
 }
 
 impl Role {
     /// Clients may get it.
     #[must_use]
     pub const fn has_clients(self) -> bool {
-        matches!(self, Self::Serving | Self::Backup)
+        self.is_asked() || matches!(self, Self::Backup)
     }
 
-    /// The word for it, the same as in JSON.
+    /// Clients get it, whoever else is there.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn is_asked(self) -> bool {
+        matches!(self, Self::Serving | Self::Canary(_))
+    }
+}
+
+/// The word for it, the same as in JSON and in the file: nothing in it means anything to nginx.
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Serving => "serving",
-            Self::Backup => "backup",
-            Self::Down => "down",
-            Self::Preview => "preview",
+            Self::Serving => f.write_str("serving"),
+            Self::Backup => f.write_str("backup"),
+            Self::Down => f.write_str("down"),
+            Self::Preview => f.write_str("preview"),
+            Self::Canary(share) => write!(f, "{CANARY}{share}"),
+        }
+    }
+}
+
+/// `canary 5%`.
+const CANARY: &str = "canary ";
+
+impl From<Role> for String {
+    fn from(role: Role) -> Self {
+        role.to_string()
+    }
+}
+
+impl TryFrom<String> for Role {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        let share = || word.strip_prefix(CANARY)?.strip_suffix('%')?.parse().ok();
+        match word.as_str() {
+            "serving" => Ok(Self::Serving),
+            "backup" => Ok(Self::Backup),
+            "down" => Ok(Self::Down),
+            "preview" => Ok(Self::Preview),
+            _ => share()
+                .and_then(Share::new)
+                .map(Self::Canary)
+                .ok_or_else(|| format!("`{word}` is no role of a member")),
         }
     }
 }

@@ -1,11 +1,7 @@
 //! Which slot nginx asks where another one refuses.
 
 use super::effects::Crew;
-use crate::{
-    ident::Slot,
-    instance::Instance,
-    nginx::{Members, Role},
-};
+use crate::{ident::Slot, instance::Instance, nginx::Members};
 
 impl Crew {
     /// nginx sends requests to `members`: they stand in for each other.
@@ -23,7 +19,7 @@ impl Crew {
     }
 
     fn stand_in(&self, slot: Slot, members: &Members) -> Option<&Instance> {
-        let asked = members.iter().filter(|(_, role)| matches!(role, Role::Serving | Role::Backup));
+        let asked = members.iter().filter(|(_, role)| role.has_clients());
         let mut others = asked.map(|(port, _)| Slot::Port(*port)).filter(|other| *other != slot);
         others.find_map(|other| self.instances.get(&other))
     }

@@ -11,7 +11,7 @@ use super::{
     world::{Seen, World},
 };
 use crate::{
-    config::{Service, Standby},
+    config::{Service, Share, Standby},
     ident::{ServiceName, Slot},
     instance::Phase,
     nginx::Role,
@@ -183,11 +183,16 @@ impl<'a> Scene<'a> {
         let stages = match (self.spare, &self.world.members) {
             (Some(spare), _) => {
                 let last = self.standby(release);
-                vec![
-                    Stage { wants: vec![fresh(spare)], watch: true },
+                let mut stages = self.shares(spare, release, Start::Fresh);
+                // Where both serve, each has half.
+                if stages.is_empty() || self.service.rollout.canary.last() < Some(&Share::HALF) {
+                    stages.push(Stage { wants: vec![fresh(spare)], watch: true });
+                }
+                stages.extend([
                     Stage { wants: vec![fresh(spare), fresh(self.live)], watch: true },
                     Stage { wants: vec![fresh(self.live), (spare, last)], watch: false },
-                ]
+                ]);
+                stages
             }
             (None, None) => vec![Stage { wants: vec![fresh(self.live)], watch: true }],
             (None, Some(_))

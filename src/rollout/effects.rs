@@ -8,6 +8,7 @@ use super::{
     EngineError,
     left::Tell,
     record::{Kind, Rollout, Step},
+    words,
     world::{Proof, Room, Seen, World},
 };
 use crate::{
@@ -178,7 +179,9 @@ impl Crew {
         self.uncover(members);
         let name = &self.service.name;
         let note = match nginx.publish(name, members).await {
-            Ok(edition) => format!("nginx serves edition {}", edition.0),
+            Ok(edition) => {
+                format!("nginx serves edition {}{}", edition.0, words::shared(name, members))
+            }
             // Nobody is served, and nothing is better than the file for the next start.
             Err(NginxError::NotRunning { why }) if !rollout.can_turn_back() => {
                 let change = [(name.clone(), members.clone())].into();
@@ -226,10 +229,12 @@ impl Crew {
     }
 }
 
-/// Of what a daemon has adopted and not probed yet nothing says that it is not ready.
+/// Of what a daemon has adopted and not probed yet nothing says that it is not ready. What is started
+/// again because it died is as ill while it starts as while it waits for that.
 const fn known(view: &View) -> Phase {
     match (view.phase, &view.complaint) {
         (Phase::Unready, None) => Phase::Starting,
+        (Phase::Starting, _) if view.restarts > 0 => Phase::Backoff,
         (phase, _) => phase,
     }
 }

@@ -206,9 +206,27 @@ fn await_ready(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> 
             && world.is_sick(*slot)
             && world.members.is_some()
             && world.role(*slot) == *role;
-        (!outside && !as_before && !world.is_settled(*slot))
-            .then_some(Step::AwaitReady { slot: *slot })
+        (!outside && !as_before && !world.is_settled(*slot)).then(|| awaited(*slot, stage, world))
     })
+}
+
+/// Waits for `slot`. One that is ill and asked all the same leaves the upstream before, where another
+/// one that is well is asked, too; it comes back with what `stage` wants of it.
+fn awaited(slot: Slot, stage: &Stage, world: &World) -> Step {
+    let is_asked = |slot: Slot| world.role(slot).is_some_and(Role::is_asked);
+    let returns = stage.wants.iter().any(|(named, want)| {
+        *named == slot && matches!(want, Want::Run { role: Some(role), .. } if role.is_asked())
+    });
+    let others = world.slots.keys().filter(|other| **other != slot);
+    let well: Members = others
+        .filter(|other| is_asked(**other) && world.is_ready(**other))
+        .filter_map(|other| Some((other.port()?, Role::Serving)))
+        .collect();
+    if returns && is_asked(slot) && world.is_sick(slot) && !well.is_empty() {
+        Step::Publish { members: well }
+    } else {
+        Step::AwaitReady { slot }
+    }
 }
 
 /// Publishes the roles of the stage; slots that it does not name keep theirs. A member that is well
@@ -227,7 +245,7 @@ fn publish(stage: &Stage, loss: Loss, world: &World) -> Option<Step> {
     let stay: Vec<Port> = members.keys().copied().filter(|port| stays(port)).collect();
     match stay.first() {
         Some(first) if well_one_goes && !stay.iter().any(is_ready) && loss == Loss::Never => {
-            Some(Step::AwaitReady { slot: Slot::Port(*first) })
+            Some(awaited(Slot::Port(*first), stage, world))
         }
         _ => Some(Step::Publish { members }),
     }
@@ -281,7 +299,7 @@ fn to_watch(stage: &Stage, rollout: &Rollout) -> Option<Vec<Slot>> {
     let slots: BTreeSet<Slot> = stage
         .wants
         .iter()
-        .filter(|(_, want)| matches!(want, Want::Run { role: Some(Role::Serving), .. }))
+        .filter(|(_, want)| matches!(want, Want::Run { role: Some(role), .. } if role.is_asked()))
         .map(|(slot, _)| *slot)
         .collect();
     (!slots.is_empty()).then(|| slots.into_iter().collect())

@@ -1,5 +1,6 @@
 //! The plan, played through in a simulated world in which effects work, fail, or are run twice.
 
+mod canary;
 mod held;
 mod sick;
 

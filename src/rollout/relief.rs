@@ -62,7 +62,7 @@ fn decide(service: &Service, world: &World, past: Past<'_>) -> Option<Care> {
     let Slots::Two { blue, green } = service.slots else { return None };
     let pairs = [(blue, green), (green, blue)].map(|(a, b)| (Slot::Port(a), Slot::Port(b)));
     let phase = |slot| world.slots.get(&slot).map(|seen| seen.phase);
-    let serves = |slot| world.role(slot) == Some(Role::Serving);
+    let serves = |slot| world.role(slot).is_some_and(Role::is_asked);
     if world.members.is_none() || world.proof == Proof::Down {
         let hangs = pairs.into_iter().any(|(slot, _)| phase(slot) == Some(Phase::Hung));
         return hangs.then_some(Care::Forsake);

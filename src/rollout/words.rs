@@ -71,8 +71,20 @@ fn roster(members: &Members) -> String {
         Role::Backup => format!("{port} (backup)"),
         Role::Down => format!("{port} (down)"),
         Role::Preview => format!("{port} (preview)"),
+        Role::Canary(share) => format!("{port} ({share})"),
     };
     members.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// `, 25% of the traffic to api@8001`; nothing where none of `members` gets a part.
+pub(super) fn shared(service: &ServiceName, members: &Members) -> String {
+    let part = members.iter().find_map(|(port, role)| match role {
+        Role::Canary(share) => Some((Slot::Port(*port), share)),
+        _ => None,
+    });
+    part.map_or_else(String::new, |(slot, share)| {
+        format!(", {share} of the traffic to {}", InstanceId::new(service.clone(), slot))
+    })
 }
 
 /// `rollout 7 (swap of api)`.

@@ -96,7 +96,12 @@ impl World {
         self.slots.get(&slot).is_some_and(|seen| {
             matches!(
                 seen.phase,
-                Phase::Unready | Phase::Hung | Phase::Backoff | Phase::Failed | Phase::Finished
+                Phase::Unready
+                    | Phase::Hung
+                    | Phase::Backoff
+                    | Phase::Ending
+                    | Phase::Failed
+                    | Phase::Finished
             )
         })
     }

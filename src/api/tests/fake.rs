@@ -120,6 +120,7 @@ impl Operations for Fake {
             colour: None,
             state: InstanceState::Ready,
             traffic: None,
+            share: None,
             release: None,
             generation: None,
             pid: None,

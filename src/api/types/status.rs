@@ -83,6 +83,9 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// Role in the upstream that nginx itself answered with; none when absent or not behind nginx.
     pub traffic: Option<Traffic>,
+    /// While it gets a part of the requests only: how much of them, in percent.
+    #[serde(default)]
+    pub share: Option<u8>,
     /// Release in the slot.
     pub release: Option<String>,
     /// Number of this start.
@@ -186,4 +189,6 @@ pub enum Traffic {
     Down,
     /// It gets what is asked at the preview port, and no requests of clients.
     Preview,
+    /// It gets a part of the requests: its `share`.
+    Canary,
 }

@@ -132,7 +132,9 @@ fn rest_of_row(instance: &InstanceStatus) -> [Cell; 7] {
         Cell::styled(state_name(instance.state), look::of_state(instance.state)),
         instance.traffic.map_or_else(
             || Cell::plain("-"),
-            |traffic| Cell::styled(traffic_name(traffic), traffic_style(instance, traffic)),
+            |traffic| {
+                Cell::styled(&traffic_words(instance, traffic), traffic_style(instance, traffic))
+            },
         ),
         Cell::maybe(instance.release.as_ref()),
         Cell::maybe(instance.generation),
@@ -156,12 +158,18 @@ pub(super) const fn state_name(state: InstanceState) -> &'static str {
     }
 }
 
+fn traffic_words(instance: &InstanceStatus, traffic: Traffic) -> String {
+    let share = instance.share.map(|percent| format!(" {percent}%"));
+    format!("{}{}", traffic_name(traffic), share.unwrap_or_default())
+}
+
 pub(super) const fn traffic_name(traffic: Traffic) -> &'static str {
     match traffic {
         Traffic::Serving => "serving",
         Traffic::Backup => "backup",
         Traffic::Down => "down",
         Traffic::Preview => "preview",
+        Traffic::Canary => "canary",
     }
 }
 
@@ -171,7 +179,8 @@ fn traffic_style(instance: &InstanceStatus, traffic: Traffic) -> anstyle::Style 
 
 /// nginx sends requests to what cannot answer them.
 fn is_sent_in_vain(instance: &InstanceStatus) -> bool {
-    instance.traffic == Some(Traffic::Serving) && instance.state != InstanceState::Ready
+    matches!(instance.traffic, Some(Traffic::Serving | Traffic::Canary))
+        && instance.state != InstanceState::Ready
 }
 
 /// What is wrong with an instance, where something is.

@@ -83,6 +83,20 @@ fn promotes_by_itself(rollout: &Rollout, world: &World) -> Next {
     }
 }
 
+/// Takes a share for passed as soon as it is published.
+fn watches_nothing(rollout: &Rollout, world: &World) -> Next {
+    match next_step(rollout, world) {
+        Next::Do(Step::Watch { .. }) => Next::Advance,
+        next => next,
+    }
+}
+
+#[test]
+fn no_share_is_passed_unwatched() {
+    let caught = check(scenes::swap_by_shares(0), watches_nothing).expect_err("it is broken");
+    assert!(caught.what.starts_with("hold: "), "{caught:#?}");
+}
+
 #[test]
 fn nobody_is_promoted_but_by_an_operator() {
     let caught = check(scenes::held_swap(0), promotes_by_itself).expect_err("it is broken");

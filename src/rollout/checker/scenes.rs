@@ -98,6 +98,16 @@ pub(super) fn held_swap(faults: u8) -> State {
     found.expect("a scene").begin(faults)
 }
 
+/// A swap whose new colour gets a part of the requests before it gets all.
+pub(super) fn swap_by_shares(faults: u8) -> State {
+    let found = scenes().into_iter().find(|scene| scene.name == "swap by shares");
+    found.expect("a scene").begin(faults)
+}
+
+/// What `rollout` says then.
+const IN_SHARES: &str = "stopped, canary: [10%, 60%]";
+const BY_A_SHARE: &str = "stopped, canary: [50%]";
+
 fn scenes() -> Vec<Scene> {
     let two = |name, standby, world, kind, at| Scene {
         name,
@@ -131,6 +141,15 @@ fn scenes() -> Vec<Scene> {
         two("swap, warm", "stopped", both(Role::Backup), Kind::Swap, None),
         held(two("swap, held", "stopped", at_rest(), Kind::Swap, None)),
         held(two("swap, warm and held", "hot", both(Role::Backup), Kind::Swap, None)),
+        two("swap by shares", IN_SHARES, at_rest(), Kind::Swap, None),
+        held(two(
+            "swap by shares, warm and held",
+            BY_A_SHARE,
+            both(Role::Backup),
+            Kind::Swap,
+            None,
+        )),
+        two("rolling update by shares", BY_A_SHARE, at_rest(), Kind::Rolling, None),
         two("rollback", "stopped", both(Role::Backup), Kind::Rollback, None),
         two("restart", "hot", both(Role::Backup), Kind::Restart, Some(BLUE)),
         two("restart, shared", "shared", both(Role::Serving), Kind::Restart, Some(GREEN)),

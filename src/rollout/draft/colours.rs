@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Pause, Refusal, Scene, run};
 use crate::{
+    config::Share,
     ident::{InstanceId, Slot},
     instance::Phase,
     nginx::{self, Role},
@@ -29,7 +30,22 @@ impl Scene<'_> {
                 Some(Stage { wants, watch: false })
             }
         };
-        Ok((Some(release), held.into_iter().chain([whole]).collect()))
+        let shares = self.shares(to, &release, Start::Any);
+        Ok((Some(release), held.into_iter().chain(shares).chain([whole]).collect()))
+    }
+
+    /// Stages in which `to`, with a new release, gets a part of the requests, and what serves now the
+    /// rest; none where that is not well, for then there is nothing to compare with.
+    pub(super) fn shares(&self, to: Slot, release: &Release, start: Start) -> Vec<Stage> {
+        let serves = self.world.role(self.live) == Some(Role::Serving);
+        let old = self.release_in(self.live).filter(|_| serves && self.world.is_ready(self.live));
+        let Some(old) = old else { return vec![] };
+        let rest = run(&old, Start::AsIs, Some(Role::Serving));
+        let stage = |share: &Share| {
+            let part = run(release, start, Some(Role::Canary(*share)));
+            Stage { wants: vec![(to, part), (self.live, rest.clone())], watch: true }
+        };
+        self.service.rollout.canary.iter().map(stage).collect()
     }
 
     /// What `stages` hold, and where it can be tried out: at the port that nginx has for that, else
