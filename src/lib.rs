@@ -3,6 +3,7 @@
 //! The rooms and what each may know are described in `ARCHITECTURE.md`.
 
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -10,6 +11,7 @@ pub mod ident;
 pub mod instance;
 pub mod job;
 pub mod nginx;
+pub mod postgres;
 pub mod process;
 pub mod release;
 pub mod rollout;

@@ -34,6 +34,30 @@ pub struct Ran {
     pub said: String,
 }
 
+/// A program that is run to its end, and between which files.
+#[derive(Debug)]
+pub struct Errand<'a> {
+    /// For whom.
+    pub of: &'a InstanceId,
+    /// Tells it from what else is run for the same at the same time.
+    pub name: &'a str,
+    /// What is run.
+    pub spec: &'a SpawnSpec,
+    /// For how long at most.
+    pub within: Duration,
+    /// What it reads and writes.
+    pub files: Files,
+}
+
+/// Files in place of the pipes of an errand, opened by the daemon: who runs it needs no right to them.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// Its standard input; `None`: nothing.
+    pub input: Option<OwnedFd>,
+    /// Its standard output; `None`: it is heard.
+    pub output: Option<OwnedFd>,
+}
+
 /// Hears what an errand writes, as it comes: pieces, not lines.
 pub type Hear<'a> = &'a mut (dyn FnMut(Stream, &[u8]) + Send);
 
@@ -69,15 +93,30 @@ impl Launcher {
         within: Duration,
         hear: Hear<'_>,
     ) -> Result<Option<Exit>, ProcessError> {
+        let files = Files::default();
+        self.run_between(Errand { of, name: errand, spec, within, files }, hear).await
+    }
+
+    /// As [`Launcher::run_heard`], with files in place of its standard input or output.
+    ///
+    /// # Errors
+    /// As [`Launcher::run`].
+    pub async fn run_between(
+        &self,
+        errand: Errand<'_>,
+        hear: Hear<'_>,
+    ) -> Result<Option<Exit>, ProcessError> {
+        let Errand { of, name, spec, within, files } = errand;
         let until = Instant::now() + within;
-        let berth = Berth { name: of, key: format!("{of}.{errand}") };
+        let berth = Berth { name: of, key: format!("{of}.{name}") };
         self.clear(&berth).await?;
         let (mut out, out_end) = Ear::new(Stream::Stdout)?;
         let (mut err, err_end) = Ear::new(Stream::Stderr)?;
         let ends = || {
             let copy =
                 |end: &OwnedFd| end.try_clone().map_err(ProcessError::kernel("copy a descriptor"));
-            Ok([copy(&out_end)?, copy(&err_end)?])
+            let input = files.input.as_ref().map_or_else(|| self.nothing(), copy)?;
+            Ok([input, copy(files.output.as_ref().unwrap_or(&out_end))?, copy(&err_end)?])
         };
         let spawned = timeout_at(until, self.start(&berth, spec, &ends)).await;
         drop((out_end, err_end));

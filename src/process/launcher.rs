@@ -45,8 +45,8 @@ pub(super) struct Berth<'a> {
     pub(super) key: String,
 }
 
-/// Gives a child's standard output and error.
-pub(super) type Ends<'a> = &'a (dyn Fn() -> Result<[OwnedFd; 2], ProcessError> + Sync);
+/// Gives a child's standard input, output and error.
+pub(super) type Ends<'a> = &'a (dyn Fn() -> Result<[OwnedFd; 3], ProcessError> + Sync);
 
 /// Starts and adopts process trees. One per daemon.
 #[derive(Debug)]
@@ -117,10 +117,19 @@ impl Launcher {
         capture: &Capture,
     ) -> Result<Tree, ProcessError> {
         let berth = Berth { name, key: name.to_string() };
-        self.start(&berth, spec, &|| capture.ends()).await
+        let ends = || {
+            let [stdout, stderr] = capture.ends()?;
+            Ok([self.nothing()?, stdout, stderr])
+        };
+        self.start(&berth, spec, &ends).await
     }
 
-    /// [`Launcher::spawn`] in `berth`; `ends` gives its standard output and error.
+    /// A standard input that is at its end.
+    pub(super) fn nothing(&self) -> Result<OwnedFd, ProcessError> {
+        self.null.try_clone().map_err(ProcessError::kernel("open /dev/null"))
+    }
+
+    /// [`Launcher::spawn`] in `berth`; `ends` gives its standard input, output and error.
     pub(super) async fn start(
         &self,
         berth: &Berth<'_>,
@@ -224,9 +233,7 @@ impl Launcher {
             .map_err(ProcessError::kernel("look up a user"))??,
         };
         let program = program::resolve(spec)?;
-        let null = self.null.try_clone().map_err(ProcessError::kernel("open /dev/null"))?;
-        let [stdout, stderr] = ends()?;
-        let stdio = [null, stdout, stderr];
+        let stdio = ends()?;
         let mut request = Request::default();
         let bounds = confine::bounds(&spec.confinement, &stdio, &mut request)?;
         let listener = spec.listener.as_ref().map(Listener::descriptor).transpose()?;

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use callers::{Callers, Calls};
 pub use capture::{Also, Capture, History, Keeping, Packing, Start, Wanted};
 pub use confine::{Confined, Refusal};
-pub use errand::{Hear, Ran};
+pub use errand::{Errand, Files, Hear, Ran};
 pub use error::ProcessError;
 pub use gate::{Door, Gate, Listener, StandIn};
 pub use identity::Identity;

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use super::kit::{Daemon, Home, LONG, is_alive, sh, until, within};
-use crate::process::{Exit, Ran, Stream};
+use crate::process::{Errand, Exit, Files, Ran, Stream};
 
 async fn run(daemon: &Daemon, script: &str, time: Duration) -> Ran {
     within(daemon.launcher.run(&daemon.name, "ready", &sh(script), time)).await.unwrap()
@@ -32,6 +32,24 @@ async fn all_that_it_says_is_heard_each_stream_apart() {
     let run = daemon.launcher.run_heard(&daemon.name, "build", &script, LONG, &mut hear);
     assert_eq!(within(run).await.unwrap(), Some(Exit::Code(4)));
     assert_eq!((out, err.as_str()), (1_000_000, "warning\n"));
+}
+
+#[tokio::test]
+async fn it_reads_and_writes_what_the_daemon_has_opened() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    let (from, to) = (home.path().join("from"), home.path().join("to"));
+    fs::write(&from, "some text").unwrap();
+    let (input, output) = (fs::File::open(&from).unwrap(), fs::File::create(&to).unwrap());
+    let files = Files { input: Some(input.into()), output: Some(output.into()) };
+    let (of, spec) = (&daemon.name, &sh("tr a-z A-Z; echo done >&2"));
+    let mut heard = Vec::new();
+    let mut hear = |stream, piece: &[u8]| heard.push((stream, piece.to_vec()));
+    let errand = Errand { of, name: "dump", spec, within: LONG, files };
+    let exit = within(daemon.launcher.run_between(errand, &mut hear)).await.unwrap();
+    assert_eq!(exit, Some(Exit::Code(0)));
+    assert_eq!(fs::read_to_string(&to).unwrap(), "SOME TEXT");
+    assert_eq!(heard, [(Stream::Stderr, b"done\n".to_vec())], "the rest went into the file");
 }
 
 /// Writes the pid of what it leaves behind.
