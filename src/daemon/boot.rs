@@ -43,6 +43,8 @@ const CALM: Duration = Duration::from_secs(5);
 const LOOK_UP: Duration = Duration::from_secs(10);
 /// How long a managed nginx may take to answer before services are started without it.
 const NGINX_PATIENCE: Duration = Duration::from_secs(30);
+/// How many rollouts of a service are asked which slot was in service.
+const HINTS: usize = 100;
 
 /// Opens everything and takes over what runs already. Nothing new is started yet.
 pub(super) async fn assemble(
@@ -314,9 +316,7 @@ pub(super) fn open_to_group(config: &Config) -> Result<(), DaemonError> {
 async fn write_first_file(nginx: &Nginx, config: &Config, rows: &[SlotRow], ground: &Ground) {
     let living = rows.iter().filter(|row| row.wanted && strays::lives(row, ground));
     let living: Vec<&InstanceId> = living.map(|row| &row.instance).collect();
-    let rollouts = ground.store.rollouts(100).await.unwrap_or_default();
-    let member = |service: &Service| first_member(service, &living, &rollouts);
-    let (kind, trouble) = match first_file(nginx, config, member).await {
+    let (kind, trouble) = match first_file(nginx, config, &living, &ground.store).await {
         Ok(None) => return,
         Ok(Some(warning)) => ("nginx.warning", warning),
         Err(error) => ("nginx.failed", error),
@@ -331,17 +331,19 @@ async fn write_first_file(nginx: &Nginx, config: &Config, rows: &[SlotRow], grou
 async fn first_file(
     nginx: &Nginx,
     config: &Config,
-    member: impl Fn(&Service) -> Option<Port>,
+    living: &[&InstanceId],
+    store: &Store,
 ) -> Result<Option<NginxError>, NginxError> {
     nginx.check().await?;
     let written = nginx.on_disk()?.unwrap_or_default().upstreams;
     let behind = config.services.values().filter(|service| service.upstream.is_some());
-    let missing: Upstreams = behind
-        .filter(|service| !written.contains_key(&service.name))
-        .filter_map(|service| {
-            Some((service.name.clone(), Members::from([(member(service)?, Role::Serving)])))
-        })
-        .collect();
+    let mut missing = Upstreams::new();
+    for service in behind.filter(|service| !written.contains_key(&service.name)) {
+        let rollouts = store.rollouts_of(&service.name, None, HINTS).await.unwrap_or_default();
+        if let Some(member) = first_member(service, living, &rollouts) {
+            missing.insert(service.name.clone(), Members::from([(member, Role::Serving)]));
+        }
+    }
     Ok(nginx.write(&missing).await?.warning)
 }
 
@@ -354,7 +356,7 @@ fn first_member(
     let slots = service.slots.all();
     let lives =
         |slot: &&Slot| living.iter().any(|id| id.service == service.name && id.slot == **slot);
-    let served = was_serving(&service.name, rollouts);
+    let served = was_serving(rollouts);
     let found = served.iter().find(lives).or_else(|| slots.iter().find(lives));
     found.or(slots.first()).and_then(|slot| slot.port())
 }

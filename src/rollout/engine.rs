@@ -227,6 +227,17 @@ impl Engine {
         Ok(rows.iter().filter_map(|row| Rollout::read(row).ok()).collect())
     }
 
+    /// As the store has them: the last `n` rollouts of `service`, of those before `before` where one
+    /// is named.
+    pub(super) async fn rows_of(
+        &self,
+        service: &ServiceName,
+        before: Option<RolloutId>,
+        n: usize,
+    ) -> Result<Vec<RolloutRow>, StoreError> {
+        self.shared.store.rollouts_of(service, before, n).await
+    }
+
     /// Who asks the rollout of `service` that is under way to turn back.
     pub(super) fn ask_back(&self, service: &ServiceName, why: String) {
         if let Some(going) = self.going().get(service) {

@@ -2,19 +2,14 @@
 //! rollout wanted, not what was seen.
 
 use super::record::{Course, Outcome, Rollout, Stage, Want};
-use crate::{
-    ident::{ServiceName, Slot},
-    nginx::Role,
-    store::RolloutRow,
-};
+use crate::{ident::Slot, nginx::Role, store::RolloutRow};
 
-/// The slots of `service` that the newest of `rollouts` (newest first) to say so had in service; none
-/// where none says so.
+/// The slots that the newest of `rollouts` (of one service, newest first) to say so had in service;
+/// none where none says so.
 #[must_use]
-pub fn was_serving(service: &ServiceName, rollouts: &[RolloutRow]) -> Vec<Slot> {
+pub fn was_serving(rollouts: &[RolloutRow]) -> Vec<Slot> {
     let rollouts = rollouts.iter().filter_map(|row| Rollout::read(row).ok());
-    let ours = rollouts.filter(|rollout| rollout.service == *service);
-    ours.map(|rollout| serving(&rollout)).find(|slots| !slots.is_empty()).unwrap_or_default()
+    rollouts.map(|rollout| serving(&rollout)).find(|slots| !slots.is_empty()).unwrap_or_default()
 }
 
 fn serving(rollout: &Rollout) -> Vec<Slot> {
@@ -68,15 +63,13 @@ mod tests {
 
     #[test]
     fn the_newest_rollout_that_says_so_counts() {
-        let api: ServiceName = "api".parse().unwrap();
         let done = || swap(1, Course::Ended(Outcome::Done));
         let undone = || swap(2, Course::Ended(Outcome::Undone));
         let stuck = || swap(3, Course::Ended(Outcome::Stuck));
-        assert_eq!(was_serving(&api, &[done()]), [slot(8001)]);
-        assert_eq!(was_serving(&api, &[undone(), done()]), [slot(8000)]);
-        assert_eq!(was_serving(&api, &[stuck(), done()]), [slot(8001)]);
-        assert_eq!(was_serving(&api, &[swap(4, Course::Forward)]), [slot(8001)]);
-        assert!(was_serving(&"other".parse().unwrap(), &[done()]).is_empty());
-        assert!(was_serving(&api, &[]).is_empty());
+        assert_eq!(was_serving(&[done()]), [slot(8001)]);
+        assert_eq!(was_serving(&[undone(), done()]), [slot(8000)]);
+        assert_eq!(was_serving(&[stuck(), done()]), [slot(8001)]);
+        assert_eq!(was_serving(&[swap(4, Course::Forward)]), [slot(8001)]);
+        assert!(was_serving(&[]).is_empty());
     }
 }

@@ -25,6 +25,7 @@ pub mod forecast;
 #[cfg(test)]
 mod forecast_tests;
 mod hint;
+mod history;
 pub mod hold;
 mod intended;
 pub mod judge;

@@ -234,10 +234,12 @@ impl Engine {
     }
 
     /// The newest rollout of `service`, other than boots.
-    async fn newest_of(&self, service: &ServiceName) -> Result<Option<Rollout>, EngineError> {
-        let mut last = self.last(100).await?.into_iter();
+    pub(super) async fn newest_of(
+        &self,
+        service: &ServiceName,
+    ) -> Result<Option<Rollout>, EngineError> {
         let tells = |rollout: &Rollout| rollout.kind != Kind::Boot && !rollout.is_idle();
-        Ok(last.find(|rollout| rollout.service == *service && tells(rollout)))
+        self.newest_that(service, tells).await
     }
 }
 

@@ -51,7 +51,7 @@ impl Engine {
 
     /// Retires `slot`, unless something was done to the service since `swap`.
     async fn retire(&self, swap: &Rollout, slot: Slot) -> Result<(), EngineError> {
-        if !self.newest(swap).await? {
+        if !self.is_newest(swap).await? {
             return Ok(());
         }
         // It may have left the configuration meanwhile.
@@ -66,12 +66,9 @@ impl Engine {
     }
 
     /// Nobody has done anything to the service since `rollout`.
-    async fn newest(&self, rollout: &Rollout) -> Result<bool, EngineError> {
-        let later = |other: &Rollout| {
-            let did = !other.kind.is_upkeep() && !other.is_idle();
-            other.service == rollout.service && other.id > rollout.id && did
-        };
-        Ok(!self.last(100).await?.iter().any(later))
+    pub(super) async fn is_newest(&self, rollout: &Rollout) -> Result<bool, EngineError> {
+        let newest = self.newest_that(&rollout.service, did_something).await?;
+        Ok(newest.is_none_or(|newest| newest.id <= rollout.id))
     }
 
     /// Takes up again, after a restart of the daemon, the wait for old colours to be retired.
@@ -79,15 +76,16 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read.
     pub async fn resume_retirements(&self) -> Result<(), EngineError> {
-        let rollouts = self.last(100).await?;
         for service in self.crews().keys() {
-            let mut of_service = rollouts
-                .iter()
-                .filter(|r| r.service == *service && !r.kind.is_upkeep() && !r.is_idle());
-            if let Some(last) = of_service.next().filter(|last| last.outcome().is_some()) {
-                self.retire_later(last);
+            let newest = self.newest_that(service, did_something).await?;
+            if let Some(last) = newest.filter(|last| last.outcome().is_some()) {
+                self.retire_later(&last);
             }
         }
         Ok(())
     }
+}
+
+fn did_something(rollout: &Rollout) -> bool {
+    !rollout.kind.is_upkeep() && !rollout.is_idle()
 }

@@ -8,25 +8,26 @@ use super::{
 };
 use crate::ident::ServiceName;
 
-/// Why the other slot is not what was before, though it may be ready. `history` is of one service,
-/// newest first.
-fn not_warm<'r>(history: impl IntoIterator<Item = &'r Rollout>) -> Option<String> {
-    let tells = |rollout: &&Rollout| {
-        let keeps_colours = matches!(
-            rollout.kind,
-            Kind::Boot
-                | Kind::Start
-                | Kind::Stop
-                | Kind::Restart
-                | Kind::Relieve
-                | Kind::Restore
-                | Kind::Replace
-        );
-        !keeps_colours && rollout.outcome() != Some(Outcome::Undone)
-    };
-    let Some(last) = history.into_iter().find(tells) else {
-        return Some("it was not swapped".to_owned());
-    };
+/// It says what the other slot is: after it, nothing went from one colour to the other, and neither
+/// got another release.
+fn tells(rollout: &Rollout) -> bool {
+    let keeps_colours = matches!(
+        rollout.kind,
+        Kind::Boot
+            | Kind::Start
+            | Kind::Stop
+            | Kind::Restart
+            | Kind::Relieve
+            | Kind::Restore
+            | Kind::Replace
+    );
+    !keeps_colours && rollout.outcome() != Some(Outcome::Undone)
+}
+
+/// Why the other slot is not what was before, though it may be ready. `last` is the newest rollout of
+/// the service that [`tells`].
+fn not_warm(last: Option<&Rollout>) -> Option<String> {
+    let Some(last) = last else { return Some("it was not swapped".to_owned()) };
     let (id, kind) = (last.id, last.kind.word());
     match (last.kind, last.outcome()) {
         (Kind::Swap, Some(Outcome::Done)) => None,
@@ -41,8 +42,7 @@ fn not_warm<'r>(history: impl IntoIterator<Item = &'r Rollout>) -> Option<String
 impl Engine {
     /// Refuses where the other slot of `service` is not its old colour.
     pub(super) async fn has_old_colour(&self, service: &ServiceName) -> Result<(), EngineError> {
-        let last = self.last(100).await?;
-        match not_warm(last.iter().filter(|rollout| rollout.service == *service)) {
+        match not_warm(self.newest_that(service, tells).await?.as_ref()) {
             Some(why) => Err(Refusal::NothingWarm(service.clone(), why).into()),
             None => Ok(()),
         }
@@ -73,7 +73,7 @@ mod tests {
         };
         let mut rollouts: Vec<Rollout> = (1..).zip(history).map(of).collect();
         rollouts.reverse();
-        not_warm(&rollouts)
+        not_warm(rollouts.iter().find(|rollout| tells(rollout)))
     }
 
     #[test]

@@ -236,6 +236,21 @@ impl Store {
         self.inner.thread.read("read the rollouts", move |db| rollouts::last(db, n)).await
     }
 
+    /// The last `n` rollouts of `service` (newest first), of those before `before` where one is named.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rollouts_of(
+        &self,
+        service: &ServiceName,
+        before: Option<RolloutId>,
+        n: usize,
+    ) -> Result<Vec<RolloutRow>, StoreError> {
+        let service = service.clone();
+        let read = move |db: &_| rollouts::last_of(db, &service, before, n);
+        self.inner.thread.read("read the rollouts of a service", read).await
+    }
+
     /// Keeps `event` and tells every subscriber; never waits. Its id and time are filled in.
     ///
     /// An event that cannot be kept is logged, and told with the id 0.

@@ -135,6 +135,22 @@ pub(super) fn last(db: &Connection, n: usize) -> rusqlite::Result<Vec<RolloutRow
     .collect()
 }
 
+/// The newest `n` of `service`, newest first; those before `before`, where one is named.
+pub(super) fn last_of(
+    db: &Connection,
+    service: &ServiceName,
+    before: Option<RolloutId>,
+    n: usize,
+) -> rusqlite::Result<Vec<RolloutRow>> {
+    let before = before.map_or(i64::MAX, |id| signed(id.0));
+    db.prepare_cached(
+        "SELECT id, service, document, ended FROM rollouts
+         WHERE service = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+    )?
+    .query_map(params![service.as_str(), before, i64::try_from(n).unwrap_or(i64::MAX)], read)?
+    .collect()
+}
+
 fn read(row: &Row<'_>) -> rusqlite::Result<RolloutRow> {
     Ok(RolloutRow {
         id: RolloutId(number(0, row.get(0)?)?),

@@ -72,6 +72,9 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     CREATE INDEX runs_of_a_job ON runs (job, id);
 ",
+    "
+    CREATE INDEX rollouts_of_a_service ON rollouts (service, id);
+",
 ];
 
 /// The newest version this program knows.

@@ -225,6 +225,11 @@ async fn one_rollout_of_a_service_at_a_time() {
 
     // Whatever is open is listed, however old.
     assert_eq!(store.rollouts(1).await.unwrap(), [second.clone(), admin.clone()]);
+    let api = service("api");
+    let of_api = store.rollouts_of(&api, None, 9).await.unwrap();
+    assert_eq!(of_api, [second.clone(), first.clone()]);
+    assert_eq!(store.rollouts_of(&api, None, 1).await.unwrap(), of_api[..1]);
+    assert_eq!(store.rollouts_of(&api, Some(second.id), 9).await.unwrap(), of_api[1..]);
     assert_eq!(store.rollouts(9).await.unwrap(), [second, admin, first.clone()]);
     let missing = RolloutRow { id: RolloutId(99), ..first };
     let error = store.put_rollout(missing).await.unwrap_err();
