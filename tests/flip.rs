@@ -59,6 +59,24 @@ fn nothing_at_all_lost(stage: &Stage, load: Load) -> Report {
     report
 }
 
+/// Somebody turns the flag, and then removes it: each time it says again what it said.
+#[track_caller]
+fn turned_by_hand(stage: &Stage) {
+    let (before, flag) = (stage.serving(), |colour| stage.path(&format!("run/aibk-api.{colour}")));
+    let is = |colour| fs::exists(flag(colour)).unwrap();
+    let (own, other) = if is("blue") { ("blue", "green") } else { ("green", "blue") };
+    let put_right = || (is(own) && !is(other) && stage.serving() == before).then_some(());
+    fs::rename(flag(own), flag(other)).unwrap();
+    wait_for("the flag to be turned back", LONG, put_right);
+    fs::remove_file(flag(own)).unwrap();
+    wait_for("the flag to be there again", LONG, put_right);
+    wait_for("it to be told", LONG, || {
+        let events = stage.ctl(&["events", "-n", "100"]).stdout;
+        let told = ["flag of api was turned by hand", "flag of api was removed"];
+        told.iter().all(|told| events.contains(told)).then_some(())
+    });
+}
+
 #[test]
 fn flips_lose_nothing_and_close_no_connection() {
     let stage = warm("flip");
@@ -66,6 +84,7 @@ fn flips_lose_nothing_and_close_no_connection() {
     let log = fs::metadata(stage.path("nginx-error.log")).unwrap().len();
     let load = load(&stage);
     swap(&stage, &load, switches());
+    turned_by_hand(&stage);
     let report = nothing_at_all_lost(&stage, load);
     for kind in [Kind::Get, Kind::Post, Kind::Slow, Kind::Stream, Kind::WebSocket, Kind::Silent] {
         assert!(report.sent_of(kind) > 0, "no {kind}: {report}");

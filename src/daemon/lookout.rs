@@ -1,6 +1,6 @@
 //! Looks after what lies in the file system and somebody else may remove or change: the runtime
-//! directory, the control socket, the names of FIFOs, the owned file of nginx and its proof socket. It is
-//! told of that (inotify(7)), and asks nobody meanwhile.
+//! directory, the control socket, the names of FIFOs, the owned file of nginx, its flags and its proof
+//! socket. It is told of that (inotify(7)), and asks nobody meanwhile.
 
 use std::{
     fs, io,
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Daemon, boot};
 use crate::{
     api::{Caretaker, Socket},
+    config::{Service, Switch},
     instance::Instance,
     sys::inotify::{Changes, Inotify},
 };
@@ -126,6 +127,11 @@ impl Lookout {
         if let Some(nginx) = &config.nginx {
             paths.extend(expected(&nginx.file, Changes::OfContent));
             paths.extend(expected(&nginx.proof_socket, Changes::OfItself));
+            if config.services.values().any(|service| flips(service)) {
+                paths.extend(
+                    [Changes::OfEntries, Changes::OfArrivals].map(|of| (&*nginx.flags, of)),
+                );
+            }
         }
         if let (Some(nginx), Some(_)) = (&config.nginx, &self.daemon.managed_nginx) {
             paths.extend(expected(&nginx.pid_file, Changes::OfItself));
@@ -228,6 +234,11 @@ impl Daemon {
         let instances = instances.chain(jobs.iter().map(|job| &job.instance));
         instances.chain(&self.managed_nginx).cloned().collect()
     }
+}
+
+/// Whoever turns its flag sends its requests elsewhere.
+fn flips(service: &Service) -> bool {
+    service.upstream.as_ref().is_some_and(|upstream| upstream.switch == Switch::Flip)
 }
 
 /// What to watch for the sake of `path`: it, or where it will come.

@@ -50,11 +50,11 @@ fn meddled(flag: &Flag, seen: Seen) -> Option<String> {
         Seen::Sound(_) => None,
         Seen::Missing => Some(format!(
             "neither {blue} nor {green} is there: somebody removed the flag, and nginx serves \
-             {colour}; the next rollout puts that right"
+             {colour}; it is put right soon"
         )),
         Seen::Doubled => Some(format!(
-            "{blue} and {green} are both there: somebody made one, and nginx serves {colour}; the \
-             next rollout puts that right"
+            "{blue} and {green} are both there: somebody made one, and nginx serves {colour}; it is \
+             put right soon"
         )),
     }
 }

@@ -1,5 +1,5 @@
-//! What somebody else did to what stands between nginx and us: the owned file edited or removed, the
-//! proof socket or the pid file removed.
+//! What somebody else did to what stands between nginx and us: a flag turned or removed, the owned file
+//! edited or removed, the proof socket or the pid file removed.
 
 use std::{fmt, path::Path};
 
@@ -8,14 +8,16 @@ use super::{
     blocking::blocking,
     flip::but_for_flags,
     master::Master,
+    meant,
     owned_file::{self, OnDisk, failed},
     plan::Cut,
     publish::{self, look, replace, sync},
     write,
 };
+use crate::ident::ServiceName;
 
 /// What was found, and is well again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mended {
     /// The owned file was removed. It is there again; nginx need not read it.
     FileGone,
@@ -25,26 +27,36 @@ pub enum Mended {
     SocketGone,
     /// The pid file of our own nginx was removed. It is there again.
     PidFileGone,
+    /// The flag of this service was removed. It is there again, and nginx has seen it.
+    FlagGone(ServiceName),
+    /// The flag of this service was renamed, or another one made. It says again what it said.
+    FlagTurned(ServiceName),
 }
 
 impl fmt::Display for Mended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FileGone => "aibk's file for nginx was removed, and is there again",
-            Self::FileEdited => {
-                "aibk's file for nginx was edited by hand, and is as aibk writes it again"
+        match self {
+            Self::FileGone => f.write_str("aibk's file for nginx was removed, and is there again"),
+            Self::FileEdited => f.write_str(
+                "aibk's file for nginx was edited by hand, and is as aibk writes it again",
+            ),
+            Self::SocketGone => f.write_str(
+                "nginx's proof socket was removed; nginx was reloaded twice to listen on it again",
+            ),
+            Self::PidFileGone => f.write_str("nginx's pid file was removed, and is there again"),
+            Self::FlagGone(service) => {
+                write!(f, "the flag of {service} was removed, and is there again")
             }
-            Self::SocketGone => {
-                "nginx's proof socket was removed; nginx was reloaded twice to listen on it again"
+            Self::FlagTurned(service) => {
+                write!(f, "the flag of {service} was turned by hand, and is turned back")
             }
-            Self::PidFileGone => "nginx's pid file was removed, and is there again",
-        })
+        }
     }
 }
 
 /// See [`Nginx::mend`].
 pub(super) async fn mend(nginx: &Nginx, own: Option<i32>) -> Result<Vec<Mended>, NginxError> {
-    let mut mended = vec![];
+    let mut mended = meant::put_right(nginx).await?;
     let pid_file = nginx.config.pid_file.clone();
     if let Some(pid) = own.filter(|master| lost_its_pid_file(*master, &pid_file)) {
         blocking(move || {

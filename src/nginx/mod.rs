@@ -12,6 +12,7 @@ mod flip;
 mod flipping;
 mod followers;
 mod master;
+mod meant;
 mod mend;
 mod owned_file;
 mod plan;
@@ -56,6 +57,7 @@ use self::{
     extras::Sparing,
     followers::Followers,
     master::Master,
+    meant::Meant,
     proof::Ask,
     render::{Places, SocketPath},
     requests::Logging,
@@ -113,6 +115,8 @@ pub struct Nginx {
     version: OnceCell<Version>,
     /// Old workers that choose by a flag.
     followers: std::sync::Mutex<Followers>,
+    /// What the flags are meant to say.
+    meant: std::sync::Mutex<Meant>,
     logging: Logging,
     sparing: Sparing,
 }
@@ -123,10 +127,10 @@ impl Nginx {
     pub fn new(config: config::Nginx, site: Site) -> Arc<Self> {
         let (last, version) = (Mutex::default(), OnceCell::new());
         let (site, seen) = (RwLock::new(Arc::new(site)), RwLock::default());
-        let followers = std::sync::Mutex::default();
+        let (followers, meant) = Default::default();
         let logging = Logging::new(config.request_log.clone());
         let sparing = Sparing::new(config.keepalive_min_timeout);
-        Arc::new(Self { config, site, last, seen, version, followers, logging, sparing })
+        Arc::new(Self { config, site, last, seen, version, followers, meant, logging, sparing })
     }
 
     /// Checks that this nginx knows everything that the services' upstreams ask for, and that the
@@ -286,8 +290,8 @@ impl Nginx {
         binary::test(&self.config).await
     }
 
-    /// Puts right what somebody else did to the owned file, to the proof socket, and to the pid file
-    /// where `own` is the master that is ours. Says what that was. A file that is not ours any more is
+    /// Puts right what somebody else did to flags, to the owned file, to the proof socket, and to the
+    /// pid file where `own` is the master that is ours. Says what that was. A file that is not ours any more is
     /// left alone. Must be awaited to its end, as [`Nginx::publish`].
     ///
     /// # Errors

@@ -63,6 +63,7 @@ async fn bring_about(
         flipping::flip(nginx, master, &after, (&between, &wanted)).await?;
         nginx.remember(&wanted);
     }
+    nginx.mean(&wanted);
     Ok(wanted.edition)
 }
 
@@ -78,7 +79,10 @@ pub(super) async fn renew(nginx: &Nginx) -> Result<Edition, NginxError> {
         Plan::Replace(next) => next,
     };
     *last = next.edited.edition;
-    Change { nginx, master, now, next }.carry_out().await
+    let wanted = next.edited.clone();
+    let done = Change { nginx, master, now, next }.carry_out().await?;
+    nginx.mean(&wanted);
+    Ok(done)
 }
 
 /// Publishes what nginx serves again, whatever somebody else has made of the file.

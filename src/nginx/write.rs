@@ -46,6 +46,7 @@ pub(super) async fn write(nginx: &Nginx, change: &Upstreams) -> Result<Written, 
     replace(nginx, next.text.clone()).await?;
     let (synced, tested) = tokio::join!(sync(nginx), nginx.accepts());
     synced?;
+    nginx.mean(&next.edited);
     let warning = match tested {
         Ok(()) => None,
         Err(other @ (NginxError::Binary { .. } | NginxError::Site { .. })) => Some(other),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aibk::nginx::{NginxError, Role};
+use aibk::nginx::{Mended, Nginx, NginxError, Role};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -85,6 +85,25 @@ async fn a_flag_that_somebody_touched_is_seen_and_put_right() {
     site.nginx.publish(&service("api"), &pair(blue, green)).await.unwrap();
     assert_eq!((problem().await, asked(&site).await), (None, "blue".to_owned()));
     assert!(flag("blue").exists() && !flag("green").exists());
+
+    // What was published last is what it is meant to say.
+    assert_eq!(site.nginx.mend(None).await.unwrap(), []);
+    fs::rename(flag("blue"), flag("green")).unwrap();
+    assert_eq!(asked(&site).await, "green");
+    let api = service("api");
+    assert_eq!(site.nginx.mend(None).await.unwrap(), [Mended::FlagTurned(api.clone())]);
+    assert_eq!((problem().await, asked(&site).await), (None, "blue".to_owned()));
+    site.nginx.publish(&api, &pair(green, blue)).await.unwrap();
+    fs::remove_file(flag("green")).unwrap();
+    assert_eq!(site.nginx.mend(None).await.unwrap(), [Mended::FlagGone(api.clone())]);
+    assert_eq!((problem().await, asked(&site).await), (None, "green".to_owned()));
+
+    // Who has just begun takes what nginx serves for meant, and makes the flag say so.
+    fs::remove_file(flag("green")).unwrap();
+    let successor = Nginx::new(site.config.clone(), site.services.clone());
+    assert_eq!(successor.mend(None).await.unwrap(), [Mended::FlagGone(api)]);
+    assert!(flag("blue").exists());
+    assert_eq!((problem().await, asked(&site).await), (None, "blue".to_owned()));
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Site {
     pub(crate) nginx: Arc<Nginx>,
     pub(crate) config: config::Nginx,
+    pub(crate) services: aibk::nginx::Site,
     /// Where the site listens.
     pub(crate) port: u16,
     child: Option<Child>,
@@ -57,8 +58,17 @@ impl Site {
             flags: dir.path().to_owned(),
         };
         fs::write(&config.config, main_configuration(dir.path(), include)).unwrap();
-        let nginx = Nginx::new(config.clone(), services());
-        let site = Self { nginx, config, port: free_port(), child: None, groups: Vec::new(), dir };
+        let services = services();
+        let nginx = Nginx::new(config.clone(), services.clone());
+        let site = Self {
+            nginx,
+            config,
+            services,
+            port: free_port(),
+            child: None,
+            groups: Vec::new(),
+            dir,
+        };
         site.serve(&format!("listen 127.0.0.1:{};", site.port));
         site
     }
@@ -75,7 +85,8 @@ impl Site {
         let api = services.get_mut(&service("api")).unwrap();
         api.switch = Switch::Flip(flip);
         let snippet = Snippet::of(&service("api"), api, None);
-        site.nginx = Nginx::new(site.config.clone(), services);
+        site.nginx = Nginx::new(site.config.clone(), services.clone());
+        site.services = services;
         site.serve(&format!("listen 127.0.0.1:{};{}", site.port, snippet.server.join("")));
         let text = format!("location / {{ {} }}\n", snippet.location[0]);
         fs::write(site.dir.path().join("proxy.conf"), text).unwrap();
