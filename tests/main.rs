@@ -21,6 +21,7 @@ mod convoy;
 mod crash;
 mod daemon;
 mod dependencies;
+mod doctor;
 mod draining;
 mod failover;
 mod fd_store;

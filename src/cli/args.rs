@@ -9,6 +9,7 @@ use super::{
     completions::CompletionsArgs,
     config::ConfigVerb,
     daemon_reload::DaemonReloadArgs,
+    doctor::DoctorArgs,
     enable::{DisableArgs, EnableArgs},
     events::EventsArgs,
     exit,
@@ -143,6 +144,8 @@ pub(super) enum Command {
     /// Look at configuration files; needs no daemon
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Look for what is wrong with this host, and say what to do next; needs no daemon
+    Doctor(DoctorArgs),
     /// Let the daemon read its configuration again, and apply what differs
     DaemonReload(DaemonReloadArgs),
     /// Let the aibkd that is installed now take the place of the one that runs
@@ -188,6 +191,7 @@ mod tests {
             "aibkctl wait 7 --json --timeout 5m",
             "aibkctl logs -f -n 5 worker --json",
             "aibkctl reset-failed",
+            "aibkctl doctor --config f --json",
             "aibkctl reload api@8000",
             "aibkctl reload --dry-run --force --json",
             "aibkctl enable api --now --no-wait",

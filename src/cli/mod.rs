@@ -14,6 +14,7 @@ mod config;
 mod daemon;
 mod daemon_reexec;
 mod daemon_reload;
+mod doctor;
 mod enable;
 mod events;
 pub mod exit;
@@ -133,6 +134,7 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Runs(args) => run::list(&args, daemon, screen).await,
         Command::Logs(args) => logs::run(&args, daemon, screen).await,
         Command::Events(args) => events::run(&args, daemon, screen).await,
+        Command::Doctor(args) => doctor::run(&args, daemon, screen).await,
         Command::Config(verb) => config::run(&verb, screen).await,
         Command::Nginx(verb) => nginx::run(&verb, daemon, screen).await,
         Command::DaemonReexec => daemon_reexec::run(daemon, screen).await,

@@ -37,8 +37,11 @@ pub enum UrlError {
 
 const TLS: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-/// `postgresql+driver://user:password@host:port/name?query`.
-pub(super) fn parse(url: &str) -> Result<Endpoint, UrlError> {
+/// Reads `postgresql+driver://user:password@host:port/name?query`.
+///
+/// # Errors
+/// What is wrong, without the URL.
+pub fn parse(url: &str) -> Result<Endpoint, UrlError> {
     let (scheme, rest) = url.trim().split_once("://").ok_or(UrlError::NoUrl)?;
     let dialect = scheme.split('+').next().unwrap_or_default();
     if !matches!(dialect, "postgresql" | "postgres") {

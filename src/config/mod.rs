@@ -41,6 +41,7 @@ pub use app::App;
 pub use backup::{Backup, Keep, Upload};
 pub use canary::Share;
 pub use database::{Database, DatabaseError, Endpoint, Whereabouts};
+pub use database_url::{UrlError, parse as parse_database_url};
 pub use depends::Depends;
 pub use env_file::{EnvFileError, LineError, Variables, load_env_file, parse_env};
 pub use health::{Check, Header, How, Http, Ready, Sign, Statuses, Thresholds};

@@ -68,6 +68,14 @@ use crate::{
     ident::{Port, ServiceName},
 };
 
+/// The whole configuration of the nginx of `config`, as `nginx -T` prints it once it has tested it.
+///
+/// # Errors
+/// In its own words, when it refuses that; or why it cannot be asked.
+pub async fn dump(config: &config::Nginx) -> Result<String, NginxError> {
+    binary::dump(config).await
+}
+
 /// What keeps an instance from being drained.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Draining {

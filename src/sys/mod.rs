@@ -2,6 +2,7 @@
 
 pub mod blocking;
 pub mod cgroup;
+pub mod clock;
 pub mod confine;
 pub mod exec;
 #[cfg(test)]
