@@ -214,7 +214,10 @@ fn finding(link: &Link, place: &str, answer: &Answer) -> Finding {
         ),
         Answer::NoName(why) => problem(
             format!("{at}: its name cannot be resolved: {why}"),
-            format!("correct the host name, or the name service (getent hosts {place})"),
+            format!(
+                "correct the host name, or the name service (getent hosts {})",
+                place.split(':').next().unwrap_or(place)
+            ),
         ),
         Answer::No(said) => {
             problem(format!("{at} refuses: {}", said.words), advice(&said.code, &link.target))
