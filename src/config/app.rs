@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Backup, Database, Service, backup, claims::Claims, database, mistake::Wrong, scalar,
-    section::Section,
+    Backup, Code, Database, Service, backup, claims::Claims, code, database, mistake::Wrong,
+    scalar, section::Section,
 };
 use crate::ident::{AppName, ServiceName};
 
@@ -27,6 +27,8 @@ pub struct App {
     pub env_file: Option<PathBuf>,
     /// Its services, in the order in which they are rolled; never none.
     pub services: Vec<ServiceName>,
+    /// How its releases are made.
+    pub code: Code,
     /// Its database, if aibk is to know it.
     pub database: Option<Database>,
     /// How that is saved: there is one whenever there is a database.
@@ -83,12 +85,14 @@ impl Reader<'_> {
             s.complain("backup", wrong.instead("describe the application's `database`"));
         }
         let backup = s.section("backup", |s| backup::backup(s, &home));
-        self.keep_apart(s, &home, &backup.directory);
+        let code = code::code(s, &home, env_file.is_some());
+        self.keep_apart(s, &code.releases, &backup.directory);
         Some(App {
             name: self.name?.clone(),
             user: s.get("user", scalar::account),
             group: s.get("group", scalar::account),
             services,
+            code,
             backup: database.is_some().then_some(backup),
             home,
             env_file,
@@ -119,10 +123,10 @@ impl Reader<'_> {
     }
 
     /// `D2`: what is removed with a release must not take a dump with it.
-    fn keep_apart(&self, s: &mut Section<'_>, home: &Path, backups: &Path) {
-        let releases = App::usual_releases(home);
+    fn keep_apart(&self, s: &mut Section<'_>, releases: &Path, backups: &Path) {
         let code = self.services.values().map(|service| service.directory.clone());
-        if let Some(over) = code.chain([releases]).find(|over| backups.starts_with(over)) {
+        if let Some(over) = code.chain([releases.to_owned()]).find(|over| backups.starts_with(over))
+        {
             let what = format!("{} lies within code ({})", backups.display(), over.display());
             let at = s.node("backup").map_or_else(|| s.at(), |node| node.at);
             let wrong = Wrong::new(what).instead("choose a directory outside every release");

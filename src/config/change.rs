@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{App, Asgi, Config, Control, Kind, Service};
+use super::{App, Asgi, Code, Config, Control, Kind, Service};
 use crate::{
     ident::{AppName, ServiceName},
     sys::confine::Confinement,
@@ -106,13 +106,21 @@ fn apps(old: &Config, new: &Config) -> BTreeMap<AppName, Difference> {
 
 /// Whoever gives an application another field says here how it is called.
 fn of_app(old: &App, new: &App) -> Vec<Key> {
-    let App { name: _, home, user, group, env_file, services, database, backup } = old;
+    let App { name: _, home, user, group, env_file, services, code, database, backup } = old;
+    let Code { origin, releases, keep, python, shared, hooks, deadlines } = code;
     differing([
         ("home", *home != new.home, Needs::Nothing),
         ("user", *user != new.user, Needs::Nothing),
         ("group", *group != new.group, Needs::Nothing),
         ("env_file", *env_file != new.env_file, Needs::Nothing),
         ("services", *services != new.services, Needs::Nothing),
+        ("source", *origin != new.code.origin, Needs::Nothing),
+        ("releases", *releases != new.code.releases, Needs::Nothing),
+        ("keep", *keep != new.code.keep, Needs::Nothing),
+        ("python", *python != new.code.python, Needs::Nothing),
+        ("shared", *shared != new.code.shared, Needs::Nothing),
+        ("hooks", *hooks != new.code.hooks, Needs::Nothing),
+        ("deadlines", *deadlines != new.code.deadlines, Needs::Nothing),
         ("database", *database != new.database, Needs::Nothing),
         ("backup", *backup != new.backup, Needs::Nothing),
     ])

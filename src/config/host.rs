@@ -10,7 +10,7 @@ use std::{
 use nix::unistd::{Group, User};
 use rustix::fs::Access;
 
-use super::{App, Config, Control, Kind, Service, load_env_file};
+use super::{App, Config, Control, Kind, Service, code_host, load_env_file};
 
 /// Something of the host that does not fit the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,7 @@ pub fn check_host(config: &Config) -> Vec<Finding> {
         .into_iter()
         .chain(config.services.values().flat_map(|service| check_service(service)))
         .chain(config.apps.values().flat_map(|app| check_app(app)))
+        .chain(config.apps.values().flat_map(|app| code_host::unreached(config, app)))
         .collect()
 }
 
@@ -89,13 +90,14 @@ pub fn check_app(app: &App) -> Vec<Finding> {
         }
     }
     if let Some(backup) = &app.backup {
-        check_backups(&mut findings, &about("backup.directory"), &backup.directory);
+        check_place(&mut findings, &about("backup.directory"), &backup.directory);
     }
+    code_host::check(&mut findings, &about, app);
     findings.list
 }
 
 /// aibkd makes the directory itself, where the one above is there.
-fn check_backups(findings: &mut Findings, about: &str, directory: &Path) {
+pub(super) fn check_place(findings: &mut Findings, about: &str, directory: &Path) {
     let shown = directory.display();
     let there = directory.ancestors().find(|place| place.exists());
     match there {
@@ -193,12 +195,12 @@ fn group_exists(name: &str) -> bool {
 }
 
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     list: Vec<Finding>,
 }
 
 impl Findings {
-    fn add(&mut self, severity: Severity, about: &str, what: String) {
+    pub(super) fn add(&mut self, severity: Severity, about: &str, what: String) {
         self.list.push(Finding { severity, about: about.to_owned(), what });
     }
 

@@ -130,6 +130,14 @@ impl Launcher {
         Ok(exit)
     }
 
+    /// Ends what is left of an errand, where an earlier daemon was killed in the middle of it.
+    ///
+    /// # Errors
+    /// When something could not be ended.
+    pub async fn end_errand(&self, of: &InstanceId, errand: &str) -> Result<(), ProcessError> {
+        self.clear(&Berth { name: of, key: format!("{of}.{errand}") }).await
+    }
+
     /// Ends what is left of the same errand. A leaf that was killed before is of no more use, so it
     /// is always made anew.
     async fn clear(&self, berth: &Berth<'_>) -> Result<(), ProcessError> {

@@ -1,16 +1,49 @@
-//! Releases: which code an instance runs, and how it is started.
+//! Releases: which code an instance runs, how it is started, and how it is made.
+//!
+//! Made in a [`Workshop`]: fetched (`fetch`, `git`, `refs`, `archive`), laid out and sealed (`build`,
+//! `tree`, `share`), with an environment (`venv`, `requirements`), where there is room (`space`), and
+//! kept (`shelf`, `retain`).
 
 mod account;
+mod archive;
+mod build;
+mod error;
+mod fetch;
+mod git;
+mod id;
 mod launch;
+mod manifest;
+mod output;
+mod refs;
+mod requirements;
+mod retain;
+mod share;
+mod shelf;
+mod source;
+mod space;
+mod tree;
 mod trust;
+mod venv;
+mod workshop;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use account::{Account, AccountError};
+pub use error::{BuildError, Failure, FetchError, FileError, How, ShelfError};
+pub use id::{made_at, short};
 pub use launch::{Start, command, launch};
+pub use manifest::{Manifest, Notes, Shelved, Unread, VenvNote};
+pub use output::Tell;
+pub use shelf::Pruned;
+pub use source::{Between, Commit, History, Origin, Relation, Source, Wanted};
+pub use space::{Shortage, Weight};
 pub use trust::{Trusted, Untrusted};
+pub use workshop::{Places, Workshop};
 
 use crate::{config::Service, ident::ReleaseId};
 
@@ -18,7 +51,7 @@ use crate::{config::Service, ident::ReleaseId};
 /// may change, what an instance was started from may not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Release {
-    /// The last component of its directory.
+    /// Its own name, or the last component of its directory where it has none.
     pub id: ReleaseId,
     /// The directory itself.
     pub directory: PathBuf,
@@ -69,34 +102,12 @@ impl Release {
         if !directory.is_dir() {
             return Err(ReleaseError::NotADirectory(directory));
         }
-        match directory.file_name().and_then(|name| name.to_str()) {
+        // A service may run a part of a release: `current/backend`.
+        let whole = directory.ancestors().find(|above| above.join(manifest::MANIFEST).is_file());
+        let named = whole.unwrap_or(&directory).file_name();
+        match named.and_then(|name| name.to_str()) {
             Some(name) => Ok(Self { id: ReleaseId(name.to_owned()), directory }),
             None => Err(ReleaseError::Nameless(directory)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_link_leads_to_the_release_it_points_to_now() {
-        let home = tempfile::tempdir().unwrap();
-        let (current, one) = (home.path().join("current"), home.path().join("r1"));
-        std::fs::create_dir(&one).unwrap();
-        std::os::unix::fs::symlink("r1", &current).unwrap();
-        let release = Release::at(&current).unwrap();
-        assert_eq!(release.id, ReleaseId("r1".to_owned()));
-        assert_eq!(release.directory, one.canonicalize().unwrap());
-    }
-
-    #[test]
-    fn what_is_no_directory_is_no_release() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(matches!(Release::at(file.path()), Err(ReleaseError::NotADirectory(_))));
-        assert!(matches!(Release::at(Path::new("/")), Err(ReleaseError::Nameless(_))));
-        let gone = Release::at(Path::new("/nonexistent/r1")).unwrap_err().to_string();
-        assert!(gone.starts_with("release /nonexistent/r1: "), "{gone}");
     }
 }

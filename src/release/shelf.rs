@@ -1,0 +1,280 @@
+//! The releases that are there: listed, pinned, pointed to, removed, pruned.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Manifest, Notes, Release, ShelfError, Shelved,
+    build::BUILDING,
+    error::file,
+    id, manifest,
+    retain::{Kept, superfluous},
+    tree, venv,
+    workshop::{Workshop, away},
+};
+use crate::{config::Service, ident::ReleaseId};
+
+/// Ends the name of what is being removed.
+const REMOVING: &str = ".removing";
+
+/// What a prune removed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// Releases.
+    pub releases: Vec<ReleaseId>,
+    /// Environments that no release uses any more, by hash.
+    pub venvs: Vec<String>,
+    /// What builds and removals that were cut had left.
+    pub leftovers: usize,
+}
+
+impl Workshop {
+    /// The releases that are there, newest first by the time in their names.
+    ///
+    /// # Errors
+    /// When the directory cannot be read. A release that cannot be is in the list.
+    pub fn list(&self) -> Result<Vec<Shelved>, ShelfError> {
+        let mut all: Vec<_> = names(&self.places.releases)?
+            .into_iter()
+            .filter_map(|name| Some((id::made_at(&name)?, name)))
+            .collect();
+        all.sort_by(|a, b| b.cmp(a));
+        all.into_iter().map(|(_, name)| self.shelved(ReleaseId(name))).collect()
+    }
+
+    fn shelved(&self, id: ReleaseId) -> Result<Shelved, ShelfError> {
+        let directory = self.places.releases.join(&id.0);
+        let missing =
+            || manifest::Unread { path: directory.clone(), why: "it has no manifest".to_owned() };
+        let manifest = Manifest::read(&directory).and_then(|found| found.ok_or_else(missing));
+        let notes = manifest::read(&self.notes(&id))?.unwrap_or_default();
+        Ok(Shelved { id, manifest, notes })
+    }
+
+    /// The newest release that can be read.
+    pub(super) fn newest(&self) -> Option<Manifest> {
+        self.list().ok()?.into_iter().find_map(|release| release.manifest.ok())
+    }
+
+    fn notes(&self, id: &ReleaseId) -> PathBuf {
+        self.places.releases.join(format!(".{id}.notes.json"))
+    }
+
+    /// The directory of `id`, which has to be there. A name is never a path (`C2`).
+    fn directory(&self, id: &ReleaseId) -> Result<PathBuf, ShelfError> {
+        if id::made_at(&id.0).is_none() {
+            return Err(ShelfError::BadId(
+                id.0.chars().take(64).flat_map(char::escape_debug).collect(),
+            ));
+        }
+        let directory = self.places.releases.join(&id.0);
+        if directory.symlink_metadata().is_ok_and(|seen| seen.is_dir()) {
+            Ok(directory)
+        } else {
+            Err(ShelfError::NoSuch(id.0.clone()))
+        }
+    }
+
+    /// What `id` says of itself.
+    ///
+    /// # Errors
+    /// When there is no such release, or a note about it cannot be read.
+    pub fn get(&self, id: &ReleaseId) -> Result<Shelved, ShelfError> {
+        self.directory(id)?;
+        self.shelved(id.clone())
+    }
+
+    /// Lets no prune remove `id`.
+    ///
+    /// # Errors
+    /// When there is no such release, or nothing can be written.
+    pub fn pin(&self, id: &ReleaseId) -> Result<(), ShelfError> {
+        self.note(id, |notes| notes.pinned = true)
+    }
+
+    /// Lets prunes remove `id` again.
+    ///
+    /// # Errors
+    /// As [`Workshop::pin`].
+    pub fn unpin(&self, id: &ReleaseId) -> Result<(), ShelfError> {
+        self.note(id, |notes| notes.pinned = false)
+    }
+
+    /// Notes the revisions that the migrations of `id` end in.
+    ///
+    /// # Errors
+    /// As [`Workshop::pin`].
+    pub fn note_heads(&self, id: &ReleaseId, heads: Vec<String>) -> Result<(), ShelfError> {
+        self.note(id, |notes| notes.heads = Some(heads))
+    }
+
+    fn note(&self, id: &ReleaseId, change: impl FnOnce(&mut Notes)) -> Result<(), ShelfError> {
+        self.directory(id)?;
+        let path = self.notes(id);
+        let mut notes: Notes = manifest::read(&path)?.unwrap_or_default();
+        change(&mut notes);
+        Ok(manifest::write(&path, &notes).map_err(file("write", &path))?)
+    }
+
+    /// Removes `id`, whatever it is: whoever asks has made sure that nothing needs it.
+    ///
+    /// # Errors
+    /// When there is no such release, or it cannot be removed whole.
+    pub async fn remove(&self, id: &ReleaseId) -> Result<(), ShelfError> {
+        let directory = self.directory(id)?;
+        let (notes, releases) = (self.notes(id), self.places.releases.clone());
+        let going = releases.join(format!(".{id}{REMOVING}"));
+        away(&releases.clone(), move || {
+            tree::remove(&going)?;
+            // From here on nobody finds half of it under its name.
+            fs::rename(&directory, &going).map_err(file("remove", &directory))?;
+            manifest::sync(&releases).map_err(file("flush", &releases))?;
+            tree::remove(&notes)?;
+            Ok::<(), ShelfError>(tree::remove(&going)?)
+        })
+        .await?;
+        // The mirror need not keep the commit for it.
+        self.forget_commit(id).await;
+        Ok(())
+    }
+
+    /// Removes releases beyond the newest `keep`, but none that is pinned, protected or unreadable;
+    /// then environments that nothing uses any more, and what was left over. No build may be under way.
+    ///
+    /// # Errors
+    /// When something cannot be read or removed; what was removed before is gone.
+    pub async fn prune(
+        &self,
+        keep: usize,
+        protected: &BTreeSet<ReleaseId>,
+    ) -> Result<Pruned, ShelfError> {
+        let kept = self.list()?.into_iter().map(|release| Kept {
+            readable: release.manifest.is_ok(),
+            pinned: release.notes.pinned,
+            id: release.id,
+        });
+        let mut pruned = Pruned::default();
+        for id in superfluous(&kept.collect::<Vec<_>>(), keep, protected) {
+            self.remove(&id).await?;
+            pruned.releases.push(id);
+        }
+        let places = self.places.clone();
+        away(&self.places.home, move || {
+            pruned.leftovers = clear(&places.releases)?;
+            let used = used_venvs(&places.releases)?;
+            for hash in names(&places.venvs)?.into_iter().filter(|hash| !used.contains(hash)) {
+                let place = places.venvs.join(&hash);
+                let whole = venv::is_whole(&place);
+                tree::remove(&place)?;
+                if whole {
+                    pruned.venvs.push(hash);
+                } else {
+                    pruned.leftovers += 1;
+                }
+            }
+            Ok::<_, ShelfError>(pruned)
+        })
+        .await
+    }
+
+    /// The release that `current` points to.
+    #[must_use]
+    pub fn current(&self) -> Option<ReleaseId> {
+        let target = fs::read_link(&self.places.current).ok()?;
+        let name = target.file_name()?.to_str()?;
+        id::made_at(name).map(|_| ReleaseId(name.to_owned()))
+    }
+
+    /// Lets `current` point to `id`: at every instant it leads to one release or the other.
+    ///
+    /// # Errors
+    /// When there is no such release, or `current` is no link.
+    pub fn point_current(&self, id: &ReleaseId) -> Result<(), ShelfError> {
+        let directory = self.directory(id)?;
+        let current = &self.places.current;
+        if current.symlink_metadata().is_ok_and(|seen| !seen.is_symlink()) {
+            let taken = io::Error::new(io::ErrorKind::AlreadyExists, "it is no link; move it away");
+            return Err(file("replace", current)(taken).into());
+        }
+        let home = current.parent().unwrap_or(Path::new("/"));
+        let new = home.join(".current.new");
+        tree::remove(&new)?;
+        // Relative where it can be, so that the whole home may be moved.
+        let target = directory.strip_prefix(home).unwrap_or(&directory);
+        symlink(target, &new).map_err(file("link", &new))?;
+        fs::rename(&new, current).map_err(file("replace", current))?;
+        Ok(manifest::sync(home).map_err(file("flush", home))?)
+    }
+
+    /// What `service` runs of the release `id`: what its directory has behind `current`.
+    ///
+    /// # Errors
+    /// When there is no such release, or the service's directory does not lie in it.
+    pub fn release_of(&self, service: &Service, id: &ReleaseId) -> Result<Release, ShelfError> {
+        let directory = self.directory(id)?;
+        let current = &self.places.current;
+        let behind = service.directory.strip_prefix(current).map_err(|_| ShelfError::Outside {
+            directory: service.directory.clone(),
+            current: current.clone(),
+        })?;
+        let directory =
+            if behind.as_os_str().is_empty() { directory } else { directory.join(behind) };
+        let directory = directory.canonicalize().map_err(file("find", &directory))?;
+        Ok(Release { id: id.clone(), directory })
+    }
+}
+
+/// Names in `directory`; none when it is not there.
+fn names(directory: &Path) -> Result<Vec<String>, ShelfError> {
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(file("read", directory))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(file("read", directory))?.file_name().into_string().ok());
+    }
+    Ok(names)
+}
+
+/// Whether `name` is of something of ours that was cut: nothing else is ever removed.
+fn is_leftover(name: &str) -> bool {
+    let id = name.strip_prefix('.');
+    let id =
+        id.and_then(|name| name.strip_suffix(BUILDING).or_else(|| name.strip_suffix(REMOVING)));
+    id.is_some_and(|id| id::made_at(id).is_some())
+}
+
+fn clear(releases: &Path) -> Result<usize, ShelfError> {
+    let left: Vec<_> = names(releases)?.into_iter().filter(|name| is_leftover(name)).collect();
+    for name in &left {
+        tree::remove(&releases.join(name))?;
+    }
+    Ok(left.len())
+}
+
+/// The environments that what is in `releases` links to, whatever it is.
+fn used_venvs(releases: &Path) -> Result<BTreeSet<String>, ShelfError> {
+    let mut used = BTreeSet::new();
+    for name in names(releases)? {
+        let link = releases.join(name).join(".venv");
+        match fs::read_link(&link) {
+            Ok(target) => {
+                used.extend(target.file_name().and_then(|name| name.to_str()).map(str::to_owned));
+            }
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::InvalidInput
+                ) => {}
+            Err(e) => return Err(file("read", &link)(e).into()),
+        }
+    }
+    Ok(used)
+}
