@@ -140,7 +140,7 @@ impl Instance {
     /// what must not run, and starts what is meant to.
     ///
     /// # Errors
-    /// [`InstanceError::Capture`] when its FIFOs or log cannot be opened.
+    /// [`InstanceError::Capture`] when its FIFOs cannot be opened.
     pub fn begin(
         id: InstanceId,
         service: Arc<Service>,
@@ -159,7 +159,7 @@ impl Instance {
     /// that accept on it, by all the `rows` of the slot.
     ///
     /// # Errors
-    /// [`InstanceError::Capture`] when its FIFOs or log cannot be opened.
+    /// [`InstanceError::Capture`] when its FIFOs cannot be opened.
     pub fn begin_held(
         id: InstanceId,
         (service, count): (Arc<Service>, u16),

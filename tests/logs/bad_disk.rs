@@ -81,9 +81,9 @@ fn a_disk_that_hangs_holds_nobody_up_and_each_dropped_line_is_counted() {
     stage.add_command("other", &["sh", "-c", "echo here; exec sleep 1000"]);
     stage.start();
     stage.wait_state("flood", InstanceState::Ready);
-    // Where its log was is a pipe now, which takes 64 KiB and then makes the writer wait.
+    // Where its log is to be, once it has a line, is a pipe, which takes 64 KiB and then makes the
+    // writer wait.
     let log = stage.path("log/flood.log");
-    fs::remove_file(&log).unwrap();
     mkfifoat(CWD, &log, Mode::RUSR | Mode::WUSR).unwrap();
     fs::write(stage.path("go"), "").unwrap();
     wait_for("the flood to be over", LONG, || stage.path("over").exists().then_some(()));

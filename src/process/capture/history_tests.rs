@@ -139,7 +139,7 @@ fn lines_grow_old_in_two_steps() {
     let files = LogFiles::new(dir.path(), &"api@8000".parse().unwrap());
     let age = Some(Duration::from_secs(3600));
     let keeping = Keeping { age, packing: Packing::Plain, ..Keeping::default() };
-    let mut log = LogFile::open(files.clone(), keeping, None).unwrap();
+    let mut log = LogFile::new(files.clone(), keeping, None);
     let write = |log: &mut LogFile, at| {
         let first = Mark { at, generation: Generation(1) };
         let line =

@@ -70,7 +70,6 @@ pub(super) struct LogFile {
     /// The time of the last line in the current file.
     last: Option<i64>,
     lost: Option<Span>,
-    torn: bool,
     health: Health,
 }
 
@@ -82,12 +81,9 @@ pub(super) enum Health {
 }
 
 impl LogFile {
-    /// Opens the current file, whose last line was written at `last`.
-    pub(super) fn open(files: LogFiles, keeping: Keeping, last: Option<i64>) -> io::Result<Self> {
-        let current = Current::open(files.current())?;
-        let torn = current.is_torn()?;
-        let current = Some(current);
-        Ok(Self { files, keeping, current, last, lost: None, torn, health: Health::Good })
+    /// The last line in the current file, which is made with its first one, was written at `last`.
+    pub(super) const fn new(files: LogFiles, keeping: Keeping, last: Option<i64>) -> Self {
+        Self { files, keeping, current: None, last, lost: None, health: Health::Good }
     }
 
     /// Lines were dropped before they came here.
@@ -102,29 +98,17 @@ impl LogFile {
 
     /// Writes whole lines; what cannot be written is counted, and told in the file once it can.
     pub(super) fn write(&mut self, bytes: &[u8], span: Option<Span>) {
-        let mut before = Vec::new();
-        if self.torn {
-            before.push(b'\n');
-        }
-        before.extend(self.lost.map(notice).unwrap_or_default());
-        let written = if before.is_empty() {
-            self.try_write(bytes)
-        } else {
-            before.extend_from_slice(bytes);
-            self.try_write(&before)
-        };
+        let written = self.try_write(bytes);
         match written {
             Ok(()) => {
                 let lost = self.lost.take().map(|lost| lost.first.at);
                 self.last = span.map(|span| span.last).or(lost).or(self.last);
-                self.torn = false;
                 self.recovered();
                 self.close_if_long();
             }
             Err(error) => {
                 self.trouble("cannot write a log file; lines are counted until it can", &error);
-                let torn = |current: Current| current.is_torn().unwrap_or(true);
-                self.torn = self.current.take().map_or(self.torn, torn);
+                self.current = None;
                 if let Some(span) = span {
                     self.lose(span);
                 }
@@ -133,15 +117,22 @@ impl LogFile {
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // It was removed or renamed by somebody, or failed before.
-        if !self.current.as_ref().is_some_and(|current| current.is_at(self.files.current())) {
-            self.current = Some(Current::open(self.files.current())?);
-        }
-        let Some(current) = &mut self.current else { return Ok(()) };
+        // It was not written yet, was removed or renamed by somebody, or failed before.
+        let known = self.current.take().filter(|current| current.is_at(self.files.current()));
+        let (current, torn) = match known {
+            Some(current) => (current, false),
+            None => Current::open(self.files.current())?,
+        };
+        let current = self.current.insert(current);
         if current.size > self.keeping.size.saturating_mul(2) {
             return Err(io::Error::other("it is too long, and cannot be renamed"));
         }
-        current.append(bytes)
+        let lost = self.lost.map(notice).unwrap_or_default();
+        if !torn && lost.is_empty() {
+            return current.append(bytes);
+        }
+        let end: &[u8] = if torn { b"\n" } else { b"" };
+        current.append(&[end, &lost, bytes].concat())
     }
 
     fn close_if_long(&mut self) {
@@ -200,14 +191,18 @@ impl LogFile {
 }
 
 impl Current {
-    fn open(path: &Path) -> io::Result<Self> {
+    /// And whether its last line has no end: a daemon was killed while it wrote it, or the disk was
+    /// full.
+    fn open(path: &Path) -> io::Result<(Self, bool)> {
         if let Some(dir) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
         }
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).create(true).append(true).mode(0o640).open(path)?;
         let seen = file.metadata()?;
-        Ok(Self { file, place: (seen.dev(), seen.ino()), size: seen.len() })
+        let current = Self { file, place: (seen.dev(), seen.ino()), size: seen.len() };
+        let torn = current.is_torn()?;
+        Ok((current, torn))
     }
 
     /// All of it, or nothing where the disk takes only a part.
@@ -226,7 +221,6 @@ impl Current {
         fs::metadata(path).is_ok_and(|seen| (seen.dev(), seen.ino()) == self.place)
     }
 
-    /// Whether the last line has no end: a daemon was killed while it wrote it.
     fn is_torn(&self) -> io::Result<bool> {
         if self.size == 0 {
             return Ok(false);

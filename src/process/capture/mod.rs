@@ -130,7 +130,7 @@ impl Capture {
     /// to the generation of the last line in the file. Needs a runtime.
     ///
     /// # Errors
-    /// When a FIFO or the log file cannot be opened.
+    /// When a FIFO cannot be opened.
     pub fn open(
         name: &InstanceId,
         runtime_dir: &Path,

@@ -47,8 +47,6 @@ pub(super) struct Lines {
 }
 
 enum Job {
-    /// From now on its files grow old.
-    Begin(Weak<Log>),
     Write(Arc<Log>, Lines),
     /// Lines were dropped after everything that is in the queue before this.
     Note(Arc<Log>),
@@ -59,6 +57,8 @@ enum Job {
 struct Writer {
     jobs: mpsc::Sender<Job>,
     queued: Arc<AtomicUsize>,
+    /// Whose files grow old.
+    logs: Arc<Mutex<Vec<Weak<Log>>>>,
     gate: Arc<Gate>,
 }
 
@@ -70,38 +70,47 @@ impl Writer {
         }
         let (jobs, queue) = mpsc::channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let writer = Arc::new(Self { jobs, queued: Arc::clone(&queued), gate: Arc::default() });
+        let (logs, gate) = (Arc::<Mutex<Vec<_>>>::default(), Arc::default());
+        let writer =
+            Arc::new(Self { jobs, queued: Arc::clone(&queued), logs: Arc::clone(&logs), gate });
         // It ends once the last capture is closed and everything is written.
         std::thread::Builder::new()
             .name("aibk-logs".to_owned())
-            .spawn(move || work(&queue, &queued))?;
+            .spawn(move || work(&queue, &queued, &logs))?;
         *shared = Arc::downgrade(&writer);
         Ok(writer)
     }
 }
 
-fn work(queue: &mpsc::Receiver<Job>, queued: &AtomicUsize) {
-    let mut logs = Vec::new();
+fn work(queue: &mpsc::Receiver<Job>, queued: &AtomicUsize, logs: &Mutex<Vec<Weak<Log>>>) {
     let mut due = Instant::now() + GROWING_OLD;
     loop {
         match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            Ok(job) => job.run(&mut logs, queued),
+            Ok(job) => job.run(queued),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
         }
         if Instant::now() >= due {
             due = Instant::now() + GROWING_OLD;
-            logs.retain(|log| log.strong_count() > 0);
             let now = jiff::Timestamp::now().as_microsecond();
-            logs.iter().filter_map(Weak::upgrade).for_each(|log| log.file().grow_old(now));
+            for log in living(logs) {
+                log.file().grow_old(now);
+            }
         }
     }
 }
 
+/// Those that are still open; the others are forgotten.
+fn living(logs: &Mutex<Vec<Weak<Log>>>) -> Vec<Arc<Log>> {
+    let mut logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
+    let living: Vec<_> = logs.iter().filter_map(Weak::upgrade).collect();
+    logs.retain(|log| log.strong_count() > 0);
+    living
+}
+
 impl Job {
-    fn run(self, logs: &mut Vec<Weak<Log>>, queued: &AtomicUsize) {
+    fn run(self, queued: &AtomicUsize) {
         match self {
-            Self::Begin(log) => logs.push(log),
             Self::Write(log, lines) => {
                 log.write(&lines);
                 queued.fetch_sub(lines.bytes.len(), Ordering::Relaxed);
@@ -134,9 +143,8 @@ impl Slot {
         keeping: Keeping,
         last: Mark,
     ) -> Result<Self, ProcessError> {
-        let failed = ProcessError::file("write the log file", files.current());
         let last = (last != Mark::START).then_some(last.at);
-        let file = LogFile::open(files.clone(), keeping, last).map_err(failed)?;
+        let file = LogFile::new(files.clone(), keeping, last);
         let writer = Writer::shared().map_err(ProcessError::kernel("start the log writer"))?;
         let journal = match keeping.also {
             Also::Nowhere => None,
@@ -149,7 +157,7 @@ impl Slot {
             file: Mutex::new(file),
             journal: Mutex::new(journal),
         });
-        let _ = writer.jobs.send(Job::Begin(Arc::downgrade(&log)));
+        writer.logs.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&log));
         Ok(Self { writer, log })
     }
 
