@@ -1,8 +1,16 @@
 //! Between clone3(2) and a proved execve(2).
 
-use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
+use std::{
+    io::{self, PipeReader, Read},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    time::Duration,
+};
 
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    process::{Pid, Signal, WaitOptions},
+};
 use tokio::{io::AsyncReadExt, net::unix::pipe, time::timeout};
 
 use super::{
@@ -94,10 +102,23 @@ impl Drop for Unproven<'_> {
     }
 }
 
+/// A child that was lent the daemon's memory has told all before its parent went on.
 async fn read_verdict(pipe: OwnedFd) -> io::Result<Verdict> {
     let mut message = Vec::new();
-    pipe::Receiver::from_owned_fd(pipe)?.read_to_end(&mut message).await?;
+    if is_complete(&pipe)? {
+        PipeReader::from(pipe).read_to_end(&mut message)?;
+    } else {
+        pipe::Receiver::from_owned_fd(pipe)?.read_to_end(&mut message).await?;
+    }
     Ok(spawn::verdict(&message))
+}
+
+/// Whether nobody has its other end any more.
+fn is_complete(pipe: &OwnedFd) -> io::Result<bool> {
+    let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&now)))?;
+    Ok(fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP)))
 }
 
 /// Ends a child of ours that could not even be watched, and reaps it on another thread. Its pid is

@@ -253,7 +253,7 @@ impl Launcher {
     /// The leaf of `berth`, which must be empty (`P3`).
     fn vacant(&self, berth: &Berth<'_>) -> Result<Option<Leaf>, ProcessError> {
         let Some(leaf) = self.leaf(&berth.key)? else { return Ok(None) };
-        if !leaf.populated().map_err(ProcessError::file("read", leaf.path()))? {
+        if leaf.is_new() || !leaf.populated().map_err(ProcessError::file("read", leaf.path()))? {
             return Ok(Some(leaf));
         }
         // A process is in its cgroup for a moment after we learn that it has ended.

@@ -57,14 +57,14 @@ impl Base {
     /// mkdir(2)'s and open(2)'s.
     pub fn leaf(&self, name: &str) -> io::Result<Leaf> {
         let path = self.path.join(name);
-        match make_dir(&path) {
+        let since = match make_dir(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 make_dir(&self.path)?;
-                make_dir(&path)?;
+                make_dir(&path)?
             }
             made => made?,
-        }
-        Ok(Leaf { path })
+        };
+        Ok(Leaf { path, since })
     }
 
     /// The leaf `name` that `pid` is in, also if it is below another directory than ours (an
@@ -75,7 +75,7 @@ impl Base {
         let ours = path.file_name() == Some(OsStr::new(name))
             && path.parent()?.file_name() == self.path.file_name()
             && path.starts_with(&self.mount.point);
-        ours.then_some(Leaf { path })
+        ours.then_some(Leaf { path, since: Since::Before })
     }
 
     /// Removes every leaf that is empty, and the base itself if none is left.
@@ -106,10 +106,18 @@ fn remove_tree(path: &Path) {
     let _ = fs::remove_dir(path);
 }
 
-fn make_dir(path: &Path) -> io::Result<()> {
+/// Whether a directory was there before it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Now,
+    Before,
+}
+
+fn make_dir(path: &Path) -> io::Result<Since> {
     match fs::create_dir(path) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e),
-        _ => Ok(()),
+        Ok(()) => Ok(Since::Now),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Since::Before),
+        Err(e) => Err(e),
     }
 }
 
@@ -161,6 +169,7 @@ fn delegated<'a>(own: &'a Path, mount: &Path) -> &'a Path {
 #[derive(Debug)]
 pub struct Leaf {
     path: PathBuf,
+    since: Since,
 }
 
 impl Leaf {
@@ -178,6 +187,12 @@ impl Leaf {
     /// own cgroup, and kills the child at birth when they differ (seen on Linux 6.18).
     pub fn retire(&self) {
         remove_tree(&self.path);
+    }
+
+    /// Nobody was ever in it: it was not there before.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.since == Since::Now
     }
 
     /// Moves `pid` into it.

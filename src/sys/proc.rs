@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-use procfs::{ProcError, process::Process};
+use procfs::{FromRead, ProcError, process};
 
 /// Longest command line shown to people, in characters.
 const COMMAND_SHOWN: usize = 120;
@@ -34,7 +34,7 @@ pub struct Stat {
 /// # Errors
 /// When /proc cannot be read.
 pub fn stat(pid: i32) -> io::Result<Option<Stat>> {
-    match Process::new(pid).and_then(|process| process.stat()) {
+    match process::Stat::from_file(format!("/proc/{pid}/stat")) {
         Ok(stat) => Ok(Some(Stat {
             parent: stat.ppid,
             session: stat.session,

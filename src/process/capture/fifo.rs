@@ -59,15 +59,16 @@ impl Fifo {
             let reader = opened.map_err(ProcessError::file("open the FIFO", &path))?;
             return Ok(Self { path, since: Since::Before, reader: Arc::new(reader) });
         }
-        let dir = path.parent().unwrap_or(Path::new("/"));
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(ProcessError::file("make the directory", dir))?;
-        let owner_only = Mode::RUSR | Mode::WUSR;
-        let since = match rustix::fs::mkfifoat(rustix::fs::CWD, &path, owner_only) {
-            Ok(()) => Since::Now,
-            Err(Errno::EXIST) => Since::Before,
-            Err(e) => return Err(ProcessError::file("make the FIFO", &path)(e.into())),
+        let since = match make(&path) {
+            Err(Errno::NOENT) => {
+                let dir = path.parent().unwrap_or(Path::new("/"));
+                let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+                made.map_err(ProcessError::file("make the directory", dir))?;
+                make(&path)
+            }
+            made => made,
         };
+        let since = since.map_err(|e| ProcessError::file("make the FIFO", &path)(e.into()))?;
         if since == Since::Before {
             is_fifo(&path)?;
         }
@@ -98,6 +99,14 @@ impl Fifo {
         let own = format!("/proc/self/fd/{}", self.reader.as_fd().as_raw_fd());
         rustix::fs::open(own, flags, Mode::empty())
             .map_err(|e| ProcessError::file("open the FIFO", &self.path)(e.into()))
+    }
+}
+
+fn make(path: &Path) -> rustix::io::Result<Since> {
+    match rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::RUSR | Mode::WUSR) {
+        Ok(()) => Ok(Since::Now),
+        Err(Errno::EXIST) => Ok(Since::Before),
+        Err(e) => Err(e),
     }
 }
 

@@ -206,7 +206,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::*;
+    use super::{super::Since, *};
     use crate::sys::confine::MemoryLimit;
 
     /// A directory that looks like a delegated cgroup.
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn a_leaf_tells_what_became_of_it() {
         let directory = TempDir::new().unwrap();
-        let leaf = Leaf { path: directory.path().to_owned() };
+        let leaf = Leaf { path: directory.path().to_owned(), since: Since::Before };
         assert!(!leaf.has_memory_limit() && !leaf.ran_out_of_memory());
         let limits = Limits {
             memory: Some(MemoryLimit { bytes: 1 << 20, sample: Duration::from_secs(5) }),
