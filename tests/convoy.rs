@@ -3,7 +3,7 @@
 
 use std::{net::Ipv4Addr, os::unix::fs::symlink};
 
-use aibk::api::types::{Rollout, RolloutState};
+use aibk::api::types::{Planned, Rollout, RolloutState};
 
 use crate::support::{
     LONG, Stage,
@@ -143,6 +143,12 @@ fn one_that_fails_or_is_cancelled_stops_those_behind_it_and_each_is_told() {
     stage.ctl(&["status"]).expect(0).says(&["waits for its turn"]);
     stage.ctl(&["restart", "worker"]).expect(4).says(&["waiting for admin"]);
     stage.ctl(&["plan", "worker", "restart"]).expect(0).says(&["waiting for admin"]);
+    let planned = stage.ctl(&["plan", "admin", "worker", "api", "--json"]).expect(0);
+    let planned: Vec<Planned> = serde_json::from_str(&planned.stdout).unwrap();
+    let order = planned.iter().map(|one| (one.service.as_str(), one.held.is_some()));
+    assert!(order.eq([("worker", true), ("api", false), ("admin", true)]), "{planned:#?}");
+    stage.ctl(&["plan", "api", "worker"]).expect(0).says(&["api, worker, one after another"]);
+    stage.ctl(&["plan", "api", "worker", "stop"]).expect(2).says(&["of several services"]);
     let id = id.to_string();
     let cancelled = stage.ctl(&["cancel", &id, "--no-wait"]).expect(0);
     cancelled.says(&["goes back", &format!("replace {admin}")]);

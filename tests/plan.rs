@@ -110,4 +110,11 @@ fn a_cancel_that_comes_too_late_says_so_and_the_rollout_goes_on() {
     late.says(&["nothing can be undone any more, and it goes on", &format!("aibkctl wait {id}")]);
     rolling.end(LONG).expect(0);
     assert_eq!(stage.answering(), "v2");
+    // What would be held is foreseen, too.
+    let green = stage.green_name();
+    stage.ctl(&["plan", "api", "--hold"]).expect(2).says(&["only a swap can be held"]);
+    let held = words(&plan(&stage, &["api", "swap", "--hold"]).steps);
+    let shown =
+        [format!("publish {} {} (preview)", stage.blue, stage.green), format!("hold {green}")];
+    assert_eq!(held[2..4], shown, "{held:?}");
 }

@@ -9,7 +9,7 @@ use super::{
     operations::{Answer, Operations, Way},
     request::Ask,
     route::{Call, Change, Read},
-    types::{Events, Logs, Plan, Problem, ProblemCode, Roll, Wait, WaitRun},
+    types::{Events, Logs, Plan, PlanWay, Problem, ProblemCode, Roll, Wait, WaitRun},
 };
 use crate::{
     config::Access,
@@ -76,11 +76,15 @@ async fn read(
         Read::NginxSnippet => answer::json(&ops.nginx_snippet(ask.name()?).await?),
         Read::Plan => {
             let how: Plan = ask.query()?;
+            if how.hold && how.way != PlanWay::Swap {
+                return Err(Problem::bad_request("only a swap can be held"));
+            }
             if how.release.is_some() {
                 allowed(ask, Access::Deploy)?;
             }
             answer::json(&ops.plan(ask.name()?, how).await?)
         }
+        Read::PlanTogether => answer::json(&ops.plan_together(ask.query()?).await?),
         Read::OpenApi => answer::json(&openapi::document()),
     })
 }

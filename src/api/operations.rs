@@ -8,8 +8,9 @@ use super::{
     explain::Explanation,
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
-        NginxTest, Plan, Planned, Problem, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed,
-        Roll, RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
+        NginxTest, Plan, PlanTogether, Planned, Problem, Reexec, Reload, Reloaded,
+        ReloadedInstance, ResetFailed, Roll, RollTogether, Rollout, Run, Status, Version, Wait,
+        WaitRun,
     },
 };
 use crate::{
@@ -100,6 +101,8 @@ pub trait Operations: Send + Sync + 'static {
     fn roll_together(&self, by: Caller, how: RollTogether) -> Pending<'_, Answer<Rollout>>;
     /// What a rollout of a service would do. Nothing is done.
     fn plan(&self, on: ServiceName, how: Plan) -> Pending<'_, Answer<Planned>>;
+    /// What one rollout of several services would do, in order. Nothing is done.
+    fn plan_together(&self, how: PlanTogether) -> Pending<'_, Answer<Vec<Planned>>>;
     /// The last rollouts, newest first.
     fn rollouts(&self) -> Pending<'_, Answer<Vec<Rollout>>>;
     /// One rollout.

@@ -10,8 +10,8 @@ use super::{
     operations::{AtBoot, Decision, Verb, Way},
     types::{
         Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
-        NginxTest, Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll,
-        RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
+        NginxTest, Plan, PlanTogether, Planned, Reexec, Reload, Reloaded, ReloadedInstance,
+        ResetFailed, Roll, RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
     },
 };
 use crate::{config::Access, store::Event};
@@ -41,6 +41,7 @@ pub(super) enum Read {
     Nginx,
     NginxSnippet,
     Plan,
+    PlanTogether,
     OpenApi,
 }
 
@@ -132,7 +133,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 33] = [
+pub(super) static TABLE: [Route; 34] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -196,6 +197,13 @@ pub(super) static TABLE: [Route; 33] = [
         Answers::Json(of::<Planned>),
     )
     .with_query(of::<Plan>),
+    read(
+        "/v1/plan",
+        Read::PlanTogether,
+        "What one rollout of several services would do, in order",
+        Answers::Json(of::<Vec<Planned>>),
+    )
+    .with_query(of::<PlanTogether>),
     read("/v1/openapi.json", Read::OpenApi, "This document", Answers::Document),
     operate(
         "/v1/instances/{instance}/start",

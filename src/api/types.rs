@@ -18,7 +18,7 @@ pub use self::{
     job::{JobStatus, Run, RunState, WaitRun},
     nginx::{NginxFile, NginxSnippet, NginxTest, Switch},
     output::{Events, LogLine, Logs},
-    plan::{Plan, PlanWay, Planned, PlannedStep, Undo},
+    plan::{Plan, PlanTogether, PlanWay, Planned, PlannedStep, Undo},
     problem::{Problem, ProblemCode},
     requests::{RequestCount, Requests},
     rollout::{

@@ -227,7 +227,7 @@ mod tests {
             "aibkctl reload api@8000 --dry-run",
             "aibkctl disable api --force",
             "aibkctl wait seven",
-            "aibkctl plan api boot",
+            "aibkctl plan ../api",
             "aibkctl plan",
             "aibkctl rolling",
             "aibkctl rolling api admin@8002",

@@ -13,8 +13,8 @@ use crate::{
         explain::Explanation,
         types::{
             Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxSnippet, NginxTest,
-            Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, Roll,
-            RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
+            Plan, PlanTogether, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed,
+            Roll, RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
         },
     },
     ident::{InstanceId, ServiceName},
@@ -88,6 +88,10 @@ impl Daemon {
 
     pub(super) async fn plan(&self, on: &ServiceName, how: &Plan) -> Answer<Planned> {
         self.client.get(&target(&format!("/v1/services/{on}/plan"), how)?).await
+    }
+
+    pub(super) async fn plan_together(&self, how: &PlanTogether) -> Answer<Vec<Planned>> {
+        self.client.get(&target("/v1/plan", how)?).await
     }
 
     pub(super) async fn rollouts(&self) -> Answer<Vec<Rollout>> {

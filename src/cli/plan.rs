@@ -11,28 +11,44 @@ use super::{
     layout::{Cell, Column, Fit, hanging, harmless, table},
     look::{self, Look},
     roll,
-    screen::Screen,
+    screen::{Screen, complain},
     time, verdict,
 };
 use crate::{
-    api::types::{Plan, PlanWay, Planned, PlannedStep, Undo},
+    api::types::{Plan, PlanTogether, PlanWay, Planned, PlannedStep, TogetherWay, Undo},
     ident::{InstanceId, Port},
 };
 
 /// Of what, and how it would be asked for.
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
-    /// The service, or the instance to be started, stopped or restarted
-    of: InstanceId,
-    /// What would be asked for
-    #[arg(value_enum, default_value_t = Way::Rolling)]
-    way: Way,
+    /// The service, or several for one rollout of them, or the instance to be started, stopped or
+    /// restarted; then what would be asked for: rolling (if none is named), swap, rollback, start,
+    /// stop or restart
+    #[arg(required = true, value_parser = name_or_way, value_name = "NAME|WAY")]
+    of: Vec<String>,
     /// Directory of the release that would be brought in
     #[arg(long, value_name = "DIR")]
     release: Option<PathBuf>,
     /// As if it were asked for with `--force`
     #[arg(long)]
     force: bool,
+    /// As if a swap were asked for with `--hold`
+    #[arg(long)]
+    hold: bool,
+}
+
+impl PlanArgs {
+    /// Of what, and in which way: the last word is one if something stands before it.
+    fn split(&self) -> Result<(Vec<InstanceId>, Way), String> {
+        let way = |word: &String| Way::from_str(word, false).ok();
+        let (names, way) = match self.of.split_last().map(|(last, rest)| (way(last), rest)) {
+            Some((Some(way), rest)) if !rest.is_empty() => (rest, way),
+            _ => (self.of.as_slice(), Way::Rolling),
+        };
+        let names: Result<Vec<InstanceId>, _> = names.iter().map(|name| name.parse()).collect();
+        Ok((names.map_err(|e: crate::ident::InvalidName| e.to_string())?, way))
+    }
 }
 
 /// As its command.
@@ -46,9 +62,68 @@ enum Way {
     Restart,
 }
 
+fn name_or_way(word: &str) -> Result<String, String> {
+    let name = word.parse::<InstanceId>().map(drop);
+    match (Way::from_str(word, false), name) {
+        (Err(_), Err(e)) => Err(e.to_string()),
+        _ => Ok(word.to_owned()),
+    }
+}
+
 pub(super) async fn run(args: &PlanArgs, daemon: &Daemon, screen: Screen) -> Ended {
+    let (names, way) = match args.split() {
+        Ok(split) => split,
+        Err(why) => return Ok(misused(&why)),
+    };
+    if args.hold && way != Way::Swap {
+        return Ok(misused("only a swap can be held: say `swap --hold`"));
+    }
+    match names.as_slice() {
+        [one] => one_service(one, way, args, daemon, screen).await,
+        several => together(several, way, args, daemon, screen).await,
+    }
+}
+
+fn misused(why: &str) -> Exit {
+    complain(&format!("aibkctl: {why}\n"));
+    Exit::Usage
+}
+
+async fn together(
+    several: &[InstanceId],
+    way: Way,
+    args: &PlanArgs,
+    daemon: &Daemon,
+    screen: Screen,
+) -> Ended {
+    let way = match way {
+        Way::Rolling => TogetherWay::Rolling,
+        Way::Swap => TogetherWay::Swap,
+        _ => return Ok(misused("of several services there is a rolling update, or a swap")),
+    };
+    if args.release.is_some() || args.hold {
+        let why = "`--release` and `--hold` are of one service: name one, or leave them out";
+        return Ok(misused(why));
+    }
+    if let Some(instance) = several.iter().find(|id| id.slot.port().is_some()) {
+        return Ok(misused(&format!("`{instance}` is an instance; name its service")));
+    }
+    let services: Vec<&str> = several.iter().map(|id| id.service.as_str()).collect();
+    let how = PlanTogether { way, services: services.join(","), force: args.force };
+    let planned = daemon.plan_together(&how).await?;
+    screen.show(&planned, |look| all(&planned, look))?;
+    Ok(Exit::Done)
+}
+
+async fn one_service(
+    of: &InstanceId,
+    way: Way,
+    args: &PlanArgs,
+    daemon: &Daemon,
+    screen: Screen,
+) -> Ended {
     let release = args.release.as_deref().map(roll::whole_path).transpose()?;
-    let way = match args.way {
+    let way = match way {
         Way::Rolling => PlanWay::Rolling,
         Way::Swap => PlanWay::Swap,
         Way::Rollback => PlanWay::Rollback,
@@ -56,9 +131,9 @@ pub(super) async fn run(args: &PlanArgs, daemon: &Daemon, screen: Screen) -> End
         Way::Stop => PlanWay::Stop,
         Way::Restart => PlanWay::Restart,
     };
-    let port = args.of.slot.port().map(Port::get);
-    let how = Plan { way, port, release, force: args.force };
-    let planned = daemon.plan(&args.of.service, &how).await?;
+    let port = of.slot.port().map(Port::get);
+    let how = Plan { way, port, release, force: args.force, hold: args.hold };
+    let planned = daemon.plan(&of.service, &how).await?;
     screen.show(&planned, |look| text(&planned, look))?;
     Ok(Exit::Done)
 }
@@ -70,6 +145,18 @@ const COLUMNS: [Column; 5] = [
     Column("AT MOST", Fit::Number),
     Column("IF IT FAILS THERE", Fit::Broken),
 ];
+
+/// Of several services, in the order in which they go.
+fn all(planned: &[Planned], look: Look) -> String {
+    let names: Vec<&str> = planned.iter().map(|one| one.service.as_str()).collect();
+    let head = format!(
+        "{}, one after another; one that fails stops those behind it, and what was done before it \
+         stays.",
+        harmless(&names.join(", "))
+    );
+    let each: Vec<String> = planned.iter().map(|one| text(one, look)).collect();
+    format!("{}\n{}", hanging("", &head, look.width), each.join("\n"))
+}
 
 fn text(planned: &Planned, look: Look) -> String {
     let subject = planned.instance.as_deref().unwrap_or(&planned.service);
@@ -168,6 +255,21 @@ mod tests {
     }
 
     #[test]
+    fn the_last_word_is_a_way_where_something_stands_before_it() {
+        let split = |of: &[&str]| {
+            let of = of.iter().map(|word| (*word).to_owned()).collect();
+            let args = PlanArgs { of, release: None, force: false, hold: false };
+            let (names, way) = args.split().unwrap();
+            (names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), way)
+        };
+        assert_eq!(split(&["api"]), ("api".to_owned(), Way::Rolling));
+        assert_eq!(split(&["api@8000", "stop"]), ("api@8000".to_owned(), Way::Stop));
+        assert_eq!(split(&["api", "admin"]), ("api admin".to_owned(), Way::Rolling));
+        assert_eq!(split(&["api", "admin", "swap"]), ("api admin".to_owned(), Way::Swap));
+        assert_eq!(split(&["swap"]), ("swap".to_owned(), Way::Rolling));
+    }
+
+    #[test]
     fn a_plan_is_a_table_with_what_would_be_undone() {
         insta::assert_snapshot!(text(&rolling(), Look::PAGE));
         let held = Planned {
@@ -181,6 +283,10 @@ mod tests {
             ..rolling()
         };
         insta::assert_snapshot!("held", text(&held, Look::PAGE));
+        let admin = Planned { service: "admin".into(), ..rolling() };
+        let both = all(&[rolling(), admin], Look::PAGE);
+        assert!(both.starts_with("api, admin, one after another; one that fails"), "{both}");
+        assert!(both.contains("\nrolling update of admin to release v2"), "{both}");
         let nothing = Planned { steps: vec![], ..rolling() };
         assert!(text(&nothing, Look::PAGE).ends_with("everything is so already\n"));
     }

@@ -11,8 +11,9 @@ use crate::{
         operations::{Answer, AtBoot, Caller, Decision, Operations, Pending, Verb, Way},
         types::{
             Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
-            NginxTest, PROTOCOL, Plan, Planned, Reexec, Reload, Reloaded, ReloadedInstance,
-            ResetFailed, Roll, RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
+            NginxTest, PROTOCOL, Plan, PlanTogether, Planned, Reexec, Reload, Reloaded,
+            ReloadedInstance, ResetFailed, Roll, RollTogether, Rollout, Run, Status, Version, Wait,
+            WaitRun,
         },
     },
     ident::{InstanceId, RolloutId, RunId, ServiceName},
@@ -97,6 +98,10 @@ impl Operations for Daemon {
 
     fn plan(&self, on: ServiceName, how: Plan) -> Pending<'_, Answer<Planned>> {
         Box::pin(async move { self.foretell(on, how).await })
+    }
+
+    fn plan_together(&self, how: PlanTogether) -> Pending<'_, Answer<Vec<Planned>>> {
+        Box::pin(async move { self.foretell_together(how).await })
     }
 
     fn roll_together(&self, by: Caller, how: RollTogether) -> Pending<'_, Answer<Rollout>> {

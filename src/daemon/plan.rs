@@ -4,12 +4,12 @@ use super::{Daemon, operations::loss, problems, views};
 use crate::{
     api::{
         operations::Answer,
-        types::{Plan, PlanWay, Planned, PlannedStep},
+        types::{Plan, PlanTogether, PlanWay, Planned, PlannedStep},
     },
     ident::{InstanceId, Port, ServiceName, Slot},
     rollout::{
         Prospect,
-        draft::Request,
+        draft::{Pause, Request},
         forecast::{Failure, Foreseen},
         record::{Kind, Loss},
     },
@@ -31,10 +31,21 @@ impl Daemon {
             None => None,
         };
         let given = named.clone().or_else(|| self.present(kind, &on));
-        let request = |current| Request { slot, named, loss, ..Request::of(kind, current) };
+        let pause = if how.hold { Pause::BeforeTraffic } else { Pause::Never };
+        let request = |current| Request { slot, named, loss, pause, ..Request::of(kind, current) };
         let request = self.prepared(&on, request, given)?;
         let prospect = self.engine.forecast(&on, &request).await;
         Ok(told(&prospect.map_err(|e| problems::of_engine(&e))?))
+    }
+
+    pub(super) async fn foretell_together(&self, how: PlanTogether) -> Answer<Vec<Planned>> {
+        let named = how.services.split(',').filter(|name| !name.is_empty());
+        let mut planned = vec![];
+        for (service, request) in self.asked_together(named, how.way, how.force)? {
+            let prospect = self.engine.forecast(&service, &request).await;
+            planned.push(told(&prospect.map_err(|e| problems::of_engine(&e))?));
+        }
+        Ok(planned)
     }
 
     /// A rolling update and a swap are about a whole service, all else is about an instance.

@@ -25,25 +25,36 @@ impl Daemon {
         by: String,
         how: RollTogether,
     ) -> Answer<types::Rollout> {
-        let named: Result<Vec<ServiceName>, _> =
-            how.services.iter().map(|name| ServiceName::new(name)).collect();
+        let services = how.services.iter().map(String::as_str);
+        let asked = self.asked_together(services, how.way, how.force)?;
+        let begun = self.engine.begin_together(asked, by).await;
+        as_one(&begun.map_err(|e| problems::of_engine(&e))?)
+    }
+
+    /// What is asked of each of `services`, in the order in which they go.
+    pub(super) fn asked_together<'s>(
+        &self,
+        services: impl Iterator<Item = &'s str>,
+        way: TogetherWay,
+        force: bool,
+    ) -> Answer<Vec<(ServiceName, Request)>> {
+        let named: Result<Vec<ServiceName>, _> = services.map(ServiceName::new).collect();
         let named = named.map_err(|e| problems::bad_request(e.to_string()))?;
         if named.is_empty() {
             return Err(problems::bad_request("`services` names nobody".to_owned()));
         }
-        let kind = match how.way {
+        let kind = match way {
             TogetherWay::Rolling => Kind::Rolling,
             TogetherWay::Swap => Kind::Swap,
         };
-        let (loss, order) = (loss(how.force), order::in_order(&named, &self.graph()));
+        let (loss, order) = (loss(force), order::in_order(&named, &self.graph()));
         let mut asked = vec![];
         for service in &order {
             let request = |current| Request { loss, ..Request::of(kind, current) };
             let request = self.prepared_beside(service, request, None, &order)?;
             asked.push((service.clone(), request));
         }
-        let begun = self.engine.begin_together(asked, by).await;
-        as_one(&begun.map_err(|e| problems::of_engine(&e))?)
+        Ok(asked)
     }
 
     /// A rollout, with all that was asked for together with it.

@@ -167,6 +167,11 @@ impl Operations for Fake {
         Box::pin(async { Ok(rollout(8)) })
     }
 
+    fn plan_together(&self, how: PlanTogether) -> Pending<'_, Answer<Vec<Planned>>> {
+        self.note(format!("{how:?}"));
+        Box::pin(async { Ok(vec![]) })
+    }
+
     fn plan(&self, on: ServiceName, how: Plan) -> Pending<'_, Answer<Planned>> {
         self.note(format!("plan of {on} {how:?}"));
         let planned = Planned {

@@ -19,6 +19,24 @@ pub struct Plan {
     /// As [`super::Roll::force`] and [`super::Act::force`].
     #[serde(default)]
     pub force: bool,
+    /// As [`super::Roll::hold`].
+    #[serde(default)]
+    pub hold: bool,
+}
+
+/// Query of `GET /v1/plan`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanTogether {
+    /// As [`super::RollTogether::way`].
+    #[serde(default)]
+    pub way: super::TogetherWay,
+    /// As [`super::RollTogether::services`], with commas between them.
+    #[serde(default)]
+    pub services: String,
+    /// As [`super::Roll::force`].
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// What can be foreseen.
@@ -68,7 +86,7 @@ pub struct Planned {
 /// One step that a rollout would take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedStep {
-    /// `start`, `await-ready`, `publish`, `watch`, `drain`, `stop`, `replace`, `dismiss`.
+    /// `start`, `await-ready`, `publish`, `watch`, `hold`, `drain`, `stop`, `replace`, `dismiss`.
     pub name: String,
     /// What it acts on: `api@8001`, or the members published.
     pub on: String,
