@@ -41,6 +41,7 @@ mod pid_one;
 mod plan;
 mod policy;
 mod reexec;
+mod releases;
 mod reload;
 mod requests;
 mod rollout;

@@ -171,7 +171,8 @@ impl Workshop {
         places.extend(Some(beside.to_owned()).filter(|beside| !beside.as_os_str().is_empty()));
         for place in places {
             let link = code.join(&place).join(".venv");
-            if link.symlink_metadata().is_ok() {
+            // A link of the code's own could lead anywhere, and we may be root.
+            if link.symlink_metadata().is_ok() || !tree::is_plain(code, &place) {
                 return Err(BuildError::InTheWay {
                     path: place.join(".venv").display().to_string(),
                     whose: "each release's own environment",
@@ -280,5 +281,20 @@ impl Workshop {
         let name = format!("refs/aibk/releases/{id}");
         // Where it fails, the mirror only holds more than it need.
         let _ = git.run(&["update-ref", "-d", &name], &mut |_| {}).await;
+    }
+
+    /// Packs the mirror, when git finds that it is time.
+    pub(super) async fn tidy_mirror(&self) {
+        let (Ok(account), Ok(variables)) = (self.account(), self.variables()) else { return };
+        if self.places.mirror.join("HEAD").is_file() {
+            let git = Git::new(self, &account, &variables, None);
+            // Where it fails, the mirror only takes more room than it need.
+            let _ = git
+                .run(
+                    &["-c", "gc.auto=2000", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"],
+                    &mut |_| {},
+                )
+                .await;
+        }
     }
 }

@@ -295,6 +295,9 @@ pub enum ShelfError {
     /// There is no such release.
     #[error("there is no release {0}; `aibkctl releases` lists them")]
     NoSuch(String),
+    /// It serves.
+    #[error("release {0} is what `current` points to; deploy or roll back to another one first")]
+    Serves(String),
     /// It cannot be read.
     #[error(transparent)]
     Unread(#[from] Unread),

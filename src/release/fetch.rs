@@ -8,7 +8,7 @@ use super::{
     git::{DEPTH, Git, explain, kept_as},
     refs::{self, Chosen, NoChoice},
     source::Origin,
-    tree,
+    space, tree,
     workshop::{Workshop, away},
 };
 use crate::config::{Place, Remote, check_reference};
@@ -23,6 +23,11 @@ impl Workshop {
     /// When there is nothing of that name, or it cannot be had. Nothing is changed but the mirror.
     pub async fn fetch(&self, wanted: &Wanted, tell: Tell<'_>) -> Result<Source, FetchError> {
         self.furnish()?;
+        let home = &self.places.home;
+        let free = space::free(home).map_err(super::error::file("see the room left in", home))?;
+        if let Some(shortage) = space::short(home, space::LEAST, free) {
+            return Err(FetchError::Full(shortage.to_string()));
+        }
         let name = match wanted {
             Wanted::Archive(path) => {
                 let path = path.clone();
@@ -85,6 +90,12 @@ impl Workshop {
         let described: Commit =
             described.into_iter().next().ok_or(FetchError::Answer("git log"))?;
         let (weight, modules) = git.weigh(&commit).await.map_err(explain)?;
+        if let History::Rewritten { was } = &history {
+            let was = super::short(was);
+            tell(&format!(
+                "warning: it was forced, and does not hold {was} any more, where it stood"
+            ));
+        }
         for module in modules {
             tell(&format!("warning: the submodule {module} is left empty: aibk fetches none"));
         }

@@ -1,7 +1,8 @@
 //! What a sealed release says of itself, and what is noted about it later, beside it.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -113,8 +114,14 @@ pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
-    fs::write(&new, text)?;
-    fs::File::open(&new)?.sync_all()?;
+    // Whatever stands there, nothing is written through a link.
+    match fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
     fs::rename(&new, path)?;
     sync(path.parent().unwrap_or(Path::new("/")))
 }

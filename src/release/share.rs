@@ -21,6 +21,14 @@ pub(super) fn link(
 ) -> Result<(), BuildError> {
     for path in paths {
         let (here, there) = (code.join(path), shared.join(path));
+        let above = path.parent().unwrap_or(Path::new(""));
+        if !tree::is_plain(code, above) {
+            return Err(BuildError::InTheWay {
+                path: above.display().to_string(),
+                whose: "to be a directory, and is none",
+                todo: "make it one in the code, or share something else",
+            });
+        }
         provide(&there, path, owner, tell)?;
         clear(&here, path, tell)?;
         if let Some(above) = here.parent() {
@@ -43,7 +51,10 @@ fn provide(there: &Path, path: &Path, owner: Owner, tell: Tell<'_>) -> Result<()
         return Err(BuildError::NotShared(there.to_owned()));
     }
     tell(&format!("{} is made: releases share it", there.display()));
-    let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(there);
+    if let Some(above) = there.parent() {
+        fs::create_dir_all(above).map_err(file("create", above))?;
+    }
+    let made = fs::DirBuilder::new().mode(0o750).create(there);
     made.map_err(file("create", there))?;
     Ok(tree::hand_over(there, owner)?)
 }
@@ -104,6 +115,8 @@ mod tests {
         assert!(linked(&[".env"]).unwrap_err().contains("shared/.env is not there"));
         fs::write(shared.join(".env"), "A=1").unwrap();
         assert_eq!(linked(&[".env"]).unwrap(), [""; 0]);
+        symlink("/tmp", code.join("out")).unwrap();
+        assert!(linked(&["out/x"]).unwrap_err().starts_with("the code holds `out`"));
         for path in ["data", "settings"] {
             let why = linked(&[path]).unwrap_err();
             assert!(why.starts_with(&format!("the code holds `{path}`")), "{why}");

@@ -120,12 +120,15 @@ impl Workshop {
         Ok(manifest::write(&path, &notes).map_err(file("write", &path))?)
     }
 
-    /// Removes `id`, whatever it is: whoever asks has made sure that nothing needs it.
+    /// Removes `id`, pinned or not: whoever asks has made sure that no instance runs it.
     ///
     /// # Errors
-    /// When there is no such release, or it cannot be removed whole.
+    /// When there is no such release, `current` points to it, or it cannot be removed whole.
     pub async fn remove(&self, id: &ReleaseId) -> Result<(), ShelfError> {
         let directory = self.directory(id)?;
+        if self.current().as_ref() == Some(id) {
+            return Err(ShelfError::Serves(id.0.clone()));
+        }
         let (notes, releases) = (self.notes(id), self.places.releases.clone());
         let going = releases.join(format!(".{id}{REMOVING}"));
         away(&releases.clone(), move || {
@@ -157,11 +160,13 @@ impl Workshop {
             pinned: release.notes.pinned,
             id: release.id,
         });
+        let protected: BTreeSet<_> = protected.iter().cloned().chain(self.current()).collect();
         let mut pruned = Pruned::default();
-        for id in superfluous(&kept.collect::<Vec<_>>(), keep, protected) {
+        for id in superfluous(&kept.collect::<Vec<_>>(), keep, &protected) {
             self.remove(&id).await?;
             pruned.releases.push(id);
         }
+        self.tidy_mirror().await;
         let places = self.places.clone();
         away(&self.places.home, move || {
             pruned.leftovers = clear(&places.releases)?;
@@ -250,9 +255,16 @@ fn is_leftover(name: &str) -> bool {
 }
 
 fn clear(releases: &Path) -> Result<usize, ShelfError> {
-    let left: Vec<_> = names(releases)?.into_iter().filter(|name| is_leftover(name)).collect();
+    let noted = |name: &str| {
+        let id = name.strip_prefix('.')?.strip_suffix(".notes.json")?;
+        id::made_at(id).map(|_| releases.join(id))
+    };
+    let forgotten =
+        |name: &str| noted(name).is_some_and(|release| release.symlink_metadata().is_err());
+    let all = names(releases)?;
+    let left: Vec<_> = all.iter().filter(|name| is_leftover(name) || forgotten(name)).collect();
     for name in &left {
-        tree::remove(&releases.join(name))?;
+        tree::remove(&releases.join(name.as_str()))?;
     }
     Ok(left.len())
 }

@@ -17,7 +17,7 @@ pub struct Weight {
 }
 
 /// The least that is asked for: what git, compilation and hooks add.
-const LEAST: Weight = Weight { bytes: 32 << 20, inodes: 1000 };
+pub(super) const LEAST: Weight = Weight { bytes: 32 << 20, inodes: 1000 };
 
 /// The least that an environment is expected to need, where none was made before.
 const FIRST_VENV: Weight = Weight { bytes: 128 << 20, inodes: 5000 };

@@ -174,8 +174,15 @@ pub(super) fn seal(root: &Path, owner: Owner) -> Result<(), FileError> {
     let give = owner.map(|(_, group)| (0, group));
     let own = |path: &Path| give.map_or(Ok(()), |give| chown(path, give));
     own(root).map_err(file("seal", root))?;
+    if give.is_some() {
+        close_one(root).map_err(file("seal", root))?;
+    }
     for_each(root, &mut |path, seen| {
         own(path)?;
+        if seen.is_dir() && give.is_some() {
+            // From here on nobody else puts anything into it.
+            close_one(path)?;
+        }
         // Whoever has it under another name could change it there.
         if seen.is_file() && seen.nlink() > 1 { part(path) } else { Ok(()) }
     })?;
@@ -199,6 +206,15 @@ pub(super) fn weigh(root: &Path) -> Result<Weight, FileError> {
 fn flush(place: &Path) -> Result<(), FileError> {
     let open = fs::File::open(place).map_err(file("open", place))?;
     rustix::fs::syncfs(open).map_err(|e| file("flush", place)(e.into()))
+}
+
+/// Whether no link leads out of the way to `path`, below `root`; what is not there leads nowhere.
+pub(super) fn is_plain(root: &Path, path: &Path) -> bool {
+    let steps: Vec<&Path> = path.ancestors().filter(|p| !p.as_os_str().is_empty()).collect();
+    steps.into_iter().all(|step| {
+        root.join(step).symlink_metadata().is_ok_and(|seen| seen.is_dir() || seen.is_file())
+            || root.join(step).symlink_metadata().is_err()
+    })
 }
 
 /// Removes `root` with all that is in it, sealed or not.

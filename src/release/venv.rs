@@ -95,14 +95,19 @@ impl Bench<'_> {
             python: python.version.clone(),
             installer: recipe.installer().to_owned(),
         };
-        if let Recipe::Sync(file) = &recipe {
-            self.check_lock(file, uv.as_deref(), tell).await?;
+        let needed = Needed { note, recipe, any: bundle.any, python, uv };
+        if let Recipe::Sync(file) = &needed.recipe {
+            self.check_lock(&needed, file, tell).await?;
         }
-        Ok(Some(Needed { note, recipe, any: bundle.any, python, uv }))
+        Ok(Some(needed))
     }
 
     fn bundle(&self, recipe: &Recipe, from: &Path) -> Result<Bundle, BuildError> {
+        // As another user than its own: a link of the code's could lead to what is nobody's business.
         let read = |path: &Path| match fs::read(self.code.join(path)) {
+            Ok(_) if !tree::is_plain(&self.code, path) => {
+                Err(io::Error::other("a link leads to it; put the file itself there"))
+            }
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
@@ -126,7 +131,7 @@ impl Bench<'_> {
     /// A lock and pinned requirements that stand beside each other must say the same, whichever of
     /// them is used.
     fn agree(&self, from: &Path, used: &Bundle, present: Present) -> Result<(), BuildError> {
-        if !present.uv_lock || !present.requirements {
+        if !present.requirements {
             return Ok(());
         }
         let txt = Path::new("requirements.txt");
@@ -135,43 +140,39 @@ impl Bench<'_> {
         } else {
             self.bundle(&Recipe::Pip(txt.into()), txt)?.pins
         };
-        let path = self.code.join("uv.lock");
-        let lock = fs::read_to_string(&path).map_err(file("read", &path))?;
-        let lock = requirements::locked(&lock).ok_or_else(|| BuildError::Requirements {
-            file: "uv.lock".to_owned(),
-            why: "is no lock of uv's; run `uv lock`, and commit it".to_owned(),
-        })?;
-        requirements::differs(&pins, &lock).map_or(Ok(()), |why| {
-            Err(BuildError::LockDiffers {
-                lock: "uv.lock".to_owned(),
-                other: "requirements.txt".to_owned(),
-                why: format!("{why}; write it anew (uv export -o requirements.txt), or remove one"),
-            })
-        })
+        let locks = [("uv.lock", present.uv_lock), ("pylock.toml", present.pylock)];
+        for (name, _) in locks.into_iter().filter(|(_, there)| *there) {
+            let path = self.code.join(name);
+            let lock = fs::read_to_string(&path).map_err(file("read", &path))?;
+            let lock = requirements::locked(&lock).ok_or_else(|| BuildError::Requirements {
+                file: name.to_owned(),
+                why: "is no lock that can be read; make it anew, and commit it".to_owned(),
+            })?;
+            if let Some(why) = requirements::differs(&pins, &lock) {
+                return Err(BuildError::LockDiffers {
+                    lock: name.to_owned(),
+                    other: txt.display().to_string(),
+                    why: format!(
+                        "{why}; write it anew (uv export -o requirements.txt), or remove one"
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 
     async fn check_lock(
         &self,
+        needed: &Needed,
         lock: &Path,
-        uv: Option<&Path>,
         tell: Tell<'_>,
     ) -> Result<(), BuildError> {
-        let argv = [uv.unwrap_or(Path::new("uv")).as_os_str(), "lock".as_ref(), "--check".as_ref()];
-        let mut task = self.task("uv lock --check", argv.map(OsString::from).to_vec());
+        let mut argv = words(needed.uv(), &["lock", "--check", "--python"]);
+        argv.push((&needed.python.program).into());
+        let mut task = self.task("uv lock --check", argv);
         let beside = self.code.join(lock).parent().map(Path::to_owned).unwrap_or_default();
         task.directory = &beside;
-        match self.workshop.run(task, tell).await {
-            Err(failure)
-                if failure.says(&["needs to be updated", "would be updated", "is missing"]) =>
-            {
-                Err(BuildError::LockDiffers {
-                    lock: lock.display().to_string(),
-                    other: "pyproject.toml".to_owned(),
-                    why: "run `uv lock`, and commit what it writes".to_owned(),
-                })
-            }
-            done => Ok(done?),
-        }
+        self.workshop.run(task, tell).await.map_err(|failure| lock_failed(failure, lock))
     }
 
     async fn interpreter(&self, tell: Tell<'_>) -> Result<Interpreter, BuildError> {
@@ -259,6 +260,9 @@ impl Bench<'_> {
         ] {
             env.insert(name.into(), value.into());
         }
+        if !self.account.home.is_dir() {
+            env.insert("UV_NO_CACHE".into(), "1".into());
+        }
         Task {
             what: what.to_owned(),
             argv,
@@ -312,6 +316,8 @@ impl Needed {
                 let alone = ["--no-install-project", "--no-install-workspace"];
                 let mut argv = words(self.uv(), &["sync", "--frozen", "--no-dev"]);
                 argv.extend(alone.map(OsString::from));
+                // Whatever the code itself would rather have.
+                argv.extend(["--python".into(), inside]);
                 Some(("uv sync", argv))
             }
             Recipe::Uv(from) => {
@@ -387,15 +393,30 @@ fn venv_failed(failure: Failure) -> BuildError {
     failure.into()
 }
 
+/// How pip and uv say that something does not fit together, or is not there.
+const UNRESOLVED: &[&str] = &[
+    "No matching distribution found",
+    "ResolutionImpossible",
+    "No solution found",
+    "Invalid requirement",
+    "DO NOT MATCH THE HASHES",
+    "Hash mismatch",
+    "Couldn't parse requirement",
+];
+
+fn lock_failed(failure: Failure, lock: &Path) -> BuildError {
+    let other = "pyproject.toml";
+    if failure.says(&["needs to be updated", "Missing lockfile", "Unable to find lockfile"]) {
+        return BuildError::LockDiffers {
+            lock: lock.display().to_string(),
+            other: other.to_owned(),
+            why: "run `uv lock`, and commit what it writes".to_owned(),
+        };
+    }
+    install_failed(failure, &lock.with_file_name(other))
+}
+
 fn install_failed(failure: Failure, from: &Path) -> BuildError {
-    const UNRESOLVED: &[&str] = &[
-        "No matching distribution found",
-        "ResolutionImpossible",
-        "No solution found",
-        "Invalid requirement",
-        "do not match the hashes",
-        "Couldn't parse requirement",
-    ];
     if failure.says(UNRESOLVED) {
         let file = from.display().to_string();
         return BuildError::Unresolvable { file, failure: Box::new(failure) };

@@ -16,22 +16,6 @@ use crate::{
     release::{BuildError, Manifest, Pruned, Release, ShelfError},
 };
 
-/// A wheel of one module, as pip takes it: installed without any network.
-fn wheel(shop: &Shop, name: &str) {
-    let script = format!(
-        "import zipfile\nw = zipfile.ZipFile('{name}-1.0-py3-none-any.whl', 'w')\n\
-         w.writestr('{name}.py', 'SAYS = 1\\n')\n\
-         w.writestr('{name}-1.0.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n')\n\
-         w.writestr('{name}-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n\
-         w.writestr('{name}-1.0.dist-info/RECORD', '')\nw.close()\n"
-    );
-    let wheels = shop.remote().join("wheels");
-    fs::create_dir_all(&wheels).unwrap();
-    let made =
-        std::process::Command::new("python3").args(["-c", &script]).current_dir(wheels).status();
-    assert!(made.unwrap().success());
-}
-
 #[tokio::test]
 async fn a_release_is_whole_sealed_and_shares_its_environment() {
     let mut shop = Shop::new(
@@ -43,7 +27,7 @@ async fn a_release_is_whole_sealed_and_shares_its_environment() {
     shop.write("backend/broken.py", "def\n");
     shop.write("requirements.txt", "--no-index\n-r deep/more.txt\n");
     shop.write("deep/more.txt", "./wheels/tiny-1.0-py3-none-any.whl\n");
-    wheel(&shop, "tiny");
+    shop.wheel("tiny");
     let one = shop.commit("First");
     fs::create_dir_all(shop.home().join("shared")).unwrap();
     fs::write(shop.home().join("shared/.env"), "API_TOKEN=hunter2\n").unwrap();
@@ -113,6 +97,9 @@ async fn retention(mut shop: Shop, first: Manifest, second: Manifest) {
     let pruned = shop.workshop.prune(1, &protected).await.unwrap();
     assert_eq!((&pruned.releases, pruned.venvs.len()), (&vec![first.id.clone()], 0));
     assert!(!release.exists() && !cut.exists());
+    let serving = shop.workshop.remove(&second.id).await;
+    assert!(matches!(serving, Err(ShelfError::Serves(_))), "{serving:?}");
+    fs::remove_file(shop.home().join("current")).unwrap();
     for id in [&second.id, &third.id] {
         shop.workshop.remove(id).await.unwrap();
     }
@@ -264,4 +251,55 @@ async fn a_disk_that_is_full_is_seen_before_anything_is_made() {
     symlink("/nonexistent", shop.home().join("current")).unwrap();
     assert_eq!(shop.workshop.current(), None);
     assert!(Path::new(&shop.home()).join("releases").is_dir());
+}
+
+/// Where this host has uv; the lock is one that uv wrote.
+#[tokio::test]
+async fn uv_installs_what_is_locked_and_refuses_a_lock_that_does_not_fit() {
+    let mut shop = Shop::new("source: {path: REMOTE}, python: {installer: uv}");
+    let project = |needs: &str| {
+        format!(
+            "[project]\nname = \"shop\"\nversion = \"0.1.0\"\nrequires-python = \">=3.9\"\n\
+             dependencies = [{needs}]\n[tool.uv]\nno-index = true\nfind-links = [\"./wheels\"]\n"
+        )
+    };
+    shop.wheel("tiny");
+    shop.write("pyproject.toml", &project("\"tiny\""));
+    shop.write(
+        "uv.lock",
+        "version = 1\nrevision = 3\nrequires-python = \">=3.9\"\n\n[[package]]\nname = \"shop\"\n\
+         version = \"0.1.0\"\nsource = { virtual = \".\" }\ndependencies = [\n    { name = \"tiny\" },\n]\n\n\
+         [package.metadata]\nrequires-dist = [{ name = \"tiny\" }]\n\n[[package]]\nname = \"tiny\"\n\
+         version = \"1.0\"\nsource = { registry = \"wheels\" }\nwheels = [\n    \
+         { path = \"tiny-1.0-py3-none-any.whl\" },\n]\n",
+    );
+    let source = shop.fetch(None).await.unwrap();
+    let built = match shop.build(&source).await {
+        Err(BuildError::NeedsUv(lock)) => {
+            eprintln!("skipped: this host has no uv, which {lock} needs");
+            return;
+        }
+        built => built.unwrap_or_else(|e| panic!("{e}\n{:#?}", shop.told)),
+    };
+    let venv = built.venv.as_ref().unwrap();
+    assert_eq!((venv.installer.as_str(), venv.from.to_str()), ("uv", Some("uv.lock")));
+    let installed = shop.release(&built).join(".venv/lib");
+    let python = fs::read_dir(installed).unwrap().next().unwrap().unwrap().path();
+    let module = python.join("site-packages/tiny.py");
+    let seen = fs::metadata(module).unwrap();
+    assert_eq!((seen.nlink(), seen.mode() & 0o222), (1, 0), "it is no link into a cache");
+
+    shop.write("pyproject.toml", &project("\"tiny>=0.5\""));
+    let source = shop.fetch(None).await.unwrap();
+    let why = shop.build(&source).await.unwrap_err();
+    assert!(matches!(why, BuildError::LockDiffers { .. }), "{why}");
+    shop.write("pyproject.toml", &project("\"tiny\", \"no-such-thing\""));
+    let source = shop.fetch(None).await.unwrap();
+    let why = shop.build(&source).await.unwrap_err();
+    assert!(matches!(why, BuildError::Unresolvable { .. }), "{why}");
+    shop.write("requirements.txt", "./wheels/tiny-1.0-py3-none-any.whl\n");
+    fs::remove_file(shop.remote().join("uv.lock")).unwrap();
+    let plain = shop.deploy(None).await;
+    assert_eq!(plain.venv.unwrap().from.to_str(), Some("requirements.txt"));
+    assert_eq!(shop.left(), [""; 0]);
 }

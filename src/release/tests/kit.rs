@@ -63,6 +63,21 @@ impl Shop {
         fs::write(path, text).unwrap();
     }
 
+    /// Writes a wheel of one module into `wheels` of the remote: installed without any network.
+    pub(super) fn wheel(&self, name: &str) {
+        let script = format!(
+            "import zipfile\nw = zipfile.ZipFile('{name}-1.0-py3-none-any.whl', 'w')\n\
+             w.writestr('{name}.py', 'SAYS = 1\\n')\n\
+             w.writestr('{name}-1.0.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n')\n\
+             w.writestr('{name}-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n\
+             w.writestr('{name}-1.0.dist-info/RECORD', '')\nw.close()\n"
+        );
+        let wheels = self.remote().join("wheels");
+        fs::create_dir_all(&wheels).unwrap();
+        let made = Command::new("python3").args(["-c", &script]).current_dir(wheels).status();
+        assert!(made.unwrap().success());
+    }
+
     /// git in the remote.
     pub(super) fn git(&self, args: &[&str]) -> String {
         fs::create_dir_all(self.remote()).unwrap();
