@@ -12,6 +12,7 @@
     reason = "this is a test: it fails by panicking, and nobody reads its interface elsewhere"
 )]
 
+mod backup;
 mod canary;
 mod changed_settings;
 mod cli;

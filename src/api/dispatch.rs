@@ -8,7 +8,7 @@ use super::{
     openapi,
     operations::{Answer, Operations, Way},
     request::Ask,
-    route::{Call, Change, Read},
+    route::{Call, Change, Dumps, Read},
     types::{Events, Logs, Plan, PlanWay, Problem, ProblemCode, Roll, Wait, WaitRun},
 };
 use crate::{
@@ -85,6 +85,8 @@ async fn read(
             answer::json(&ops.plan(ask.name()?, how).await?)
         }
         Read::PlanTogether => answer::json(&ops.plan_together(ask.query()?).await?),
+        Read::Apps => answer::json(&ops.apps().await?),
+        Read::Backups => answer::json(&ops.backups(ask.name()?).await?),
         Read::OpenApi => answer::json(&openapi::document()),
     })
 }
@@ -119,7 +121,19 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
         Change::StopRun => answer::json(&ops.stop_run(by, ask.name()?).await?),
         Change::Run => answer::json(&ops.run(by, ask.name()?).await?),
         Change::Reexec => answer::json(&ops.reexec(by).await?),
+        Change::Dumps(what) => dumps(ops, what, ask).await?,
         Change::NginxTest => answer::json(&ops.nginx_test().await?),
+    })
+}
+
+async fn dumps(ops: &dyn Operations, what: Dumps, ask: &Ask) -> Answer<Reply> {
+    let by = ask.caller.clone();
+    Ok(match what {
+        Dumps::Make => answer::json(&ops.backup(by, ask.name()?, ask.body()?).await?),
+        Dumps::Verify => answer::json(&ops.verify(by, ask.name()?, ask.body()?).await?),
+        Dumps::Restore => answer::json(&ops.restore(by, ask.name()?, ask.body()?).await?),
+        Dumps::Prune => answer::json(&ops.prune(by, ask.name()?, ask.body()?).await?),
+        Dumps::Cancel => answer::json(&ops.cancel_run(by, RunId(ask.name()?)).await?),
     })
 }
 

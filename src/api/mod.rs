@@ -2,6 +2,7 @@
 
 mod access;
 mod answer;
+pub mod apps;
 pub mod client;
 mod dispatch;
 pub mod explain;

@@ -79,7 +79,7 @@ pub enum Decision {
 /// operations answer as soon as their intent is durable (`C3`).
 ///
 /// Numbers in a query (`n`, `timeout_s`) are there and within their limits: the server sees to it.
-pub trait Operations: Send + Sync + 'static {
+pub trait Operations: super::apps::Applications {
     /// Who answers.
     fn version(&self) -> Version;
     /// The whole state, observed now.

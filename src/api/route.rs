@@ -9,9 +9,10 @@ use super::{
     explain::Explanation,
     operations::{AtBoot, Decision, Verb, Way},
     types::{
-        Act, Enable, Enablement, Events, Forgiven, LogLine, Logs, NginxFile, NginxSnippet,
-        NginxTest, Plan, PlanTogether, Planned, Reexec, Reload, Reloaded, ReloadedInstance,
-        ResetFailed, Roll, RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
+        Act, App, Backup, Enable, Enablement, Events, Forgiven, LogLine, Logs, MakeBackup,
+        NginxFile, NginxSnippet, NginxTest, Plan, PlanTogether, Planned, PruneBackups,
+        PrunedBackups, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, RestoreBackup,
+        Roll, RollTogether, Rollout, Run, Status, VerifyBackup, Version, Wait, WaitRun,
     },
 };
 use crate::{config::Access, store::Event};
@@ -42,6 +43,8 @@ pub(super) enum Read {
     NginxSnippet,
     Plan,
     PlanTogether,
+    Apps,
+    Backups,
     OpenApi,
 }
 
@@ -61,6 +64,17 @@ pub(super) enum Change {
     NginxTest,
     Reload,
     Reexec,
+    Dumps(Dumps),
+}
+
+/// What can be done with dumps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dumps {
+    Make,
+    Verify,
+    Restore,
+    Prune,
+    Cancel,
 }
 
 /// Gives the schema of a type.
@@ -133,7 +147,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 34] = [
+pub(super) static TABLE: [Route; 41] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -204,6 +218,13 @@ pub(super) static TABLE: [Route; 34] = [
         Answers::Json(of::<Vec<Planned>>),
     )
     .with_query(of::<PlanTogether>),
+    read("/v1/apps", Read::Apps, "Every application", Answers::Json(of::<Vec<App>>)),
+    read(
+        "/v1/apps/{app}/backups",
+        Read::Backups,
+        "The dumps of an application, oldest first",
+        Answers::Json(of::<Vec<Backup>>),
+    ),
     read("/v1/openapi.json", Read::OpenApi, "This document", Answers::Document),
     operate(
         "/v1/instances/{instance}/start",
@@ -318,6 +339,42 @@ pub(super) static TABLE: [Route; 34] = [
         "/v1/jobs/{job}/stop",
         Change::StopRun,
         "Stop the run of a job that goes on",
+        Answers::Json(of::<Run>),
+    ),
+    operate(
+        "/v1/apps/{app}/backups",
+        Change::Dumps(Dumps::Make),
+        "Dump the database of an application",
+        Answers::Json(of::<Run>),
+    )
+    .with_body(of::<MakeBackup>),
+    operate(
+        "/v1/apps/{app}/backups/verify",
+        Change::Dumps(Dumps::Verify),
+        "Check a dump, also by restoring it into a database of its own",
+        Answers::Json(of::<Run>),
+    )
+    .with_body(of::<VerifyBackup>),
+    operate(
+        "/v1/apps/{app}/backups/restore",
+        Change::Dumps(Dumps::Restore),
+        "Make the database of an application what a dump is; needs the level `admin`",
+        Answers::Json(of::<Run>),
+    )
+    .with_body(of::<RestoreBackup>)
+    .needing(Access::Admin),
+    operate(
+        "/v1/apps/{app}/backups/prune",
+        Change::Dumps(Dumps::Prune),
+        "Let go of the dumps that retention does not keep; needs the level `deploy`",
+        Answers::Json(of::<PrunedBackups>),
+    )
+    .with_body(of::<PruneBackups>)
+    .needing(Access::Deploy),
+    operate(
+        "/v1/runs/{run}/cancel",
+        Change::Dumps(Dumps::Cancel),
+        "End what is done for an application: everything is as it was",
         Answers::Json(of::<Run>),
     ),
     operate("/v1/nginx/test", Change::NginxTest, "Run `nginx -t`", Answers::Json(of::<NginxTest>)),

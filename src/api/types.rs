@@ -3,6 +3,7 @@
 //!
 //! Times are RFC 3339 text where people read them, seconds where programs count them.
 
+mod backup;
 mod daemon;
 mod job;
 mod nginx;
@@ -14,6 +15,10 @@ mod rollout;
 mod status;
 
 pub use self::{
+    backup::{
+        App, Backup, KnownBackup, MakeBackup, PruneBackups, PrunedBackups, RestoreBackup,
+        VerifyBackup,
+    },
     daemon::{PROTOCOL, Reexec, Reload, ReloadAction, Reloaded, ServiceChange, Version},
     job::{JobStatus, Run, RunState, WaitRun},
     nginx::{NginxFile, NginxSnippet, NginxTest, Switch},

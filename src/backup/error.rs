@@ -93,6 +93,14 @@ pub enum BackupError {
         /// How that is seen.
         why: String,
     },
+    /// The operator's own command did not copy it.
+    #[error("{name} was made, and is here, but was not copied: {why}")]
+    NotCopied {
+        /// Which dump.
+        name: DumpName,
+        /// What the command said.
+        why: String,
+    },
     /// It was not done within `backup.deadline`.
     #[error("it was not done in time and was ended; see `backup.deadline`")]
     Late,

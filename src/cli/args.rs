@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use super::{
     act::ActArgs,
+    backup::BackupVerb,
     completions::CompletionsArgs,
     config::ConfigVerb,
     daemon_reload::DaemonReloadArgs,
@@ -134,6 +135,9 @@ pub(super) enum Command {
     Run(RunArgs),
     /// List the last runs of a job
     Runs(RunsArgs),
+    /// Make, list, check and bring back dumps of an application's database
+    #[command(subcommand)]
+    Backup(BackupVerb),
     /// Show the output of instances
     Logs(LogsArgs),
     /// Show what happened
@@ -206,6 +210,12 @@ mod tests {
             "aibkctl abort api --no-wait",
             "aibkctl rollback api --wait --timeout 5s",
             "aibkctl plan api",
+            "aibkctl backup create --pin --no-wait",
+            "aibkctl backup list --app ledger --json",
+            "aibkctl backup verify --drill --timeout 5m",
+            "aibkctl backup restore ledger-20260301T030000Z --yes",
+            "aibkctl backup prune --dry-run",
+            "aibkctl backup cancel 7",
             "aibkctl rolling api admin --force",
             "aibkctl plan api swap --release .",
             "aibkctl plan api@8000 stop --force --json",
@@ -229,6 +239,9 @@ mod tests {
             "aibkctl wait seven",
             "aibkctl plan ../api",
             "aibkctl plan",
+            "aibkctl backup",
+            "aibkctl backup restore",
+            "aibkctl backup list --app ../x",
             "aibkctl rolling",
             "aibkctl rolling api admin@8002",
             "aibkctl logs -n 10001 api@8000",

@@ -12,12 +12,13 @@ use crate::{
         client::{Client, ClientError, Lines, target},
         explain::Explanation,
         types::{
-            Act, Enable, Enablement, Events, Forgiven, Logs, NginxFile, NginxSnippet, NginxTest,
-            Plan, PlanTogether, Planned, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed,
-            Roll, RollTogether, Rollout, Run, Status, Version, Wait, WaitRun,
+            Act, App, Backup, Enable, Enablement, Events, Forgiven, Logs, MakeBackup, NginxFile,
+            NginxSnippet, NginxTest, Plan, PlanTogether, Planned, PruneBackups, PrunedBackups,
+            Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, RestoreBackup, Roll,
+            RollTogether, Rollout, Run, Status, VerifyBackup, Version, Wait, WaitRun,
         },
     },
-    ident::{InstanceId, ServiceName},
+    ident::{AppName, InstanceId, ServiceName},
 };
 
 pub(super) use crate::api::operations::{AtBoot, Decision, Verb, Way};
@@ -163,6 +164,38 @@ impl Daemon {
         let how = WaitRun { timeout_s: Some(patience.as_secs_f64()) };
         let path = target(&format!("/v1/runs/{id}/wait"), &how)?;
         self.client.get_within(&path, patience + GRACE).await
+    }
+
+    pub(super) async fn apps(&self) -> Answer<Vec<App>> {
+        self.client.get("/v1/apps").await
+    }
+
+    pub(super) async fn backups(&self, of: &AppName) -> Answer<Vec<Backup>> {
+        self.client.get(&format!("/v1/apps/{of}/backups")).await
+    }
+
+    pub(super) async fn backup(&self, of: &AppName, how: &MakeBackup) -> Answer<Run> {
+        self.client.post(&format!("/v1/apps/{of}/backups"), how).await
+    }
+
+    pub(super) async fn verify_backup(&self, of: &AppName, how: &VerifyBackup) -> Answer<Run> {
+        self.client.post(&format!("/v1/apps/{of}/backups/verify"), how).await
+    }
+
+    pub(super) async fn restore_backup(&self, of: &AppName, how: &RestoreBackup) -> Answer<Run> {
+        self.client.post(&format!("/v1/apps/{of}/backups/restore"), how).await
+    }
+
+    pub(super) async fn prune_backups(
+        &self,
+        of: &AppName,
+        how: &PruneBackups,
+    ) -> Answer<PrunedBackups> {
+        self.client.post_within(&format!("/v1/apps/{of}/backups/prune"), how, HEED).await
+    }
+
+    pub(super) async fn cancel_run(&self, id: u64) -> Answer<Run> {
+        self.client.post(&format!("/v1/runs/{id}/cancel"), &Nothing {}).await
     }
 
     /// Lines of output, one by one.

@@ -7,6 +7,7 @@
 mod act;
 mod aibkd;
 mod args;
+mod backup;
 mod cancel;
 mod clients;
 mod completions;
@@ -132,6 +133,7 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Rollouts(args) => rollouts::run(&args, daemon, screen).await,
         Command::Run(args) => run::run(&args, daemon, screen).await,
         Command::Runs(args) => run::list(&args, daemon, screen).await,
+        Command::Backup(verb) => backup::run(&verb, daemon, screen).await,
         Command::Logs(args) => logs::run(&args, daemon, screen).await,
         Command::Events(args) => events::run(&args, daemon, screen).await,
         Command::Doctor(args) => doctor::run(&args, daemon, screen).await,

@@ -92,6 +92,14 @@ impl Progress {
         Ok(())
     }
 
+    /// What `who` does now, on the moving line alone.
+    pub(super) fn note(&self, who: &str, doing: &str) {
+        if let Display::Moving(bar) = &self.display {
+            bar.set_prefix(who.to_owned());
+            bar.set_message(doing.to_owned());
+        }
+    }
+
     /// Takes the moving line away.
     pub(super) fn close(&self) {
         if let Display::Moving(bar) = &self.display {

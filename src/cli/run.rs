@@ -110,7 +110,7 @@ pub(super) async fn list(args: &RunsArgs, daemon: &Daemon, screen: Screen) -> En
 }
 
 /// How one run stands.
-fn one(run: &Run, look: Look) -> String {
+pub(super) fn one(run: &Run, look: Look) -> String {
     let head = format!("{} {}", run.job, word(run.state));
     let head = look.paint(style(run.state), &head);
     let took = time::took(run.elapsed_s);

@@ -218,6 +218,7 @@ fn one_run(id: u64, state: RunState, told: Option<&str>) -> Run {
         state,
         begun: "2026-03-01T03:31:12Z".into(),
         elapsed_s: 192.0,
+        progress: None,
         told: told.map(str::to_owned),
     }
 }

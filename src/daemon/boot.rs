@@ -106,6 +106,9 @@ pub(super) async fn assemble(
         me: OnceLock::new(),
         disabled,
         jobs,
+        tasks: super::tasks::Tasks::default(),
+        task_turn: tokio::sync::Mutex::default(),
+        apps_changed: tokio::sync::watch::Sender::new(()),
     };
     Ok((daemon, journal))
 }
@@ -141,6 +144,8 @@ impl Daemon {
             self.record("retirement.failed", format!("old colours stay warm: {e}"));
         }
         self.open_jobs().await;
+        self.end_lost_tasks().await;
+        tokio::spawn(Arc::clone(&self).keep_backups());
         // By now everybody has taken what is theirs.
         self.ground.shelf.clear();
         self.record("daemon.up", format!("aibkd {} is up", env!("CARGO_PKG_VERSION")));

@@ -18,7 +18,7 @@ use crate::{
     },
     ident::ServiceName,
     job::{Job, JobError, View},
-    store::{Boots, RunRow},
+    store::{Boots, RunRow, Whose},
 };
 
 /// How many past runs are told.
@@ -161,7 +161,15 @@ impl Daemon {
         if run.end.is_some() {
             return Ok(views::run(&run));
         }
-        let Some(job) = self.jobs.get(&run.job) else { return Ok(views::run(&run)) };
+        let job = match &run.job {
+            Whose::Job(name) => self.jobs.get(name),
+            Whose::App(_) => {
+                self.tasks.ended(id, within).await;
+                let progress = self.tasks.progress(id);
+                return Ok(Run { progress, ..views::run(&read().await?) });
+            }
+        };
+        let Some(job) = job else { return Ok(views::run(&run)) };
         let view = job.until(within, |view| ended(view, id).is_some()).await;
         match view.last.filter(|last| last.id == id) {
             Some(run) => Ok(views::run(&run)),

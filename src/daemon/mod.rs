@@ -1,5 +1,7 @@
 //! The house, assembled: what `aibkd` is made of, in the order in which it comes up and goes down.
 
+mod backup_views;
+mod backups;
 mod boot;
 mod enable;
 mod error;
@@ -29,6 +31,7 @@ mod status;
 mod strays;
 mod streams;
 mod systemd;
+mod tasks;
 mod together;
 mod views;
 
@@ -87,6 +90,12 @@ pub struct Daemon {
     disabled: enable::Disabled,
     /// Commands that run to their end; the rest is the engine's.
     jobs: roster::Roster,
+    /// What goes on for applications.
+    tasks: tasks::Tasks,
+    /// One of them begins at a time.
+    task_turn: tokio::sync::Mutex<()>,
+    /// An application was changed.
+    apps_changed: watch::Sender<()>,
 }
 
 /// How the daemon's process came to be what it is.

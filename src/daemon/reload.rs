@@ -198,6 +198,7 @@ impl Daemon {
         self.config.set(Arc::clone(&change.new));
         drop(hold);
         self.change_jobs(&change.new, &change.between).await?;
+        self.change_apps(&change.between).await;
         let before = refusals(&changed);
         let adapts = changed.iter().flat_map(|crew| {
             let service = &crew.service;

@@ -123,6 +123,7 @@ impl Daemon {
     pub(super) async fn leave_everything(&self) {
         self.engine.freeze().await;
         self.close_jobs().await;
+        self.tasks.end().await;
         let (crews, jobs) = (self.engine.crews(), self.jobs.all());
         let instances = crews.values().flat_map(|crew| crew.instances.values());
         let instances = instances.chain(jobs.iter().map(|job| &job.instance));
@@ -135,6 +136,7 @@ impl Daemon {
         // A rollout under way would take what is stopped here for dead.
         self.engine.freeze().await;
         self.close_jobs().await;
+        self.tasks.end().await;
         if let Some(nginx) = &self.managed_nginx {
             halt(nginx.clone(), Duration::from_secs(30)).await;
         }

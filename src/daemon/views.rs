@@ -208,6 +208,7 @@ pub(super) fn run(run: &RunRow) -> types::Run {
         state,
         begun: second(run.begun),
         elapsed_s: seconds_between(run.begun.as_microsecond(), until.as_microsecond()),
+        progress: None,
         told: run.end.as_ref().map(|end| end.told.clone()),
     }
 }

@@ -14,13 +14,13 @@ const PUNCTUAL: SignedDuration = SignedDuration::from_secs(60);
 
 /// A run that is due, now or later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Due {
+pub struct Due {
     /// The moment of the schedule that it is for. With it, all before it are dealt with too.
-    pub(super) moment: Timestamp,
+    pub moment: Timestamp,
     /// When it is to begin.
-    pub(super) start: Timestamp,
+    pub start: Timestamp,
     /// It makes up for moments at which nobody was there.
-    pub(super) missed: bool,
+    pub missed: bool,
 }
 
 /// The next run of a job whose schedule has been dealt with up to `dealt`: due when `start` is not
@@ -28,7 +28,8 @@ pub(super) struct Due {
 ///
 /// The same moment is spread by the same time again, so that a daemon that is restarted meanwhile
 /// neither hurries nor delays it.
-pub(super) fn next(
+#[must_use]
+pub fn next(
     schedule: &Schedule,
     jitter: Duration,
     seed: u64,

@@ -303,7 +303,7 @@ impl Keeper {
     ) -> Result<RunRow, JobError> {
         let name = self.service.name.clone();
         let message = format!("{name} runs: {cause}");
-        let new = NewRun { job: name.clone(), cause, scheduled, begun: Timestamp::now() };
+        let new = NewRun { job: (&name).into(), cause, scheduled, begun: Timestamp::now() };
         let begun = self.store.begin_run(new).await;
         let run = begun.map_err(|e| JobError::Store(name, e))?;
         self.dealt = scheduled.unwrap_or(self.dealt);

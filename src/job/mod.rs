@@ -3,7 +3,7 @@
 //! A run is the life of an instance that is not started again. One task per job begins runs, sees
 //! their ends and writes both down; what it is goes out as a [`View`] in a `watch`.
 
-mod due;
+pub mod due;
 mod keeper;
 mod verdict;
 

@@ -30,7 +30,7 @@ pub use self::{
     error::{Holder, StoreError},
     events::Event,
     rollouts::{Documents, RolloutRow},
-    runs::{NewRun, RunEnd, RunRow},
+    runs::{NewRun, RunEnd, RunRow, Whose},
     slots::SlotRow,
 };
 use self::{
@@ -289,7 +289,7 @@ impl Store {
     }
 }
 
-/// Jobs.
+/// Jobs, and what is done for applications.
 impl Store {
     /// A new run of a job; what it deals with of the schedule is durable together with it.
     ///
@@ -311,8 +311,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn deal(&self, job: &ServiceName, moment: Timestamp) -> Result<(), StoreError> {
-        let job = job.clone();
+    pub async fn deal(&self, job: impl Into<Whose>, moment: Timestamp) -> Result<(), StoreError> {
+        let job = job.into();
         self.inner.thread.write("write a schedule", move |db| runs::deal(db, &job, moment)).await
     }
 
@@ -320,8 +320,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn dealt(&self, job: &ServiceName) -> Result<Option<Timestamp>, StoreError> {
-        let job = job.clone();
+    pub async fn dealt(&self, job: impl Into<Whose>) -> Result<Option<Timestamp>, StoreError> {
+        let job = job.into();
         self.inner.thread.read("read a schedule", move |db| runs::dealt(db, &job)).await
     }
 
@@ -337,8 +337,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn runs(&self, job: &ServiceName, n: usize) -> Result<Vec<RunRow>, StoreError> {
-        let job = job.clone();
+    pub async fn runs(&self, job: impl Into<Whose>, n: usize) -> Result<Vec<RunRow>, StoreError> {
+        let job = job.into();
         self.inner.thread.read("read the runs", move |db| runs::last(db, &job, n)).await
     }
 }

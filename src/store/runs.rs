@@ -1,12 +1,64 @@
-//! Runs of jobs, and up to which moment the schedule of each has been dealt with.
+//! Runs of jobs and of what is done for an application, and up to which moment the schedule of each
+//! has been dealt with.
+
+use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 
 use super::columns::{number, parsed, signed};
-use crate::ident::ServiceName;
+use crate::ident::{AppName, InvalidName, ServiceName};
 
-/// Runs of each job that are kept.
+/// Whose run it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whose {
+    /// A job's.
+    Job(ServiceName),
+    /// An application's: a dump, a check, a restore.
+    App(AppName),
+}
+
+/// What the text of an application's begins with; no name of a job has a colon.
+const APP: &str = "app:";
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(name) => name.fmt(f),
+            Self::App(name) => write!(f, "{APP}{name}"),
+        }
+    }
+}
+
+impl FromStr for Whose {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match text.strip_prefix(APP) {
+            Some(app) => app.parse().map(Self::App),
+            None => text.parse().map(Self::Job),
+        }
+    }
+}
+
+impl From<&ServiceName> for Whose {
+    fn from(name: &ServiceName) -> Self {
+        Self::Job(name.clone())
+    }
+}
+
+impl From<&Self> for Whose {
+    fn from(whose: &Self) -> Self {
+        whose.clone()
+    }
+}
+
+impl From<&AppName> for Whose {
+    fn from(name: &AppName) -> Self {
+        Self::App(name.clone())
+    }
+}
+
+/// Runs of each that are kept.
 const KEPT: i64 = 100;
 
 /// One run of a job.
@@ -14,8 +66,8 @@ const KEPT: i64 = 100;
 pub struct RunRow {
     /// Its number, over all jobs.
     pub id: u64,
-    /// Of which job.
-    pub job: ServiceName,
+    /// Whose.
+    pub job: Whose,
     /// Why it ran, for people.
     pub cause: String,
     /// The moment of the schedule that it is for.
@@ -40,8 +92,8 @@ pub struct RunEnd {
 /// A run that begins; its number is given when it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRun {
-    /// Of which job.
-    pub job: ServiceName,
+    /// Whose.
+    pub job: Whose,
     /// Why.
     pub cause: String,
     /// The moment of the schedule that it is for: with it, that has been dealt with.
@@ -55,7 +107,7 @@ pub(super) fn begin(db: &Connection, new: NewRun) -> rusqlite::Result<RunRow> {
     db.execute(
         "INSERT INTO runs (job, cause, scheduled, begun) VALUES (?1, ?2, ?3, ?4)",
         params![
-            job.as_str(),
+            job.to_string(),
             cause,
             scheduled.map(Timestamp::as_microsecond),
             begun.as_microsecond()
@@ -65,7 +117,7 @@ pub(super) fn begin(db: &Connection, new: NewRun) -> rusqlite::Result<RunRow> {
     db.execute(
         "DELETE FROM runs WHERE job = ?1 AND id NOT IN
              (SELECT id FROM runs WHERE job = ?1 ORDER BY id DESC LIMIT ?2)",
-        params![job.as_str(), KEPT],
+        params![job.to_string(), KEPT],
     )?;
     if let Some(moment) = scheduled {
         deal(db, &job, moment)?;
@@ -82,17 +134,17 @@ pub(super) fn end(db: &Connection, id: u64, end: &RunEnd) -> rusqlite::Result<()
 }
 
 /// The schedule of `job` has been dealt with up to `moment`.
-pub(super) fn deal(db: &Connection, job: &ServiceName, moment: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn deal(db: &Connection, job: &Whose, moment: Timestamp) -> rusqlite::Result<()> {
     db.execute(
         "INSERT INTO schedules (job, dealt) VALUES (?1, ?2)
          ON CONFLICT (job) DO UPDATE SET dealt = excluded.dealt",
-        params![job.as_str(), moment.as_microsecond()],
+        params![job.to_string(), moment.as_microsecond()],
     )
     .map(drop)
 }
 
-pub(super) fn dealt(db: &Connection, job: &ServiceName) -> rusqlite::Result<Option<Timestamp>> {
-    db.query_row("SELECT dealt FROM schedules WHERE job = ?1", [job.as_str()], |row| {
+pub(super) fn dealt(db: &Connection, job: &Whose) -> rusqlite::Result<Option<Timestamp>> {
+    db.query_row("SELECT dealt FROM schedules WHERE job = ?1", [job.to_string()], |row| {
         moment(0, row.get(0)?)
     })
     .optional()
@@ -106,10 +158,10 @@ pub(super) fn one(db: &Connection, id: u64) -> rusqlite::Result<Option<RunRow>> 
 }
 
 /// The last `n`, newest first.
-pub(super) fn last(db: &Connection, job: &ServiceName, n: usize) -> rusqlite::Result<Vec<RunRow>> {
+pub(super) fn last(db: &Connection, job: &Whose, n: usize) -> rusqlite::Result<Vec<RunRow>> {
     let query = format!("SELECT {COLUMNS} FROM runs WHERE job = ?1 ORDER BY id DESC LIMIT ?2");
     let n = i64::try_from(n).unwrap_or(i64::MAX);
-    db.prepare(&query)?.query_map(params![job.as_str(), n], read)?.collect()
+    db.prepare(&query)?.query_map(params![job.to_string(), n], read)?.collect()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -144,7 +196,7 @@ mod tests {
     async fn runs_are_kept_with_what_they_dealt_with() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let job = ServiceName::new("backup").unwrap();
+        let job = Whose::Job(ServiceName::new("backup").unwrap());
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(store.dealt(&job).await.unwrap(), None);
         let new = |scheduled| NewRun {
@@ -166,5 +218,11 @@ mod tests {
         let runs = store.runs(&job, 1000).await.unwrap();
         assert_eq!(runs.len(), usize::try_from(KEPT).unwrap());
         assert!(runs.is_sorted_by(|a, b| a.id > b.id) && !runs.contains(&ended));
+        let app = Whose::App(AppName::new("backup").unwrap());
+        assert_eq!(store.runs(&app, 1).await.unwrap(), [], "a job of the same name is another");
+        let of_app =
+            store.begin_run(NewRun { job: app.clone(), ..new(Some(at(3))) }).await.unwrap();
+        assert_eq!(store.runs(&app, 9).await.unwrap(), [of_app]);
+        assert_eq!(store.dealt(&app).await.unwrap(), Some(at(3)));
     }
 }

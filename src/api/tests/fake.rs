@@ -6,11 +6,12 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::{
     api::{
+        apps::Applications,
         explain::Explanation,
         operations::{Answer, AtBoot, Caller, Decision, Operations, Pending, Verb, Way},
         types::*,
     },
-    ident::{InstanceId, RolloutId, RunId, ServiceName},
+    ident::{AppName, InstanceId, RolloutId, RunId, ServiceName},
     store::Event,
 };
 
@@ -62,6 +63,7 @@ fn run(id: u64) -> Run {
         state: RunState::Done,
         begun: "2026-01-01T00:00:00Z".into(),
         elapsed_s: 1.5,
+        progress: None,
         told: None,
     }
 }
@@ -326,5 +328,47 @@ impl Operations for Fake {
 
     fn nginx_test(&self) -> Pending<'_, Answer<NginxTest>> {
         Box::pin(async { Ok(NginxTest { ok: true, output: String::new() }) })
+    }
+}
+
+impl Applications for Fake {
+    fn apps(&self) -> Pending<'_, Answer<Vec<App>>> {
+        self.note("apps".to_owned());
+        Box::pin(async { Ok(vec![]) })
+    }
+
+    fn backups(&self, of: AppName) -> Pending<'_, Answer<Vec<Backup>>> {
+        self.note(format!("backups of {of}"));
+        Box::pin(async { Ok(vec![]) })
+    }
+
+    fn backup(&self, by: Caller, of: AppName, how: MakeBackup) -> Pending<'_, Answer<Run>> {
+        self.note(format!("backup {of} {how:?} by {}", by.uid));
+        Box::pin(async { Ok(run(3)) })
+    }
+
+    fn verify(&self, by: Caller, of: AppName, how: VerifyBackup) -> Pending<'_, Answer<Run>> {
+        self.note(format!("verify {of} {how:?} by {}", by.uid));
+        Box::pin(async { Ok(run(3)) })
+    }
+
+    fn restore(&self, by: Caller, of: AppName, how: RestoreBackup) -> Pending<'_, Answer<Run>> {
+        self.note(format!("restore {of} {how:?} by {}", by.uid));
+        Box::pin(async { Ok(run(3)) })
+    }
+
+    fn prune(
+        &self,
+        by: Caller,
+        of: AppName,
+        how: PruneBackups,
+    ) -> Pending<'_, Answer<PrunedBackups>> {
+        self.note(format!("prune {of} {how:?} by {}", by.uid));
+        Box::pin(async { Ok(PrunedBackups { dry_run: true, removed: vec![] }) })
+    }
+
+    fn cancel_run(&self, by: Caller, id: RunId) -> Pending<'_, Answer<Run>> {
+        self.note(format!("cancel run {} by {}", id.0, by.uid));
+        Box::pin(async { Ok(run(3)) })
     }
 }

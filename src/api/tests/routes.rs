@@ -78,6 +78,7 @@ async fn each_level_reaches_its_routes_and_no_others() {
             .replace("{instance}", "api@8000")
             .replace("{service}", "api")
             .replace("{job}", "backup")
+            .replace("{app}", "ledger")
             .replace("{run}", "3");
         for access in levels {
             let reply = room.reply(known(access), route.method.clone(), &path, "").await;

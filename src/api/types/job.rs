@@ -20,12 +20,13 @@ pub struct JobStatus {
     pub waits: Option<String>,
 }
 
-/// One run of a job: `POST /v1/jobs/{job}/run`, `GET /v1/runs/{run}/wait`.
+/// One run of a job, or of what is done for an application: `POST /v1/jobs/{job}/run`,
+/// `POST /v1/apps/{app}/backups`, `GET /v1/runs/{run}/wait`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Its number.
     pub id: u64,
-    /// Of which job.
+    /// Of which job; `app:NAME` where it is done for an application.
     pub job: String,
     /// Why it ran.
     pub cause: String,
@@ -37,6 +38,8 @@ pub struct Run {
     pub begun: String,
     /// Seconds since it began, or that it took.
     pub elapsed_s: f64,
+    /// What is being done, where that is known.
+    pub progress: Option<String>,
     /// How it ended, with its last lines where it failed.
     pub told: Option<String>,
 }
