@@ -130,6 +130,29 @@ fn at_the_deadline_websockets_are_closed_and_what_is_cut_is_counted() {
     assert_eq!(report.orders.once, report.orders.acknowledged, "{report}");
 }
 
+/// After a flip nobody can begin a request on it any more: the grace is all that websockets get, and
+/// requests are finished.
+#[test]
+fn after_a_flip_websockets_are_closed_after_the_grace() {
+    let mut stage = Stage::new();
+    let drain = json!({"deadline": "30s", "websocket": "close", "grace": "1s"});
+    stage.flips().settings.set("services.api.drain", drain);
+    stage.settings.set("services.api.stop.deadline", "45s").set("services.api.rollout.watch", "0s");
+    start(&mut stage);
+    run(&mut stage.aibkctl(&["swap", "api"]), LONG).expect(0);
+    let load = stage.load_of(Plan { silent: 4, silence: SILENCE, ..Plan::mixed(stage.address()) });
+    let whole = ask(&stage, "/slow?seconds=5");
+    let answered = load.progress().answered;
+    wait_for("answers", LONG, || (load.progress().answered > answered + 100).then_some(()));
+    run(&mut stage.aibkctl(&["swap", "api"]), LONG).expect(0);
+    run(&mut stage.aibkctl(&["stop", &stage.green_name()]), LONG).expect(0);
+    let rollout = stage.rollouts().remove(0);
+    let [(took, note)] = &drains(&rollout)[..] else { panic!("one drain: {rollout:?}") };
+    assert!(*took < 8.0 && note.contains("closed with 1012"), "{took} {note}");
+    assert_eq!((rollout.cut, whole.join().unwrap().unwrap().0), (0, 200));
+    nothing_was_lost(&stage, load, 2);
+}
+
 /// In the same slot, where new processes take over on the socket that aibkd holds.
 #[test]
 fn websockets_of_a_held_slot_are_closed_after_the_grace_too() {

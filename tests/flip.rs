@@ -2,8 +2,11 @@
 
 use std::{fs, time::Duration};
 
+use aibk::api::types::InstanceState;
+use rustix::process::Signal;
+
 use crate::support::{
-    LONG, Stage,
+    LONG, Stage, kill,
     load::{Kind, Load, Plan, Report},
     run, wait_for,
 };
@@ -141,4 +144,30 @@ fn the_site_is_told_its_lines_and_looked_at() {
     assert_eq!(stage.serving(), [stage.blue_name()]);
     fs::write(&conf, format!("nonsense;\n{text}")).unwrap();
     stage.ctl(&["config", "check", file]).expect(0).says(&["it was not looked", "nonsense"]);
+}
+
+/// In the middle of a rolling update, while both slots serve and no flag says anything.
+#[test]
+fn who_dies_in_a_rolling_update_loses_what_it_had_in_hand_alone() {
+    let mut stage = Stage::new();
+    stage.flips().settings.set("services.api.rollout.watch", "3s");
+    stage.start();
+    stage.releases.write("v2", "ok");
+    stage.releases.set_current("v2");
+    let (blue, green) = (stage.blue_name(), stage.green_name());
+    for (dies, ends, serves) in [(&green, 1, "v1"), (&blue, 0, "v2")] {
+        let load = stage.load_of(Plan { websockets: 0, slow: 0, ..Plan::mixed(stage.address()) });
+        let rolling = stage.ctl_begun(&["rolling", "api"]);
+        stage.wait_step("watch");
+        kill(stage.instance(dies).pid.unwrap(), Signal::KILL);
+        rolling.end(LONG).expect(ends);
+        assert_eq!((stage.serving(), stage.answering()), (vec![blue.clone()], serves.to_owned()));
+        stage.wait_state(&green, InstanceState::Stopped);
+        // At most what each connection had under way; nothing is executed twice, nothing that was
+        // acknowledged is missing.
+        let report = load.finish(Some(&stage.executed())).unwrap();
+        println!("{dies} died: {report}");
+        assert!(report.lost <= 8 && report.orders.twice == 0, "{dies} died: {report}");
+        assert_eq!(report.orders.never, 0, "{dies} died: {report}");
+    }
 }
