@@ -3,10 +3,11 @@
 
 use std::{net::Ipv4Addr, os::unix::fs::symlink};
 
-use aibk::api::types::{Planned, Rollout, RolloutState};
+use aibk::api::types::{InstanceState, Planned, Rollout, RolloutState, Traffic};
+use rustix::process::Signal;
 
 use crate::support::{
-    LONG, Stage,
+    LONG, Stage, kill,
     load::{Load, Plan},
     run, wait_for,
 };
@@ -160,4 +161,35 @@ fn one_that_fails_or_is_cancelled_stops_those_behind_it_and_each_is_told() {
     assert_eq!(stage.instance("worker").pid, worker, "nothing was done to it");
     lose_nothing(loads);
     run(&mut stage.aibkctl(&["restart", "worker"]), LONG).expect(0);
+}
+
+/// While a service waits for its turn, nginx is told at once of a member that dies, and when it is back.
+#[test]
+fn who_dies_while_its_service_waits_leaves_the_upstream_and_comes_back() {
+    let mut stage = stage();
+    stage.settings.remove("services.admin.after");
+    stage.settings.set("services.admin.rollout.watch", "5m");
+    stage.settings.set("services.api.rollout.standby", "hot");
+    stage.start();
+    let (blue, green) = (stage.blue_name(), stage.green_name());
+    stage.wait_state(&green, InstanceState::Ready);
+    let load = stage.load_of(Plan::gets(stage.address(), 2));
+    run(&mut stage.aibkctl(&["rolling", "admin", "api", "--no-wait"]), LONG).expect(0);
+    let id = stage.wait_step("watch").id;
+    for _ in 0..2 {
+        let edition = stage.edition();
+        kill(stage.instance(&blue).pid.unwrap(), Signal::KILL);
+        wait_for("it to leave, and to come back", LONG, || {
+            let stands = stage.instance(&green).traffic == Some(Traffic::Backup);
+            (stage.edition() >= edition + 2 && stage.serving() == [blue.clone()] && stands)
+                .then_some(())
+        });
+    }
+    assert_eq!(states(&shown(&stage, id))[1], ("api", RolloutState::Waiting));
+    let told = [format!("waits; relieve {}", stage.blue), format!("waits; restore {}", stage.blue)];
+    stage.ctl(&["events", "-n", "200"]).expect(0).says(&[&told[0], &told[1]]);
+
+    stage.ctl(&["cancel", &id.to_string()]).expect(0);
+    let report = load.finish(None).unwrap();
+    assert!(report.lost <= 2 * 2, "no more than they had in hand: {report}");
 }

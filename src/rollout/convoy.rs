@@ -9,7 +9,7 @@ use super::{
     record::{Course, Loss, Outcome, Rollout},
 };
 use crate::{
-    ident::{RolloutId, ServiceName},
+    ident::{RolloutId, ServiceName, Slot},
     release::Release,
 };
 
@@ -32,6 +32,9 @@ pub struct Waits {
     pub current: Release,
     /// Whether requests may be lost over it.
     pub loss: Loss,
+    /// The slot that left the upstream meanwhile, because it was not well, and is not back.
+    #[serde(default)]
+    pub relieved: Option<Slot>,
 }
 
 /// Whether the turn of a rollout has come.
@@ -64,7 +67,7 @@ impl Waits {
     #[must_use]
     pub fn of(request: &Request) -> Self {
         let Request { named, current, loss, .. } = request.clone();
-        Self { named, current, loss }
+        Self { named, current, loss, relieved: None }
     }
 }
 
@@ -79,7 +82,7 @@ impl Rollout {
     /// What is asked of its service, while its turn has not come.
     #[must_use]
     pub fn request(&self) -> Option<Request> {
-        let Waits { named, current, loss } = self.waits.clone()?;
+        let Waits { named, current, loss, .. } = self.waits.clone()?;
         let slot = self.slot;
         Some(Request { slot, named, loss, ..Request::of(self.kind, current) })
     }

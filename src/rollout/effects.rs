@@ -174,7 +174,7 @@ impl Crew {
         }
     }
 
-    async fn publish(&self, members: &Members, rollout: &Rollout) -> Result {
+    pub(super) async fn publish(&self, members: &Members, rollout: &Rollout) -> Result {
         let Some(nginx) = &self.nginx else { return Ok(None) };
         self.uncover(members);
         let name = &self.service.name;

@@ -42,6 +42,7 @@ mod retire;
 mod rollback;
 mod together;
 mod turn;
+mod waiting;
 mod words;
 pub mod world;
 

@@ -29,7 +29,7 @@ use crate::{
 
 /// After a rollout of ours that came to nothing, or a world that could not be seen, it is tried again
 /// after this.
-const AGAIN: Duration = Duration::from_secs(30);
+pub(super) const AGAIN: Duration = Duration::from_secs(30);
 /// While another rollout holds a service that needs care, it is looked at this often.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -48,8 +48,8 @@ type Tried = BTreeSet<(Slot, Generation)>;
 /// What is known of a service beside the world.
 #[derive(Debug, Clone, Copy)]
 struct Past<'a> {
-    /// The newest rollout of it.
-    last: Option<&'a Rollout>,
+    /// The slot that left the upstream last, because it was not well, and is not back.
+    relieved: Option<Slot>,
     /// What was tried for it already.
     tried: &'a Tried,
     /// The slots whose instance has died and is not ready again.
@@ -58,7 +58,7 @@ struct Past<'a> {
 
 /// What `service` needs in `world`.
 fn decide(service: &Service, world: &World, past: Past<'_>) -> Option<Care> {
-    let Past { last, tried, fallen } = past;
+    let Past { relieved, tried, fallen } = past;
     let Slots::Two { blue, green } = service.slots else { return None };
     let pairs = [(blue, green), (green, blue)].map(|(a, b)| (Slot::Port(a), Slot::Port(b)));
     let phase = |slot| world.slots.get(&slot).map(|seen| seen.phase);
@@ -86,11 +86,7 @@ fn decide(service: &Service, world: &World, past: Past<'_>) -> Option<Care> {
             .then_some(Care::Begin(Kind::Relieve, slot))
     };
     let is_well_again = |(slot, _): (Slot, Slot)| {
-        let was_relieved = last.is_some_and(|last| {
-            last.kind == Kind::Relieve
-                && last.slot == Some(slot)
-                && last.outcome() == Some(Outcome::Done)
-        });
+        let was_relieved = relieved == Some(slot);
         (was_relieved && world.is_ready(slot) && world.role(slot).is_none())
             .then_some(Care::Begin(Kind::Restore, slot))
     };
@@ -178,7 +174,8 @@ impl Engine {
             return Ok(None);
         }
         let last = self.newest_of(service).await?;
-        if !may_need_care(&crew, last.as_ref()) {
+        let relieved = last.as_ref().and_then(relieved_by);
+        if !may_need_care(&crew, relieved) {
             return Ok(None);
         }
         if let Some(other) = self.under_way(service) {
@@ -195,7 +192,7 @@ impl Engine {
                 return Err(e);
             }
         };
-        let past = Past { last: last.as_ref(), tried, fallen: &fallen(&crew) };
+        let past = Past { relieved, tried, fallen: &fallen(&crew) };
         match decide(&crew.service, &world, past) {
             None => Ok(None),
             Some(Care::Forsake) => forsake(&crew).await.map(|()| None),
@@ -238,17 +235,39 @@ impl Engine {
         &self,
         service: &ServiceName,
     ) -> Result<Option<Rollout>, EngineError> {
-        let tells = |rollout: &Rollout| rollout.kind != Kind::Boot && !rollout.is_idle();
+        let tells = |rollout: &Rollout| {
+            let is_idle = rollout.is_idle() && relieved_by(rollout).is_none();
+            rollout.kind != Kind::Boot && !is_idle
+        };
         self.newest_that(service, tells).await
     }
 }
 
+/// The slot that `last` has left out of the upstream, to be brought back once it is well.
+fn relieved_by(last: &Rollout) -> Option<Slot> {
+    match &last.waits {
+        Some(waits) => waits.relieved,
+        None if last.kind == Kind::Relieve && last.outcome() == Some(Outcome::Done) => last.slot,
+        None => None,
+    }
+}
+
+/// What the traffic of a service needs that is not under way: which slot is to leave the upstream, or
+/// to come back.
+pub(super) fn traffic(crew: &Crew, world: &World, relieved: Option<Slot>) -> Option<(Kind, Slot)> {
+    let past = Past { relieved, tried: &Tried::new(), fallen: &fallen(crew) };
+    match decide(&crew.service, world, past)? {
+        Care::Begin(kind @ (Kind::Relieve | Kind::Restore), slot) => Some((kind, slot)),
+        Care::Begin(..) | Care::Forsake => None,
+    }
+}
+
 /// Without asking nginx.
-fn may_need_care(crew: &Crew, last: Option<&Rollout>) -> bool {
+pub(super) fn may_need_care(crew: &Crew, relieved: Option<Slot>) -> bool {
     let sick = |view: &View| {
         matches!(view.phase, Phase::Unready | Phase::Hung | Phase::Failed | Phase::Finished)
     };
-    last.is_some_and(|last| last.kind == Kind::Relieve)
+    relieved.is_some()
         || crew.instances.values().any(|instance| sick(&instance.view()))
         || !fallen(crew).is_empty()
 }

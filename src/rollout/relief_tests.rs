@@ -61,7 +61,7 @@ const SERVING: Option<Role> = Some(Role::Serving);
 /// Nothing was done for it yet, and nothing of it has died.
 fn decided(world: &World) -> Option<Care> {
     let (tried, fallen) = (Tried::new(), BTreeSet::new());
-    decide(&service("shared"), world, Past { last: None, tried: &tried, fallen: &fallen })
+    decide(&service("shared"), world, Past { relieved: None, tried: &tried, fallen: &fallen })
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_member_is_relieved_only_while_another_one_is_well() {
         }
     }
     let (tried, fallen) = (Tried::new(), BTreeSet::from([slot(BLUE)]));
-    let past = Past { last: None, tried: &tried, fallen: &fallen };
+    let past = Past { relieved: None, tried: &tried, fallen: &fallen };
     for dead in [Phase::Ending, Phase::Backoff, Phase::Starting] {
         let again = world((dead, SERVING), (Phase::Ready, SERVING));
         let care = decide(&service("shared"), &again, past);
@@ -100,7 +100,7 @@ fn what_hangs_is_replaced_once_where_another_one_can_be() {
         assert_eq!(replaced, may, "{other:?}: {care:?}");
         assert!(replaced || care == Some(Care::Forsake), "{other:?}: {care:?}");
         let (tried, fallen) = (Tried::from([(slot(BLUE), Generation(1))]), BTreeSet::new());
-        let past = Past { last: None, tried: &tried, fallen: &fallen };
+        let past = Past { relieved: None, tried: &tried, fallen: &fallen };
         assert_eq!(decide(&service("hot"), &seen, past), Some(Care::Forsake));
     }
     let backup = world((Phase::Ready, SERVING), (Phase::Hung, Some(Role::Backup)));
@@ -136,7 +136,7 @@ fn only_what_was_relieved_last_is_restored() {
     ] {
         let last = ended(kind, outcome);
         let (tried, fallen) = (Tried::new(), BTreeSet::new());
-        let past = Past { last: Some(&last), tried: &tried, fallen: &fallen };
+        let past = Past { relieved: relieved_by(&last), tried: &tried, fallen: &fallen };
         let care = decide(&shared, &back, past);
         let expected = restored.then_some(Care::Begin(Kind::Restore, slot(BLUE)));
         assert_eq!(care, expected, "{kind:?} {outcome:?}");

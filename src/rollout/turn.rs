@@ -1,5 +1,7 @@
 //! The time until the turn of a rollout comes that was asked for together with others.
 
+use std::time::Duration;
+
 use super::{
     EngineError,
     convoy::{self, Turn},
@@ -7,6 +9,7 @@ use super::{
     drive::Drive,
     preflight,
     record::{Rollout, now},
+    waiting::Stirring,
 };
 use crate::sync_point;
 
@@ -19,7 +22,9 @@ impl Drive {
             if let Some(why) = self.cancelled.borrow().clone() {
                 return self.rollout.forgo(&why);
             }
-            match self.turn().await {
+            let mut stirring = self.stirring();
+            let again = self.tend().await;
+            match self.turn(&mut stirring, again).await {
                 Turn::NotYet => {}
                 Turn::Never(why) => self.rollout.forgo(&why),
                 Turn::Now => {
@@ -35,7 +40,7 @@ impl Drive {
     }
 
     /// [`Turn::NotYet`] once something has happened.
-    async fn turn(&mut self) -> Turn {
+    async fn turn(&mut self, stirring: &mut Stirring, again: Option<Duration>) -> Turn {
         let Some(before) = self.rollout.before().cloned() else { return Turn::Now };
         let Some(mut going) = self.engine.watch_of(&before.service, before.id) else {
             return match self.engine.find(before.id).await {
@@ -48,6 +53,8 @@ impl Drive {
             biased;
             _ = self.frozen.wait_for(|frozen| *frozen) => Turn::NotYet,
             _ = self.cancelled.wait_for(Option::is_some) => Turn::NotYet,
+            () = stirring.changed() => Turn::NotYet,
+            () = tokio::time::sleep(again.unwrap_or(Duration::MAX)) => Turn::NotYet,
             ended = going.wait_for(|before: &Rollout| before.outcome().is_some()) => {
                 // Where nobody drives it any more, it is looked at once more.
                 ended.map_or(Turn::NotYet, |ended| convoy::turn(&ended))
