@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -152,6 +152,10 @@ impl Daemon {
             }
             let Some(stopped) = stops.next().await else { break };
             running.remove(&stopped);
+            // Whoever has stopped meanwhile is one question less.
+            while let Some(Some(stopped)) = stops.next().now_or_never() {
+                running.remove(&stopped);
+            }
         }
         if let Err(e) = self.store.end_daemon(&self.boot).await {
             tracing::error!("the next daemon will take this for a crash: {e}");
