@@ -85,7 +85,7 @@ impl Probing {
         let ((question, mut given), ..) = futures_util::future::select_all(asked).await;
         let starts = matches!(state, State::Starting(_) | State::Unready(_));
         if given.verdict.is_ok() && starts && self.is_about_the_port(question) {
-            given.verdict = given.verdict.and_then(|seen| self.is_ours(&tree()).map(|()| seen));
+            given.verdict = given.verdict.and_then(|seen| self.is_ours(tree).map(|()| seen));
         }
         let passed = given.verdict.is_ok();
         let against = given.verdict.as_ref().err().cloned();
@@ -120,13 +120,13 @@ impl Probing {
     }
 
     /// An old process on the port can never vouch for a new generation.
-    fn is_ours(&self, tree: &[i32]) -> Result<(), String> {
+    fn is_ours(&self, tree: impl Fn() -> Vec<i32>) -> Result<(), String> {
         if let Some(door) = &self.door {
-            let serves = door.is_served_by(tree).then_some(());
+            let serves = door.is_served_by(&tree()).then_some(());
             return serves.ok_or_else(|| "it does not accept connections yet".to_owned());
         }
         let Some(port) = self.slot.port() else { return Ok(()) };
-        match process::listens(tree, port) {
+        match process::listens(&tree(), port) {
             Ok(true) => Ok(()),
             Ok(false) => Err(format!("port {port} is answered by a process that is not ours")),
             Err(e) => Err(format!("cannot see who listens on port {port}: {e}")),

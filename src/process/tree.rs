@@ -10,7 +10,7 @@ use std::{
 use rustix::process::Signal;
 use tokio::{
     io::unix::AsyncFd,
-    sync::watch,
+    sync::SetOnce,
     time::{Instant, sleep, timeout_at},
 };
 
@@ -34,7 +34,7 @@ pub struct Tree {
     name: InstanceId,
     identity: Identity,
     pidfd: Arc<AsyncFd<OwnedFd>>,
-    exit: watch::Receiver<Option<Exit>>,
+    exit: Arc<SetOnce<Exit>>,
     place: Place,
     kernel: Arc<dyn Kernel>,
     confined: Confined,
@@ -55,8 +55,9 @@ impl Tree {
         let Parts { name, identity, pidfd, place, kernel } = parts;
         let pidfd = pidfd::watch(pidfd).map_err(ProcessError::kernel("watch a process"))?;
         let pidfd = Arc::new(pidfd);
-        let (tell, exit) = watch::channel(None);
-        let (watched, pid) = (Arc::clone(&pidfd), identity.pid);
+        let exit = Arc::new(SetOnce::new());
+        let (watched, tell) = (Arc::clone(&pidfd), Arc::clone(&exit));
+        let pid = identity.pid;
         let start_ticks = identity.start_ticks;
         tokio::spawn(async move {
             let ended = pidfd::ended(pidfd::Watched { pidfd: &watched, pid, start_ticks })
@@ -66,7 +67,8 @@ impl Tree {
                     pidfd::Ended::Unknown
                 });
             reaper::forget(pid);
-            tell.send_replace(Some(ended.into()));
+            // Nobody else tells.
+            let _ = tell.set(ended.into());
         });
         let confined = Confined::default();
         Ok(Self { name, identity, pidfd, exit, place, kernel, confined })
@@ -104,15 +106,13 @@ impl Tree {
 
     /// Waits until the main process has ended. May be asked again; the answer stays.
     pub async fn exited(&self) -> Exit {
-        let mut exit = self.exit.clone();
-        // The task that tells is gone only together with the runtime.
-        exit.wait_for(Option::is_some).await.ok().and_then(|exit| *exit).unwrap_or(Exit::Unknown)
+        *self.exit.wait().await
     }
 
     /// How the main process ended; `None` while it lives.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
-        *self.exit.borrow()
+        self.exit.get().copied()
     }
 
     /// Sends `signal` to the main process.
@@ -131,7 +131,7 @@ impl Tree {
     pub async fn end(&self, deadline: Duration) -> Result<(), ProcessError> {
         let until = Instant::now() + deadline;
         end_place(&self.name, &self.place, deadline).await?;
-        if self.exit.borrow().is_some() {
+        if self.exit.initialized() {
             return Ok(());
         }
         // A main process that moved itself out of its cgroup is ended as well; not before the
