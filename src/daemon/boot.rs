@@ -16,7 +16,7 @@ use super::{
     muster::{Muster, site},
     reload::Loaded,
     request_log,
-    rise::Waits,
+    rise::{Turn, Waits},
     roster::Roster,
     strays,
 };
@@ -178,11 +178,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// A rollout that is under way already comes first; how the service is to be is seen then.
-    pub(super) async fn boot(self: Arc<Self>, name: ServiceName) {
+    /// A rollout that is under way already comes first; how the service is to be is seen then. `turn`
+    /// is given up once it has been started.
+    pub(super) async fn boot(self: Arc<Self>, name: ServiceName, mut turn: Turn) {
         let began = loop {
-            match self.begin_boot(&name).await {
+            // Boxed, so that whoever waits for the rollout is small.
+            match Box::pin(self.begin_boot(&name)).await {
                 Err(EngineError::Busy(_)) => {
+                    turn = None;
                     if let Some(other) = self.engine.under_way(&name)
                         && self.rest_of(&other).await == Some(Rest::Held)
                     {
@@ -194,7 +197,7 @@ impl Daemon {
         };
         let failure = match began {
             Ok(None) => return,
-            Ok(Some(rollout)) => match self.end_of(&rollout).await {
+            Ok(Some(rollout)) => match self.end_of(&rollout, turn).await {
                 Some(ended) if ended.outcome() != Some(Outcome::Done) => {
                     let why = ended.failure.unwrap_or_default();
                     let why = why.lines().next().unwrap_or_default();
@@ -217,8 +220,10 @@ impl Daemon {
     }
 
     /// `rollout`, once it has ended; `None` when nobody drives it any more.
-    async fn end_of(&self, rollout: &Rollout) -> Option<Rollout> {
+    async fn end_of(&self, rollout: &Rollout, turn: Turn) -> Option<Rollout> {
         let mut watch = self.engine.watch_of(&rollout.service, rollout.id)?;
+        let _ = watch.wait_for(|rollout| !rollout.is_starting()).await;
+        drop(turn);
         let ended = watch.wait_for(|rollout| rollout.outcome().is_some()).await;
         ended.ok().map(|rollout| rollout.clone())
     }

@@ -7,15 +7,26 @@ use std::{
 };
 
 use futures_util::future::{join_all, select_all};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 
 use super::{
     Daemon,
-    order::{self, Graph, Hold, Lack, Standing, Standings, Turn},
+    order::{self, Graph, Hold, Lack, Standing, Standings},
 };
 use crate::{config::Depends, ident::ServiceName, instance::Phase, rollout::Crew};
 
 /// How long it may take to find out what of an earlier daemon's services lives.
 const LOOK: Duration = Duration::from_secs(30);
+
+/// So many are started at once: what a start takes of the memory is taken so often, and given back
+/// for the next one. Whoever is only waited for, until it is ready, is not counted.
+const AT_ONCE: usize = 128;
+
+/// Leave to be started, until this is dropped.
+pub(super) type Turn = Option<OwnedSemaphorePermit>;
 
 /// Why services are not started yet, for `status`.
 #[derive(Debug, Default)]
@@ -71,25 +82,24 @@ impl Daemon {
         let first = |name| if idle(name) { Standing::Up } else { Standing::Waiting };
         let mut standings: Standings =
             graph.keys().map(|name| (name.clone(), first(name))).collect();
-        let mut boots = tokio::task::JoinSet::new();
-        loop {
+        let mut boots = JoinSet::new();
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        // Once everybody has had their turn there is nobody to look for.
+        while standings.values().any(|standing| *standing == Standing::Waiting) {
             let turns = order::turns(&graph, &standings);
-            let idle = turns.is_empty();
+            if turns.is_empty() {
+                self.waits.show(&graph, &standings);
+                if !hear(&mut boots, &mut standings).await {
+                    break;
+                }
+            }
             for (name, turn) in turns {
                 let standing = match turn {
-                    Turn::Start => {
-                        let daemon = Arc::clone(&self);
-                        let of = name.clone();
-                        boots.spawn(async move {
-                            match daemon.jobs.get(&of) {
-                                Some(job) => daemon.run_before(&job).await,
-                                None => Arc::clone(&daemon).boot(of.clone()).await,
-                            }
-                            (of.clone(), daemon.booted(&of))
-                        });
+                    order::Turn::Start => {
+                        boots.spawn(Arc::clone(&self).start_in(Arc::clone(&places), name.clone()));
                         Standing::Starting
                     }
-                    Turn::Hold(hold) => {
+                    order::Turn::Hold(hold) => {
                         self.record_of(&name, "service.held", format!("{name} is held: {hold}"));
                         tokio::spawn(Arc::clone(&self).release(name.clone()));
                         Standing::Held(hold)
@@ -97,15 +107,27 @@ impl Daemon {
                 };
                 standings.insert(name, standing);
             }
-            if !idle {
-                continue;
-            }
-            self.waits.show(&graph, &standings);
-            let Some(first) = boots.join_next().await else { break };
-            let others = std::iter::from_fn(|| boots.try_join_next());
-            // An error is a panic, which was told where it happened; whoever waits for it waits on.
-            standings.extend(std::iter::once(first).chain(others).flatten());
         }
+        self.waits.show(&graph, &standings);
+        while hear(&mut boots, &mut standings).await {}
+    }
+
+    /// Boots `name`, or runs it where it is a job, once there is one of `places`; how it stands then.
+    async fn start_in(
+        self: Arc<Self>,
+        places: Arc<Semaphore>,
+        name: ServiceName,
+    ) -> (ServiceName, Standing) {
+        if let Some(job) = self.jobs.get(&name) {
+            self.run_before(&job).await;
+        } else {
+            // Nobody closes it.
+            let turn = places.acquire_owned().await.ok();
+            // Boxed, so that one that waits is small.
+            Box::pin(Arc::clone(&self).boot(name.clone(), turn)).await;
+        }
+        let standing = self.booted(&name);
+        (name, standing)
     }
 
     /// Boots `name` once what it requires is ready.
@@ -136,7 +158,7 @@ impl Daemon {
         self.waits.lock().remove(&name);
         match self.jobs.get(&name) {
             Some(job) => self.run_before(&job).await,
-            None => Arc::clone(&self).boot(name.clone()).await,
+            None => Arc::clone(&self).boot(name.clone(), None).await,
         }
     }
 
@@ -202,6 +224,15 @@ impl Daemon {
             Standing::Starting
         }
     }
+}
+
+/// Waits until one of `boots` has ended, or more; whether there was one.
+async fn hear(boots: &mut JoinSet<(ServiceName, Standing)>, standings: &mut Standings) -> bool {
+    let Some(first) = boots.join_next().await else { return false };
+    let others = std::iter::from_fn(|| boots.try_join_next());
+    // An error is a panic, which was told where it happened; whoever waits for it waits on.
+    standings.extend(std::iter::once(first).chain(others).flatten());
+    true
 }
 
 /// Whether something of it was taken over from an earlier daemon.

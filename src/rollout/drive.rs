@@ -62,7 +62,8 @@ impl Drive {
                             let message = words::held(&self.rollout);
                             self.engine.record(&self.rollout, "rollout.held", message);
                         }
-                        self.step(&crew, &step).await;
+                        // Boxed, so that one that waits for the disk is small.
+                        Box::pin(self.step(&crew, &step)).await;
                         sync_point!("rollout.effect");
                         if is_decided(&step) {
                             self.save().await;

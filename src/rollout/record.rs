@@ -286,6 +286,14 @@ pub struct Taken {
 }
 
 impl Rollout {
+    /// It has not begun, or is starting an instance.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        let starts =
+            |taken: &Taken| matches!(taken.step, Step::Start { .. }) && taken.took_ms.is_none();
+        self.ended.is_none() && self.steps.last().is_none_or(starts)
+    }
+
     /// It has ended.
     #[must_use]
     pub const fn outcome(&self) -> Option<Outcome> {
