@@ -46,6 +46,24 @@ fn a_rolling_update_is_foreseen_with_its_way_back_and_where_that_ends() {
     assert!(forecast(&Rollout { at: 3, ..rollout }, &after).is_empty(), "nothing is left to do");
 }
 
+/// What boots gives its place to the next one then, however long it takes to be ready.
+#[test]
+fn it_is_starting_until_its_first_start_is_behind_it() {
+    let world = at_rest();
+    let mut rollout = begun(Kind::Rolling, None, "stopped", &world);
+    assert!(rollout.is_starting(), "it has not begun");
+    let steps: Vec<Step> =
+        forecast(&rollout, &world).into_iter().map(|foreseen| foreseen.step).collect();
+    rollout.begin(&steps[0], &world, 1);
+    assert!(rollout.is_starting());
+    rollout.finish(Ok(None), 1);
+    assert!(!rollout.is_starting());
+    rollout.begin(&steps[1], &world, 2);
+    assert!(!rollout.is_starting(), "it waits until that is ready");
+    let ended = Rollout { ended: Some(3), steps: vec![], ..rollout };
+    assert!(!ended.is_starting());
+}
+
 /// Another rollout is under way: what comes then begins where that one ends.
 #[test]
 fn what_comes_after_a_swap_is_foreseen_upon_its_outlook() {

@@ -42,6 +42,7 @@ async fn lines_carry_stream_and_generation_and_the_last_needs_no_end() {
     let capture = open(dir.path());
     let [mut out, mut err] = writers(&capture);
     capture.begin(Generation(1).into());
+    assert!(!dir.path().join("api@8000.log").exists(), "it is made with its first line");
     out.write_all(b"one\ntwo").unwrap();
     within(capture.settle()).await;
     capture.begin(Generation(2).into());
