@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod ident;
 pub mod instance;
 pub mod job;
+mod mailbox;
 pub mod nginx;
 pub mod postgres;
 pub mod process;

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
     Command, Ground, InstanceError, Order, View, chart::Board, driver::Driver, team::Team,
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     config::Service,
     ident::{InstanceId, Port},
+    mailbox,
     process::{Capture, Gate},
 };
 
@@ -63,7 +64,7 @@ impl Place {
     }
 
     /// Lets `body`, and whatever follows it, take `orders`.
-    pub(super) async fn live(self, mut body: Body, mut orders: mpsc::Receiver<Command>) {
+    pub(super) async fn live(self, mut body: Body, mut orders: mailbox::Receiver<Command>) {
         let mut first = None;
         loop {
             let left = match &mut body {

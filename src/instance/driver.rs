@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, sleep_until},
 };
 
@@ -27,6 +27,7 @@ use super::{
 use crate::{
     config::{Service, Slots, Socket},
     ident::InstanceId,
+    mailbox,
     process::{self, Capture, Confined, Door, Exit, Tree},
     release::Release,
     store::SlotRow,
@@ -153,7 +154,7 @@ impl Driver {
     /// small.
     pub(super) async fn run(
         &mut self,
-        orders: &mut mpsc::Receiver<Command>,
+        orders: &mut mailbox::Receiver<Command>,
         first: Option<Command>,
     ) -> Left {
         if let Some(event) = Box::pin(self.find_predecessor(adoption::PATIENCE)).await {
@@ -202,7 +203,7 @@ impl Driver {
         }
     }
 
-    async fn wait(&mut self, orders: &mut mpsc::Receiver<Command>) -> Woken {
+    async fn wait(&mut self, orders: &mut mailbox::Receiver<Command>) -> Woken {
         let timer = self.timers.iter().min_by_key(|(_, at)| **at).map(|(t, at)| (*t, *at));
         let state = self.life.state;
         // The death of one that could not be ended is no news.

@@ -36,7 +36,7 @@ mod view;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 pub use chart::{Answer, Chart};
 pub use error::InstanceError;
@@ -55,6 +55,7 @@ use self::{
 use crate::{
     config::{ReloadSignal, Service},
     ident::{InstanceId, RolloutId},
+    mailbox,
     process::{Capture, Door, Keeping, Launcher, Shelf},
     release::Release,
     store::{SlotRow, Store},
@@ -118,7 +119,7 @@ pub(crate) enum Order {
     Signal(ReloadSignal),
 }
 
-/// Boxed, because a channel keeps room for 32 of them.
+/// Boxed, because an order of some kinds is large.
 pub(crate) type Command = Box<(Order, oneshot::Sender<Result<(), InstanceError>>)>;
 
 /// Handle of one instance. Cheap to clone.
@@ -128,7 +129,7 @@ pub struct Instance(Arc<Handle>);
 #[derive(Debug)]
 struct Handle {
     id: InstanceId,
-    commands: mpsc::Sender<Command>,
+    commands: mailbox::Sender<Command>,
     view: watch::Receiver<View>,
     board: Board,
     capture: Capture,
@@ -181,11 +182,11 @@ impl Instance {
         id: InstanceId,
         ground: &Ground,
         outlet: Outlet<'_>,
-    ) -> Result<(Place, mpsc::Receiver<Command>, Self), InstanceError> {
+    ) -> Result<(Place, mailbox::Receiver<Command>, Self), InstanceError> {
         let Outlet { runtime_dir, log_dir, keeping } = outlet;
         let capture = Capture::open(&id, runtime_dir, log_dir, keeping, &ground.shelf)
             .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
-        let (commands, orders) = mpsc::channel(8);
+        let (commands, orders) = mailbox::mailbox();
         let (view, shown) = watch::channel(View::unknown(id.clone()));
         let board = Board::default();
         let (stand_in, standing) = watch::channel(None);
@@ -209,7 +210,7 @@ impl Instance {
         ground: Ground,
         (capture, door): (Capture, Option<Door>),
     ) -> Self {
-        let (commands, mut orders) = mpsc::channel(8);
+        let (commands, mut orders) = mailbox::mailbox();
         let mut driver = Driver::new(id.clone(), service, row, ground, capture.clone(), door);
         let (view, board) = (driver.subscribe(), driver.board());
         tokio::spawn(async move { driver.run(&mut orders, None).await });
@@ -375,7 +376,7 @@ impl Instance {
     async fn order(&self, order: Order) -> Result<(), InstanceError> {
         let (done, answer) = oneshot::channel();
         let ending = || InstanceError::Ending(self.0.id.clone());
-        self.0.commands.send(Box::new((order, done))).await.map_err(|_| ending())?;
+        self.0.commands.send(Box::new((order, done))).map_err(|_| ending())?;
         answer.await.map_err(|_| ending())?
     }
 }

@@ -14,7 +14,7 @@ mod takeover;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, sleep},
 };
 
@@ -29,6 +29,7 @@ use super::{
 use crate::{
     config::Service,
     ident::{InstanceId, RolloutId, Side, Worker},
+    mailbox,
     process::{self, Capture, Gate, Identity},
     release::Release,
     store::{self, SlotRow},
@@ -135,7 +136,7 @@ impl Team {
     /// Takes `first`, then `orders`.
     pub(super) async fn run(
         &mut self,
-        orders: &mut mpsc::Receiver<Command>,
+        orders: &mut mailbox::Receiver<Command>,
         first: Option<Command>,
     ) -> Left {
         let mut first = first;

@@ -42,7 +42,10 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Line, ProcessError, Shelf, Stream};
-use crate::ident::{Generation, InstanceId, ReleaseId, RolloutId};
+use crate::{
+    ident::{Generation, InstanceId, ReleaseId, RolloutId},
+    mailbox,
+};
 pub(super) use fifo::path as fifo_path;
 pub use files::{Also, Keeping, Packing};
 pub use history::History;
@@ -75,7 +78,7 @@ impl From<Generation> for Start {
 #[derive(Debug, Clone)]
 pub struct Capture {
     shared: Arc<Shared>,
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mailbox::Sender<Request>,
 }
 
 /// What the reader is asked; it answers when it is done.
@@ -103,7 +106,7 @@ struct Shared {
 #[derive(Debug)]
 struct Branch {
     shared: Weak<Shared>,
-    requests: mpsc::WeakUnboundedSender<Request>,
+    requests: mailbox::WeakSender<Request>,
 }
 
 impl Shared {
@@ -182,7 +185,7 @@ impl Capture {
 
     fn read(shared: Shared, inlets: [Inlet; 2]) -> Self {
         let shared = Arc::new(shared);
-        let (requests, asked) = mpsc::unbounded_channel();
+        let (requests, asked) = mailbox::mailbox();
         tokio::spawn(reader::run(Arc::clone(&shared), inlets, asked));
         Self { shared, requests }
     }

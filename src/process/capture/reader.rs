@@ -2,13 +2,11 @@
 
 use std::{io, sync::Arc};
 
-use tokio::sync::mpsc;
-
 use super::{
     Request, Shared, Stream,
     inlet::{Inlet, Taken},
 };
-use crate::process::line::Splitter;
+use crate::{mailbox, process::line::Splitter};
 
 /// Bytes taken at once.
 const CHUNK: usize = 16 * 1024;
@@ -77,7 +75,7 @@ fn notice(missing: u64) -> String {
 pub(super) async fn run(
     shared: Arc<Shared>,
     [stdout, stderr]: [Inlet; 2],
-    mut requests: mpsc::UnboundedReceiver<Request>,
+    mut requests: mailbox::Receiver<Request>,
 ) {
     let mut out = Source::new(stdout, Stream::Stdout);
     let mut err = Source::new(stderr, Stream::Stderr);
