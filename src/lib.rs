@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod process;
 pub mod release;
 pub mod rollout;
+pub mod setup;
 pub mod store;
 pub mod sync_point;
 pub mod sys;

@@ -47,6 +47,7 @@ mod reload;
 mod requests;
 mod rollout;
 mod runtime_dir;
+mod setup;
 mod spared;
 mod supervision;
 mod support;

@@ -23,6 +23,7 @@ use super::{
     roll::{DecideArgs, RollArgs, RollbackArgs, SwapArgs},
     rollouts::RolloutsArgs,
     run::{RunArgs, RunsArgs},
+    setup::SetupArgs,
     status::StatusArgs,
     time,
 };
@@ -148,6 +149,8 @@ pub(super) enum Command {
     /// Look at configuration files; needs no daemon
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Set up a host: user, directories, site, configuration; needs no daemon
+    Setup(SetupArgs),
     /// Look for what is wrong with this host, and say what to do next; needs no daemon
     Doctor(DoctorArgs),
     /// Let the daemon read its configuration again, and apply what differs
@@ -196,6 +199,7 @@ mod tests {
             "aibkctl logs -f -n 5 worker --json",
             "aibkctl reset-failed",
             "aibkctl doctor --config f --json",
+            "aibkctl setup --from-systemd api@8000 --from-systemd api@8001 --apply --json",
             "aibkctl reload api@8000",
             "aibkctl reload --dry-run --force --json",
             "aibkctl enable api --now --no-wait",
@@ -238,6 +242,7 @@ mod tests {
             "aibkctl disable api --force",
             "aibkctl wait seven",
             "aibkctl plan ../api",
+            "aibkctl setup --server-name a;b",
             "aibkctl plan",
             "aibkctl backup",
             "aibkctl backup restore",

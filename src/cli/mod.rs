@@ -38,6 +38,7 @@ mod run;
 #[cfg(test)]
 mod samples;
 mod screen;
+mod setup;
 mod several;
 mod status;
 mod steps;
@@ -137,6 +138,7 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Logs(args) => logs::run(&args, daemon, screen).await,
         Command::Events(args) => events::run(&args, daemon, screen).await,
         Command::Doctor(args) => doctor::run(&args, daemon, screen).await,
+        Command::Setup(args) => setup::run(&args, screen).await,
         Command::Config(verb) => config::run(&verb, screen).await,
         Command::Nginx(verb) => nginx::run(&verb, daemon, screen).await,
         Command::DaemonReexec => daemon_reexec::run(daemon, screen).await,

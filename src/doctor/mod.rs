@@ -16,7 +16,7 @@ mod memory;
 mod paths;
 mod people;
 mod ports;
-mod program;
+pub(crate) mod program;
 mod reach;
 mod selinux;
 mod site;

@@ -12,20 +12,20 @@ const WORDS: usize = 64 * 1024;
 
 /// What a program said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Said {
+pub(crate) struct Said {
     /// It ended with status 0.
-    pub(super) ok: bool,
+    pub(crate) ok: bool,
     /// Standard output.
-    pub(super) out: String,
+    pub(crate) out: String,
     /// Standard error.
-    pub(super) err: String,
+    pub(crate) err: String,
 }
 
 /// Runs `name` with `args` to its end, with an environment of its own.
 ///
 /// # Errors
 /// When it is not there, or does not end in time.
-pub(super) async fn ask<A: AsRef<OsStr>>(name: &str, args: &[A]) -> io::Result<Said> {
+pub(crate) async fn ask<A: AsRef<OsStr>>(name: &str, args: &[A]) -> io::Result<Said> {
     let missing = || io::Error::new(io::ErrorKind::NotFound, format!("{name} was not found"));
     let path = find_program(Path::new(name)).ok_or_else(missing)?;
     let running = tokio::process::Command::new(path)
