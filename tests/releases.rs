@@ -31,8 +31,9 @@ async fn a_full_disk_leaves_nothing_behind_and_is_told() {
     fs::create_dir(&runtime).unwrap();
     fs::write(code.join("main.py"), "X = 1\n").unwrap();
     let launcher = Launcher::new(&runtime).unwrap();
-    let workshop = workshop(disk.path(), &code, &launcher);
-    let names = |place: &str| fs::read_dir(disk.path().join(place)).unwrap().count();
+    let home = disk.path().join("home");
+    let workshop = workshop(&home, &code, &launcher);
+    let names = |place: &str| fs::read_dir(home.join(place)).unwrap().count();
 
     // It becomes full while the release is built.
     let wanted = Wanted::Ref(None);
@@ -52,7 +53,7 @@ async fn a_full_disk_leaves_nothing_behind_and_is_told() {
     assert_eq!(names("releases"), 0);
 
     disk.make_room();
-    fs::write(disk.path().join("little"), "").unwrap();
+    fs::write(home.join("little"), "").unwrap();
     let built = workshop.build(&id, &source, None, &mut |_| {}).await.unwrap();
     assert_eq!(workshop.list().unwrap()[0].id, built.id);
 }

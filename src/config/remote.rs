@@ -29,6 +29,12 @@ impl Remote {
         Self(path.to_string_lossy().into_owned())
     }
 
+    /// Whether it is on this host.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.0.starts_with('/') || self.0.starts_with("file://")
+    }
+
     /// Whether a token may be given to it: it is asked for one, and nobody else hears it.
     #[must_use]
     pub fn takes_token(&self) -> bool {

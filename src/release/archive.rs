@@ -10,7 +10,7 @@ use std::{
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use super::tree::{Entry, Found, Hasher, lay};
+use super::tree::{Entry, Found, Hasher};
 
 /// The most that the files of an archive may come to: more is a bomb, or no code.
 const LARGEST: u64 = 4 << 30;
@@ -20,19 +20,18 @@ const MOST: usize = 1_000_000;
 
 /// Looks at everything in the archive at `path`; a sentence says what is wrong with it.
 pub(super) fn survey(path: &Path) -> Result<Found, String> {
-    read(path, &mut |_, _, _| Ok(()))
+    read(path, None)
 }
 
 /// Lays out what is in the archive at `path` in `to`, which is there and empty.
 pub(super) fn unpack(path: &Path, to: &Path) -> Result<Found, String> {
-    read(path, &mut |name, entry, content| lay(&to.join(name), entry, content))
+    read(path, Some(to))
 }
 
-type Each<'e> = &'e mut dyn FnMut(&Path, &Entry, &[u8]) -> Result<(), String>;
-type Visit<'v> = &'v mut dyn FnMut(&Path, &Entry, &[u8]) -> io::Result<()>;
+type Each<'e> = &'e mut dyn FnMut(&Path, &Entry, &mut dyn Read) -> Result<(), String>;
 
-/// Calls `visit` for each entry, directories before what is in them.
-fn read(path: &Path, visit: Visit<'_>) -> Result<Found, String> {
+/// Looks at each entry, and lays it out in `to`, where that is given.
+fn read(path: &Path, to: Option<&Path>) -> Result<Found, String> {
     let top = single_top(path)?;
     let mut hasher = Hasher::default();
     let mut made: BTreeMap<PathBuf, bool> = BTreeMap::new();
@@ -55,8 +54,8 @@ fn read(path: &Path, visit: Visit<'_>) -> Result<Found, String> {
                     return Err(format!("{} leads through a file or a link", name.display()));
                 }
                 None => {
-                    hasher.entry(directory, &Entry::Directory, &[]);
-                    visit(directory, &Entry::Directory, &[]).map_err(told)?;
+                    let nothing = &mut io::empty();
+                    hasher.take(directory, &Entry::Directory, nothing, to).map_err(told)?;
                     made.insert(directory.to_owned(), true);
                 }
             }
@@ -67,8 +66,7 @@ fn read(path: &Path, visit: Visit<'_>) -> Result<Found, String> {
             Some(_) => return Err(format!("{} is in it twice; pack it again", name.display())),
             None => {}
         }
-        hasher.entry(name, entry, content);
-        visit(name, entry, content).map_err(told)
+        hasher.take(name, entry, content, to).map_err(told)
     })?;
     if made.is_empty() {
         return Err("holds no file; pack the code again".to_owned());
@@ -133,11 +131,7 @@ fn entries(path: &Path, each: Each<'_>) -> Result<(), String> {
                 return Err(format!("`{}` is neither file nor directory nor link", name.display()));
             }
         };
-        let mut content = Vec::new();
-        if matches!(kind, Entry::File { .. }) {
-            entry.read_to_end(&mut content).map_err(broken)?;
-        }
-        each(&name, &kind, &content)?;
+        each(&name, &kind, &mut entry)?;
     }
     Ok(())
 }

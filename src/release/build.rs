@@ -50,6 +50,7 @@ impl Workshop {
         }
         self.quiet().await?;
         self.furnish()?;
+        self.check_places()?;
         let code = self.places.releases.join(format!(".{id}{BUILDING}"));
         let built = self.build_in(&code, id, source, by, tell).await;
         if built.is_err() {

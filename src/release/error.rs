@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{AccountError, Shortage, Unread};
+use super::{AccountError, Shortage, Unread, Untrusted};
 use crate::process::{Exit, ProcessError};
 
 /// A program of ours that failed.
@@ -147,6 +147,9 @@ pub enum FetchError {
     /// The application's user.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// Others could change what is made.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// A directory or file of ours failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -271,6 +274,9 @@ pub enum BuildError {
     /// The application's user.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// Others could change what is made.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// A directory or file of ours failed.
     #[error(transparent)]
     File(#[from] FileError),

@@ -23,6 +23,7 @@ impl Workshop {
     /// When there is nothing of that name, or it cannot be had. Nothing is changed but the mirror.
     pub async fn fetch(&self, wanted: &Wanted, tell: Tell<'_>) -> Result<Source, FetchError> {
         self.furnish()?;
+        self.check_places()?;
         let home = &self.places.home;
         let free = space::free(home).map_err(super::error::file("see the room left in", home))?;
         if let Some(shortage) = space::short(home, space::LEAST, free) {
@@ -144,20 +145,23 @@ async fn find(
     tell: Tell<'_>,
 ) -> Result<(String, Option<String>, History), FetchError> {
     let url = remote.as_str();
+    let at = At { git, remote };
     // What has a whole name never changes: nobody has to be asked for what is here.
     if let Some(whole) = name.filter(|name| refs::is_commit(name))
         && let Some(commit) = git.commit(whole).await
     {
         return Ok((commit, None, History::Unknown));
     }
-    let args = ["ls-remote", "--symref", "--", url, "HEAD", "refs/heads/*", "refs/tags/*"];
+    let mut args = vec!["ls-remote", "--symref"];
+    args.extend(at.trust());
+    args.extend(["--", url, "HEAD", "refs/heads/*", "refs/tags/*"]);
     let advertised = refs::parse(&git.ask(&args, tell).await.map_err(explain)?);
     let chosen = refs::choose(&advertised, name).map_err(|why| no_choice(why, url, name))?;
     match chosen {
         Chosen::Named { name, .. } => {
             let kept = kept_as(&name);
             let was = git.commit(&kept).await;
-            fetch(git, url, &[format!("+{name}:{kept}")], tell).await.map_err(explain)?;
+            at.fetch(&[], &[&format!("+{name}:{kept}")], tell).await.map_err(explain)?;
             let commit = git.commit(&kept).await.ok_or(FetchError::Answer("git fetch"))?;
             let history = match was {
                 Some(was) => history(git, was, &commit).await,
@@ -170,8 +174,8 @@ async fn find(
         Chosen::Whole(commit) => {
             let kept = format!("+{commit}:{}", kept_as(&commit));
             // Not every server gives what no branch and no tag stands at.
-            if fetch(git, url, &[kept], &mut |_| {}).await.is_err() {
-                fetch_all(git, url, tell).await?;
+            if at.fetch(&[], &[&kept], &mut |_| {}).await.is_err() {
+                at.fetch_all(tell).await?;
             }
             let found = git.commit(&commit).await.ok_or_else(|| FetchError::UnknownReference {
                 remote: url.to_owned(),
@@ -181,7 +185,7 @@ async fn find(
             Ok((found?, None, History::Unknown))
         }
         Chosen::Begun(begun) => {
-            fetch_all(git, url, tell).await?;
+            at.fetch_all(tell).await?;
             let commit = git.commit(&begun).await.ok_or_else(|| FetchError::NoSuchBeginning {
                 remote: url.to_owned(),
                 begun: begun.clone(),
@@ -192,30 +196,36 @@ async fn find(
     }
 }
 
-async fn fetch(git: &Git<'_>, url: &str, specs: &[String], tell: Tell<'_>) -> Result<(), Failure> {
-    let depth = format!("--depth={DEPTH}");
-    let mut args = vec!["fetch", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
-    args.extend(["--update-shallow", &depth, "--", url]);
-    args.extend(specs.iter().map(String::as_str));
-    git.run(&args, tell).await
+/// git, and where it fetches from.
+struct At<'a> {
+    git: &'a Git<'a>,
+    remote: &'a Remote,
 }
 
-async fn fetch_all(git: &Git<'_>, url: &str, tell: Tell<'_>) -> Result<(), FetchError> {
-    let depth = format!("--depth={DEPTH}");
-    let args = [
-        "fetch",
-        "--no-tags",
-        "--no-write-fetch-head",
-        "--no-recurse-submodules",
-        "--update-shallow",
-        "--prune",
-        &depth,
-        "--",
-        url,
-        "+refs/heads/*:refs/aibk/all/heads/*",
-        "+refs/tags/*:refs/aibk/all/tags/*",
-    ];
-    git.run(&args, tell).await.map_err(explain)
+impl At<'_> {
+    /// git serves no repository of another user, unless somebody says so: here the operator did, by
+    /// naming it.
+    fn trust(&self) -> Option<&'static str> {
+        let local = self.remote.is_local();
+        local.then_some("--upload-pack=git -c 'safe.directory=*' upload-pack")
+    }
+
+    async fn fetch(&self, options: &[&str], specs: &[&str], tell: Tell<'_>) -> Result<(), Failure> {
+        let depth = format!("--depth={DEPTH}");
+        let mut args =
+            vec!["fetch", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
+        args.extend(["--update-shallow", &depth]);
+        args.extend(options);
+        args.extend(self.trust());
+        args.extend(["--", self.remote.as_str()]);
+        args.extend(specs);
+        self.git.run(&args, tell).await
+    }
+
+    async fn fetch_all(&self, tell: Tell<'_>) -> Result<(), FetchError> {
+        let all = ["+refs/heads/*:refs/aibk/all/heads/*", "+refs/tags/*:refs/aibk/all/tags/*"];
+        self.fetch(&["--prune"], &all, tell).await.map_err(explain)
+    }
 }
 
 async fn history(git: &Git<'_>, was: String, now: &str) -> History {

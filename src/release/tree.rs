@@ -1,8 +1,9 @@
 //! Directories with code in them: surveyed, copied, handed over, sealed, removed.
 
 use std::{
-    fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    fs,
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -74,21 +75,35 @@ impl Hasher {
         self.hash.update(bytes);
     }
 
-    pub(super) fn entry(&mut self, path: &Path, entry: &Entry, content: &[u8]) {
+    /// Takes an entry, and lays it out in `to`, where that is given.
+    pub(super) fn take(
+        &mut self,
+        path: &Path,
+        entry: &Entry,
+        content: &mut dyn Read,
+        to: Option<&Path>,
+    ) -> io::Result<()> {
+        let mut seen = Seen { content, hash: Sha256::new(), bytes: 0 };
+        if let Some(to) = to {
+            lay(&to.join(path), entry, &mut seen)?;
+        }
+        io::copy(&mut seen, &mut io::sink())?;
         let kind: &[u8] = match entry {
             Entry::Directory => b"d",
             Entry::File { executable: false } => b"f",
             Entry::File { executable: true } => b"x",
             Entry::Link(_) => b"l",
         };
+        let Seen { hash, bytes, .. } = seen;
         self.part(path.as_os_str().as_encoded_bytes());
         self.part(kind);
         if let Entry::Link(target) = entry {
             self.part(target.as_os_str().as_encoded_bytes());
         }
-        self.part(content);
-        let bytes = (content.len() as u64).div_ceil(4096) * 4096;
+        self.part(&hash.finalize());
+        let bytes = bytes.div_ceil(4096) * 4096;
         self.weight = self.weight.and(Weight { bytes, inodes: 1 });
+        Ok(())
     }
 
     pub(super) fn found(self) -> Found {
@@ -96,45 +111,53 @@ impl Hasher {
     }
 }
 
+/// Hashes and counts what is read through it.
+struct Seen<'c> {
+    content: &'c mut dyn Read,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Read for Seen<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.content.read(buffer)?;
+        self.hash.update(buffer.get(..read).unwrap_or_default());
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
 /// Looks at all the code in `root`.
 pub(super) fn survey(root: &Path) -> Result<Found, String> {
     let mut hasher = Hasher::default();
-    walk(root, Path::new(""), &mut |path, entry, content| {
-        hasher.entry(path, entry, content);
-        Ok(())
-    })?;
+    walk(root, Path::new(""), &mut hasher, None)?;
     Ok(hasher.found())
 }
 
 /// Copies all the code in `from` into `to`, which is there and empty; says what it copied.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<Found, String> {
     let mut hasher = Hasher::default();
-    walk(from, Path::new(""), &mut |path, entry, content| {
-        hasher.entry(path, entry, content);
-        lay(&to.join(path), entry, content).map_err(|e| format!("{}: {e}", path.display()))
-    })?;
+    walk(from, Path::new(""), &mut hasher, Some(to))?;
     Ok(hasher.found())
 }
 
 /// Makes `entry` at `path`, where nothing is.
-pub(super) fn lay(path: &Path, entry: &Entry, content: &[u8]) -> io::Result<()> {
+fn lay(path: &Path, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
     match entry {
         Entry::Directory => fs::create_dir(path),
         Entry::Link(target) => symlink(target, path),
         Entry::File { executable } => {
-            use std::{io::Write, os::unix::fs::OpenOptionsExt};
             let mode = if *executable { 0o755 } else { 0o644 };
             let mut new =
                 fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-            new.write_all(content)
+            io::copy(content, &mut new).map(drop)
         }
     }
 }
 
-type Visit<'v> = &'v mut dyn FnMut(&Path, &Entry, &[u8]) -> Result<(), String>;
-
-/// Calls `visit` for everything below `root`, in the order of names, directories before what is in them.
-fn walk(root: &Path, below: &Path, visit: Visit<'_>) -> Result<(), String> {
+/// Gives everything below `root` to `hasher`, in the order of names, directories before what is in
+/// them.
+fn walk(root: &Path, below: &Path, hasher: &mut Hasher, to: Option<&Path>) -> Result<(), String> {
     let place = root.join(below);
     let told = |e: io::Error| format!("{}: {e}; see who may read it", place.display());
     let mut names = Vec::new();
@@ -146,14 +169,17 @@ fn walk(root: &Path, below: &Path, visit: Visit<'_>) -> Result<(), String> {
         let (path, whole) = (below.join(name), place.join(name));
         let told = |e: io::Error| format!("{}: {e}; see who may read it", whole.display());
         let seen = whole.symlink_metadata().map_err(told)?;
+        let nothing = &mut io::empty();
         if seen.is_dir() {
-            visit(&path, &Entry::Directory, &[])?;
-            walk(root, &path, visit)?;
+            hasher.take(&path, &Entry::Directory, nothing, to).map_err(told)?;
+            walk(root, &path, hasher, to)?;
         } else if seen.is_symlink() {
-            visit(&path, &Entry::Link(fs::read_link(&whole).map_err(told)?), &[])?;
+            let target = fs::read_link(&whole).map_err(told)?;
+            hasher.take(&path, &Entry::Link(target), nothing, to).map_err(told)?;
         } else if seen.is_file() {
             let executable = seen.permissions().mode() & 0o100 != 0;
-            visit(&path, &Entry::File { executable }, &fs::read(&whole).map_err(told)?)?;
+            let mut file = fs::File::open(&whole).map_err(told)?;
+            hasher.take(&path, &Entry::File { executable }, &mut file, to).map_err(told)?;
         } else {
             return Err(format!("{} is no file; remove it from the code", whole.display()));
         }

@@ -10,7 +10,7 @@ use std::{
 
 use nix::unistd::{Group, User, getegid, geteuid};
 
-use crate::config::Service;
+use crate::config::{App, Service};
 
 /// `S_ISVTX`: only an entry's owner, or the directory's, may rename or remove it (inode(7)).
 const STICKY: u32 = 0o1000;
@@ -75,10 +75,20 @@ impl Trusted {
     /// wait for a network; a user it does not know is not trusted.
     #[must_use]
     pub fn by(service: &Service) -> Self {
+        Self::with(service.user.as_deref(), service.group.as_deref())
+    }
+
+    /// The same of who builds for `app`.
+    #[must_use]
+    pub fn by_app(app: &App) -> Self {
+        Self::with(app.user.as_deref(), app.group.as_deref())
+    }
+
+    fn with(user: Option<&str>, group: Option<&str>) -> Self {
         let mut trusted =
             Self { users: vec![0, geteuid().as_raw()], groups: vec![0, getegid().as_raw()] };
-        let user = service.user.as_deref().and_then(|name| User::from_name(name).ok().flatten());
-        let group = service.group.as_deref().and_then(|name| Group::from_name(name).ok().flatten());
+        let user = user.and_then(|name| User::from_name(name).ok().flatten());
+        let group = group.and_then(|name| Group::from_name(name).ok().flatten());
         trusted.users.extend(user.iter().map(|user| user.uid.as_raw()));
         trusted.groups.extend(user.iter().map(|user| user.gid.as_raw()));
         trusted.groups.extend(group.iter().map(|group| group.gid.as_raw()));

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Account, Failure, FileError, How, Tell,
+    Account, Failure, FileError, How, Tell, Trusted, Untrusted,
     error::file,
     output::{Censor, Lines},
 };
@@ -100,6 +100,17 @@ impl Workshop {
         for place in [home, venvs, releases, shared] {
             let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(place);
             made.map_err(file("create", place))?;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody else may put something into our directories, or rename them: we may be root.
+    pub(super) fn check_places(&self) -> Result<(), Untrusted> {
+        let trusted = Trusted::by_app(&self.app);
+        for place in [&self.places.home, &self.places.releases] {
+            let real = place.canonicalize();
+            let real = real.map_err(|source| Untrusted::Unseen { path: place.clone(), source })?;
+            trusted.check(&real)?;
         }
         Ok(())
     }

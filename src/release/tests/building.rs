@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::{MetadataExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
     time::Duration,
 };
@@ -217,8 +217,10 @@ async fn the_application_s_user_builds_and_can_change_nothing_afterwards() {
         "user: nobody, source: {path: REMOTE}, python: {installer: pip, interpreter: /usr/bin/python3}, shared: [logs], \
          hooks: {build: [[sh, -c, 'id -un > who && touch secret && chmod 600 secret']]}",
     );
+    shop.init();
     shop.write("main.py", "");
     shop.write("requirements.txt", "");
+    shop.commit("of root, which named it");
     let built = shop.deploy(None).await;
     let release = shop.release(&built);
     assert_eq!(fs::read_to_string(release.join("who")).unwrap(), "nobody\n");
@@ -248,6 +250,10 @@ async fn a_disk_that_is_full_is_seen_before_anything_is_made() {
     source.weight.inodes = u64::MAX / 2;
     assert!(matches!(shop.build(&source).await, Err(BuildError::NoRoom(_))));
     assert_eq!(shop.left(), [""; 0]);
+    fs::set_permissions(shop.home(), fs::Permissions::from_mode(0o777)).unwrap();
+    let why = shop.fetch(None).await.unwrap_err().to_string();
+    assert!(why.contains("chmod o-w"), "{why}");
+    fs::set_permissions(shop.home(), fs::Permissions::from_mode(0o755)).unwrap();
     symlink("/nonexistent", shop.home().join("current")).unwrap();
     assert_eq!(shop.workshop.current(), None);
     assert!(Path::new(&shop.home()).join("releases").is_dir());
