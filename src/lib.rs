@@ -7,6 +7,7 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod deploy;
 pub mod doctor;
 pub mod ident;
 pub mod instance;

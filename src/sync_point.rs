@@ -22,7 +22,7 @@ macro_rules! effect_point {
         #[cfg(debug_assertions)]
         match $crate::sync_point::passed($name) {
             $crate::sync_point::Strike::None => $effect,
-            $crate::sync_point::Strike::Fails => Err(format!("{} was made to fail", $name)),
+            $crate::sync_point::Strike::Fails => Err(format!("{} was made to fail", $name).into()),
             $crate::sync_point::Strike::Twice => match $effect {
                 Ok(_) => $effect,
                 failed => failed,

@@ -22,6 +22,7 @@ mod convoy;
 mod crash;
 mod daemon;
 mod dependencies;
+mod deploy;
 mod doctor;
 mod draining;
 mod failover;

@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     answer::{self, Reply},
-    openapi,
+    deploys, openapi,
     operations::{Answer, Operations, Way},
     request::Ask,
     route::{Call, Change, Dumps, Read},
@@ -87,6 +87,7 @@ async fn read(
         Read::PlanTogether => answer::json(&ops.plan_together(ask.query()?).await?),
         Read::Apps => answer::json(&ops.apps().await?),
         Read::Backups => answer::json(&ops.backups(ask.name()?).await?),
+        Read::Deploys(what) => deploys::read(ops, what, ask).await?,
         Read::OpenApi => answer::json(&openapi::document()),
     })
 }
@@ -116,6 +117,7 @@ async fn change(ops: &dyn Operations, what: Change, ask: &Ask) -> Answer<Reply> 
         Change::Enable(boot) => {
             answer::json(&ops.enable(by, boot, ask.name()?, ask.body()?).await?)
         }
+        Change::Deploys(what) => deploys::change(ops, what, ask).await?,
         Change::ResetFailed => answer::json(&ops.reset_failed(by, ask.body()?).await?),
         Change::Reload => answer::json(&ops.reload(by, ask.body()?).await?),
         Change::StopRun => answer::json(&ops.stop_run(by, ask.name()?).await?),

@@ -4,6 +4,7 @@ mod access;
 mod answer;
 pub mod apps;
 pub mod client;
+pub mod deploys;
 mod dispatch;
 pub mod explain;
 mod listen;

@@ -79,7 +79,7 @@ pub enum Decision {
 /// operations answer as soon as their intent is durable (`C3`).
 ///
 /// Numbers in a query (`n`, `timeout_s`) are there and within their limits: the server sees to it.
-pub trait Operations: super::apps::Applications {
+pub trait Operations: super::apps::Applications + super::deploys::Deploys {
     /// Who answers.
     fn version(&self) -> Version;
     /// The whole state, observed now.

@@ -6,13 +6,15 @@ use matchit::Router;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
+    deploys::{self, Fate},
     explain::Explanation,
     operations::{AtBoot, Decision, Verb, Way},
     types::{
-        Act, App, Backup, Enable, Enablement, Events, Forgiven, LogLine, Logs, MakeBackup,
-        NginxFile, NginxSnippet, NginxTest, Plan, PlanTogether, Planned, PruneBackups,
-        PrunedBackups, Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, RestoreBackup,
-        Roll, RollTogether, Rollout, Run, Status, VerifyBackup, Version, Wait, WaitRun,
+        Act, App, Backup, DeployHow, Enable, Enablement, Events, Forgiven, LogLine, Logs,
+        MakeBackup, NginxFile, NginxSnippet, NginxTest, OfRelease, OutputLine, Plan, PlanTogether,
+        Planned, PruneBackups, PrunedBackups, Reexec, Release, Reload, Reloaded, ReloadedInstance,
+        ResetFailed, RestoreBackup, Roll, RollTogether, RollbackHow, Rollout, Run, Status,
+        VerifyBackup, Version, Wait, WaitRun,
     },
 };
 use crate::{config::Access, store::Event};
@@ -45,6 +47,7 @@ pub(super) enum Read {
     PlanTogether,
     Apps,
     Backups,
+    Deploys(deploys::Read),
     OpenApi,
 }
 
@@ -65,6 +68,7 @@ pub(super) enum Change {
     Reload,
     Reexec,
     Dumps(Dumps),
+    Deploys(deploys::Change),
 }
 
 /// What can be done with dumps.
@@ -129,6 +133,17 @@ const fn operate(
     Route { method, path, needs, call, summary, query: None, body: None, answers }
 }
 
+const fn of_release(path: &'static str, fate: Fate, summary: &'static str) -> Route {
+    operate(
+        path,
+        Change::Deploys(deploys::Change::OfRelease(fate)),
+        summary,
+        Answers::Json(of::<Vec<Release>>),
+    )
+    .with_body(of::<OfRelease>)
+    .needing(Access::Deploy)
+}
+
 impl Route {
     const fn with_query(mut self, query: SchemaOf) -> Self {
         self.query = Some(query);
@@ -147,7 +162,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(super) static TABLE: [Route; 41] = [
+pub(super) static TABLE: [Route; 48] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -224,6 +239,18 @@ pub(super) static TABLE: [Route; 41] = [
         Read::Backups,
         "The dumps of an application, oldest first",
         Answers::Json(of::<Vec<Backup>>),
+    ),
+    read(
+        "/v1/apps/{app}/releases",
+        Read::Deploys(deploys::Read::Releases),
+        "The releases of an application, newest first",
+        Answers::Json(of::<Vec<Release>>),
+    ),
+    read(
+        "/v1/rollouts/{id}/output",
+        Read::Deploys(deploys::Read::Output),
+        "What the steps of a deploy wrote, without secrets",
+        Answers::Json(of::<Vec<OutputLine>>),
     ),
     read("/v1/openapi.json", Read::OpenApi, "This document", Answers::Document),
     operate(
@@ -334,6 +361,25 @@ pub(super) static TABLE: [Route; 41] = [
     )
     .with_body(of::<Reload>)
     .needing(Access::Deploy),
+    operate(
+        "/v1/apps/{app}/deploy",
+        Change::Deploys(deploys::Change::Deploy),
+        "Bring new code of an application into service; needs the level `deploy`",
+        Answers::Accepted,
+    )
+    .with_body(of::<DeployHow>)
+    .needing(Access::Deploy),
+    operate(
+        "/v1/apps/{app}/rollback",
+        Change::Deploys(deploys::Change::Rollback),
+        "Bring a release of an application back; needs the level `deploy`",
+        Answers::Accepted,
+    )
+    .with_body(of::<RollbackHow>)
+    .needing(Access::Deploy),
+    of_release("/v1/apps/{app}/pin", Fate::Pinned, "Keep a release whatever comes"),
+    of_release("/v1/apps/{app}/unpin", Fate::Unpinned, "Let a release go when its time comes"),
+    of_release("/v1/apps/{app}/remove", Fate::Removed, "Remove a release that nothing needs"),
     operate("/v1/jobs/{job}/run", Change::Run, "Run a job now", Answers::Json(of::<Run>)),
     operate(
         "/v1/jobs/{job}/stop",

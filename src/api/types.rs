@@ -3,6 +3,7 @@
 //!
 //! Times are RFC 3339 text where people read them, seconds where programs count them.
 
+mod app;
 mod backup;
 mod daemon;
 mod job;
@@ -15,9 +16,12 @@ mod rollout;
 mod status;
 
 pub use self::{
+    app::{
+        App, Code, DeployHow, DeployScope, OfRelease, OutputLine, Release, ReleaseState,
+        RollbackHow,
+    },
     backup::{
-        App, Backup, KnownBackup, MakeBackup, PruneBackups, PrunedBackups, RestoreBackup,
-        VerifyBackup,
+        Backup, KnownBackup, MakeBackup, PruneBackups, PrunedBackups, RestoreBackup, VerifyBackup,
     },
     daemon::{PROTOCOL, Reexec, Reload, ReloadAction, Reloaded, ServiceChange, Version},
     job::{JobStatus, Run, RunState, WaitRun},

@@ -10,6 +10,7 @@ use super::{
     completions::CompletionsArgs,
     config::ConfigVerb,
     daemon_reload::DaemonReloadArgs,
+    deploy::DeployArgs,
     doctor::DoctorArgs,
     enable::{DisableArgs, EnableArgs},
     events::EventsArgs,
@@ -18,6 +19,7 @@ use super::{
     man::ManArgs,
     nginx::NginxVerb,
     plan::PlanArgs,
+    releases::ReleasesVerb,
     reload::ReloadArgs,
     reset_failed::ResetFailedArgs,
     roll::{DecideArgs, RollArgs, RollbackArgs, SwapArgs},
@@ -120,7 +122,12 @@ pub(super) enum Command {
     Promote(DecideArgs),
     /// Turn a swap that is held back, and follow it until everything is as before
     Abort(DecideArgs),
-    /// Switch a service back to its old slot, while that is warm
+    /// Bring new code of an application into service
+    Deploy(DeployArgs),
+    /// Look at the releases of an application
+    #[command(subcommand)]
+    Releases(ReleasesVerb),
+    /// Bring an application back to its last good release, or a service to its old slot
     Rollback(RollbackArgs),
     /// Bring a release into both slots of a service, one after the other
     Rolling(RollArgs),
@@ -130,7 +137,8 @@ pub(super) enum Command {
     Wait(WaitArgs),
     /// Turn a rollout back, and follow it until everything is as before
     Cancel(CancelArgs),
-    /// List the last rollouts, or show one with its steps
+    /// List the last rollouts and deploys, or show one with its steps
+    #[command(visible_alias = "history")]
     Rollouts(RolloutsArgs),
     /// Run a job now, and follow it to its end
     Run(RunArgs),
@@ -213,6 +221,14 @@ mod tests {
             "aibkctl promote api --timeout 5s",
             "aibkctl abort api --no-wait",
             "aibkctl rollback api --wait --timeout 5s",
+            "aibkctl rollback",
+            "aibkctl history",
+            "aibkctl rollback --to 20260301T110000Z-1a2b3c4d5e6f --app shop",
+            "aibkctl deploy",
+            "aibkctl deploy v1.2 --app shop --code-only --no-wait",
+            "aibkctl deploy --archive shop.tar.gz --json",
+            "aibkctl releases list --json",
+            "aibkctl releases pin r1 --app shop",
             "aibkctl plan api",
             "aibkctl backup create --pin --no-wait",
             "aibkctl backup list --app ledger --json",
@@ -247,6 +263,9 @@ mod tests {
             "aibkctl backup",
             "aibkctl backup restore",
             "aibkctl backup list --app ../x",
+            "aibkctl rollback api --to r1",
+            "aibkctl deploy v1 --archive x.tar",
+            "aibkctl deploy --code-only --migrate-only",
             "aibkctl rolling",
             "aibkctl rolling api admin@8002",
             "aibkctl logs -n 10001 api@8000",

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Ended,
+    app::Which,
     args::Limit,
     daemon::Daemon,
     exit::Exit,
@@ -22,7 +23,6 @@ use crate::{
         Backup, MakeBackup, PruneBackups, PrunedBackups, RestoreBackup, Run, RunState, VerifyBackup,
     },
     backup::size,
-    ident::AppName,
 };
 
 /// How long the daemon may take to answer that something still goes on: how often progress is seen.
@@ -34,7 +34,7 @@ pub(super) enum BackupVerb {
     /// Dump the database, and see that the dump is whole
     Create {
         #[command(flatten)]
-        of: Of,
+        of: Which,
         /// Keep it whatever retention says
         #[arg(long)]
         pin: bool,
@@ -44,7 +44,7 @@ pub(super) enum BackupVerb {
     /// List the dumps
     List {
         #[command(flatten)]
-        of: Of,
+        of: Which,
     },
     /// See whether a dump is whole: its hash, and the list of its contents
     Verify {
@@ -54,7 +54,7 @@ pub(super) enum BackupVerb {
         #[arg(long)]
         drill: bool,
         #[command(flatten)]
-        of: Of,
+        of: Which,
         #[command(flatten)]
         patience: Patience,
     },
@@ -66,7 +66,7 @@ pub(super) enum BackupVerb {
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
-        of: Of,
+        of: Which,
         #[command(flatten)]
         patience: Patience,
     },
@@ -76,21 +76,13 @@ pub(super) enum BackupVerb {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        of: Of,
+        of: Which,
     },
     /// End what goes on: everything is as it was
     Cancel {
         /// The number of the run
         run: u64,
     },
-}
-
-/// Whose dumps.
-#[derive(Debug, Args)]
-pub(super) struct Of {
-    /// The application; not needed where there is one
-    #[arg(long, value_name = "NAME")]
-    app: Option<AppName>,
 }
 
 /// Whether and how long to wait.
@@ -107,27 +99,27 @@ pub(super) async fn run(verb: &BackupVerb, daemon: &Daemon, screen: Screen) -> E
     match verb {
         BackupVerb::Create { of, pin, patience } => {
             let how = MakeBackup { pinned: *pin };
-            let begun = daemon.backup(&of.app(daemon).await?, &how).await?;
+            let begun = daemon.backup(&of.one(daemon).await?, &how).await?;
             follow(begun, patience, daemon, screen).await
         }
         BackupVerb::List { of } => {
-            let all = daemon.backups(&of.app(daemon).await?).await?;
+            let all = daemon.backups(&of.one(daemon).await?).await?;
             screen.show(&all, |look| page(&all, look))?;
             Ok(Exit::Done)
         }
         BackupVerb::Verify { dump, drill, of, patience } => {
             let how = VerifyBackup { dump: dump.clone(), drill: *drill };
-            let begun = daemon.verify_backup(&of.app(daemon).await?, &how).await?;
+            let begun = daemon.verify_backup(&of.one(daemon).await?, &how).await?;
             follow(begun, patience, daemon, screen).await
         }
         BackupVerb::Restore { dump, yes, of, patience } => {
             let how = RestoreBackup { dump: dump.clone(), yes: *yes };
-            let begun = daemon.restore_backup(&of.app(daemon).await?, &how).await?;
+            let begun = daemon.restore_backup(&of.one(daemon).await?, &how).await?;
             follow(begun, patience, daemon, screen).await
         }
         BackupVerb::Prune { dry_run, of } => {
             let how = PruneBackups { dry_run: *dry_run };
-            let pruned = daemon.prune_backups(&of.app(daemon).await?, &how).await?;
+            let pruned = daemon.prune_backups(&of.one(daemon).await?, &how).await?;
             screen.show(&pruned, |_| pruned_text(&pruned))?;
             Ok(Exit::Done)
         }
@@ -137,29 +129,6 @@ pub(super) async fn run(verb: &BackupVerb, daemon: &Daemon, screen: Screen) -> E
             screen.show(&ended, |look| one(&ended, look))?;
             Ok(if ended.state == RunState::Running { Exit::StillGoing } else { Exit::Done })
         }
-    }
-}
-
-impl Of {
-    /// The one that is named, or the only one.
-    async fn app(&self, daemon: &Daemon) -> Result<AppName, Failure> {
-        if let Some(app) = &self.app {
-            return Ok(app.clone());
-        }
-        let all = daemon.apps().await?;
-        let name = match all.as_slice() {
-            [only] => Some(&only.name),
-            [] => {
-                let hint = "describe one under `apps` in the configuration";
-                return Err(Failure::here("there is no application", hint));
-            }
-            _ => None,
-        };
-        name.and_then(|name| name.parse().ok()).ok_or_else(|| {
-            let names: Vec<&str> = all.iter().map(|app| app.name.as_str()).collect();
-            let what = format!("there are several applications: {}", names.join(", "));
-            Failure::here(what, "say which one with `--app`")
-        })
     }
 }
 

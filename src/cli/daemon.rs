@@ -10,12 +10,14 @@ use serde::Serialize;
 use crate::{
     api::{
         client::{Client, ClientError, Lines, target},
+        deploys::Fate,
         explain::Explanation,
         types::{
-            Act, App, Backup, Enable, Enablement, Events, Forgiven, Logs, MakeBackup, NginxFile,
-            NginxSnippet, NginxTest, Plan, PlanTogether, Planned, PruneBackups, PrunedBackups,
-            Reexec, Reload, Reloaded, ReloadedInstance, ResetFailed, RestoreBackup, Roll,
-            RollTogether, Rollout, Run, Status, VerifyBackup, Version, Wait, WaitRun,
+            Act, App, Backup, DeployHow, Enable, Enablement, Events, Forgiven, Logs, MakeBackup,
+            NginxFile, NginxSnippet, NginxTest, OfRelease, Plan, PlanTogether, Planned,
+            PruneBackups, PrunedBackups, Reexec, Release, Reload, Reloaded, ReloadedInstance,
+            ResetFailed, RestoreBackup, Roll, RollTogether, RollbackHow, Rollout, Run, Status,
+            VerifyBackup, Version, Wait, WaitRun,
         },
     },
     ident::{AppName, InstanceId, ServiceName},
@@ -55,6 +57,32 @@ impl Daemon {
 
     pub(super) async fn version(&self) -> Answer<Version> {
         self.client.get("/v1/version").await
+    }
+
+    pub(super) async fn releases(&self, of: &AppName) -> Answer<Vec<Release>> {
+        self.client.get(&format!("/v1/apps/{of}/releases")).await
+    }
+
+    pub(super) async fn deploy(&self, app: &AppName, how: &DeployHow) -> Answer<Rollout> {
+        self.client.post(&format!("/v1/apps/{app}/deploy"), how).await
+    }
+
+    pub(super) async fn roll_back(&self, app: &AppName, how: &RollbackHow) -> Answer<Rollout> {
+        self.client.post(&format!("/v1/apps/{app}/rollback"), how).await
+    }
+
+    pub(super) async fn decide_on(
+        &self,
+        app: &AppName,
+        fate: Fate,
+        release: &OfRelease,
+    ) -> Answer<Vec<Release>> {
+        let fate = match fate {
+            Fate::Pinned => "pin",
+            Fate::Unpinned => "unpin",
+            Fate::Removed => "remove",
+        };
+        self.client.post(&format!("/v1/apps/{app}/{fate}"), release).await
     }
 
     pub(super) async fn status(&self) -> Answer<Status> {

@@ -6,6 +6,7 @@
 
 mod act;
 mod aibkd;
+mod app;
 mod args;
 mod backup;
 mod cancel;
@@ -15,6 +16,7 @@ mod config;
 mod daemon;
 mod daemon_reexec;
 mod daemon_reload;
+mod deploy;
 mod doctor;
 mod enable;
 mod events;
@@ -30,6 +32,7 @@ mod nginx;
 mod plan;
 mod progress;
 mod queue;
+mod releases;
 mod reload;
 mod reset_failed;
 mod roll;
@@ -123,6 +126,8 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Promote(args) => roll::decide(Decision::Promote, &args, daemon, screen).await,
         Command::Abort(args) => roll::decide(Decision::Abort, &args, daemon, screen).await,
         Command::Rollback(args) => roll::back(&args, daemon, screen).await,
+        Command::Deploy(args) => deploy::run(&args, daemon, screen).await,
+        Command::Releases(verb) => releases::run(&verb, daemon, screen).await,
         Command::Rolling(args) => roll::rolling(&args, daemon, screen).await,
         Command::Reload(args) => reload::run(&args, daemon, screen).await,
         Command::Enable(args) => enable::enable(&args, daemon, screen).await,

@@ -8,6 +8,7 @@ use super::{
     Ended,
     args::Patience,
     daemon::{Daemon, Decision, Way},
+    deploy::{self, BackArgs},
     exit::Exit,
     failure::Failure,
     follow,
@@ -123,21 +124,25 @@ fn together(way: Way, services: &[ServiceName], force: bool) -> RollTogether {
 /// Which service goes back.
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
-    /// The service, as `aibkctl status` shows it
-    #[arg(value_parser = service_name)]
-    service: ServiceName,
+    /// One service, to its old slot, while that is warm; without it, an application
+    #[arg(value_parser = service_name, conflicts_with_all = ["to", "app"])]
+    service: Option<ServiceName>,
+    #[command(flatten)]
+    app: BackArgs,
     #[command(flatten)]
     turn: Turn,
     #[command(flatten)]
     patience: Patience,
 }
 
-/// `rollback`: what it goes back to is not chosen.
+/// `rollback`: what a service goes back to is not chosen.
 pub(super) async fn back(args: &RollbackArgs, daemon: &Daemon, screen: Screen) -> Ended {
-    let ask = async || daemon.roll(Way::Rollback, &args.service, &Roll::default()).await;
+    let Some(service) = &args.service else {
+        return deploy::back(&args.app, &args.patience, daemon, screen).await;
+    };
+    let ask = async || daemon.roll(Way::Rollback, service, &Roll::default()).await;
     let limit = args.patience.limit.timeout;
-    let begun =
-        args.turn.take(std::slice::from_ref(&args.service), limit, (daemon, screen), ask).await?;
+    let begun = args.turn.take(std::slice::from_ref(service), limit, (daemon, screen), ask).await?;
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
 }
 

@@ -91,7 +91,7 @@ fn one(rollout: &Rollout, clock: Clock, now: Timestamp, look: Look) -> String {
         clock.second_of(&rollout.begun, now),
         harmless(&rollout.by),
     );
-    if rollout.members.is_empty() {
+    if rollout.members.is_empty() || rollout.app.is_some() {
         return text + &account(rollout, look);
     }
     for member in &rollout.members {

@@ -78,6 +78,7 @@ pub(super) fn all_fine() -> Status {
             problem: None,
         }),
         services: vec![service("admin", vec![admin]), service("api", vec![blue, green])],
+        apps: vec![],
         jobs: vec![],
     }
 }
@@ -156,8 +157,10 @@ pub(super) fn rolling_under_way() -> Rollout {
         id: 12,
         kind: "rolling".into(),
         service: "api".into(),
+        app: None,
         instance: None,
         release: Some("v2".into()),
+        code: None,
         by: "uid 0".into(),
         state: RolloutState::Running,
         begun: "2026-03-01T11:59:00Z".into(),

@@ -11,9 +11,13 @@ use super::{
 };
 use crate::api::types::{Rollout, RolloutState, Status};
 
-/// Those that it consists of, in order.
+/// Those that it consists of, in order. A deploy is one, with the steps of its members among its own.
 pub(super) fn members(rollout: &Rollout) -> &[Rollout] {
-    if rollout.members.is_empty() { slice::from_ref(rollout) } else { &rollout.members }
+    if is_one(rollout) { slice::from_ref(rollout) } else { &rollout.members }
+}
+
+fn is_one(rollout: &Rollout) -> bool {
+    rollout.members.is_empty() || rollout.app.is_some()
 }
 
 /// The member whose turn it is, else the last one, and its place.
@@ -37,8 +41,9 @@ pub(super) fn ended(rollout: &Rollout, goal: Goal, status: Option<&Status>, look
             + &verdict::cut(member, look)
             + &clients::told(member, look)
     };
-    if rollout.members.is_empty() {
-        return one(rollout);
+    if is_one(rollout) {
+        let clients = rollout.members.iter().map(|member| clients::told(member, look));
+        return one(rollout) + &clients.collect::<String>();
     }
     let mut text = head(rollout, goal, look);
     for member in &rollout.members {

@@ -43,9 +43,7 @@ enum Work {
 
 impl Applications for Daemon {
     fn apps(&self) -> Pending<'_, Answer<Vec<types::App>>> {
-        Box::pin(async {
-            Ok(self.config.now().apps.values().map(|app| self.app_view(app)).collect())
-        })
+        Box::pin(async { Ok(self.app_statuses().await) })
     }
 
     fn backups(&self, of: AppName) -> Pending<'_, Answer<Vec<types::Backup>>> {
@@ -144,7 +142,8 @@ impl Daemon {
         })
     }
 
-    fn app_view(&self, app: &App) -> types::App {
+    /// What is known of `app` beside its code.
+    pub(super) fn app_view(&self, app: &App) -> types::App {
         let schedule = app.backup.as_ref().and_then(|backup| backup.schedule.as_ref());
         types::App {
             name: app.name.to_string(),
@@ -152,6 +151,11 @@ impl Daemon {
             database: app.database.is_some(),
             schedule: schedule.map(|schedule| schedule.text().to_owned()),
             run: self.tasks.of(&app.name).map(|run| run.id),
+            current: None,
+            code: None,
+            by: None,
+            since: None,
+            rollout: None,
         }
     }
 

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::{Config, NginxMode, Service},
+    deploy,
     ident::{InstanceId, Port, ServiceName, Slot},
     instance::{Ground, Instance, Phase, stopped_for_now},
     nginx::{Members, Mended, Nginx, NginxError, Role, Upstreams},
@@ -83,25 +84,24 @@ pub(super) async fn assemble(
     let muster = Muster { config: &config, nginx: nginx.as_ref(), ground: &ground, rows: &rows };
     strays::put_away(muster).await?;
     let engine = Engine::new(store.clone(), muster.all()?);
+    let deploys = deploy::Engine::new(&ground, engine.clone(), config.apps.clone());
     // Whoever holds a socket has taken it.
     ground.shelf.clear_listeners();
     let jobs = Roster::new(muster.jobs()?);
-    let config_path = path.display().to_string();
-    let (resumed, waits) = (OnceLock::new(), Waits::default());
-    let config = Loaded::new(config);
     let daemon = Daemon {
-        config,
-        config_path,
+        config: Loaded::new(config),
+        config_path: path.display().to_string(),
         began,
         since: super::views::now(),
         boot,
         store,
         ground,
         engine,
+        deploys,
         nginx,
         managed_nginx,
-        resumed,
-        waits,
+        resumed: OnceLock::new(),
+        waits: Waits::default(),
         replaced: tokio::sync::watch::Sender::new(None),
         me: OnceLock::new(),
         disabled,
@@ -131,6 +131,10 @@ impl Daemon {
         }
         for e in self.engine.resume().await? {
             self.record("rollout.unreadable", e.to_string());
+        }
+        match self.deploys.resume().await {
+            Ok(left) => left.iter().for_each(|e| self.record("deploy.left", e.to_string())),
+            Err(e) => self.record("deploy.left", e.to_string()),
         }
         self.forget_upstreams().await;
         self.engine.look_after();

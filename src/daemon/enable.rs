@@ -33,6 +33,10 @@ impl Disabled {
         self.lock().contains(service)
     }
 
+    pub(super) fn all(&self) -> BTreeSet<ServiceName> {
+        self.lock().clone()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<ServiceName>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

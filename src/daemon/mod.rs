@@ -3,6 +3,7 @@
 mod backup_views;
 mod backups;
 mod boot;
+mod deploys;
 mod enable;
 mod error;
 mod estate;
@@ -56,6 +57,7 @@ use self::{
 use crate::{
     api::{Heir, Limits, Server, operations::Operations},
     config::Config,
+    deploy,
     instance::{Ground, Instance},
     nginx::Nginx,
     process::{Keeper, Shelf},
@@ -76,6 +78,7 @@ pub struct Daemon {
     store: Store,
     ground: Ground,
     engine: Engine,
+    deploys: deploy::Engine,
     nginx: Option<Arc<Nginx>>,
     /// The instance that nginx itself is, where aibk runs it.
     managed_nginx: Option<Instance>,

@@ -26,6 +26,9 @@ use crate::{
     store::Event,
 };
 
+/// Rollouts that are listed.
+const LISTED: usize = 50;
+
 /// Lines or events that a slow reader may be behind.
 const BACKLOG: usize = 256;
 
@@ -109,20 +112,39 @@ impl Operations for Daemon {
     }
 
     fn rollouts(&self) -> Pending<'_, Answer<Vec<Rollout>>> {
-        Box::pin(async { self.history(50).await })
+        Box::pin(async {
+            let mut all = self.history(LISTED).await?;
+            all.extend(self.last_deploys(LISTED).await?);
+            all.sort_by_key(|rollout| std::cmp::Reverse(rollout.id));
+            all.truncate(LISTED);
+            Ok(all)
+        })
     }
 
     fn rollout(&self, id: RolloutId) -> Pending<'_, Answer<Rollout>> {
-        Box::pin(async move { self.shown(id).await })
+        Box::pin(async move {
+            match self.deploy_shown(id).await? {
+                Some(deploy) => Ok(deploy),
+                None => self.shown(id).await,
+            }
+        })
     }
 
     fn wait(&self, id: RolloutId, how: Wait) -> Pending<'_, Answer<Rollout>> {
-        Box::pin(async move { self.changed(id, &how).await })
+        Box::pin(async move {
+            match self.deploy_changed(id, &how).await? {
+                Some(deploy) => Ok(deploy),
+                None => self.changed(id, &how).await,
+            }
+        })
     }
 
     fn cancel(&self, by: Caller, id: RolloutId) -> Pending<'_, Answer<Rollout>> {
         Box::pin(async move {
             self.may_change()?;
+            if let Some(turned) = self.cancel_deploy(id, &by).await? {
+                return Ok(turned);
+            }
             self.engine.cancel(id, &name(&by)).await.map_err(|e| problems::of_engine(&e))?;
             self.shown(id).await
         })
@@ -313,6 +335,6 @@ pub(super) const fn loss(force: bool) -> Loss {
     if force { Loss::Accepted } else { Loss::Never }
 }
 
-fn name(by: &Caller) -> String {
+pub(super) fn name(by: &Caller) -> String {
     format!("uid {}", by.uid)
 }

@@ -3,7 +3,8 @@
 use super::order::Hold;
 use crate::{
     api::types::{Problem, ProblemCode},
-    ident::{InstanceId, ServiceName},
+    deploy::DeployError,
+    ident::{InstanceId, RolloutId, ServiceName},
     job::JobError,
     rollout::{Crew, EngineError},
     store::StoreError,
@@ -34,6 +35,38 @@ pub(super) fn of_engine(error: &EngineError) -> Problem {
         EngineError::Store(_) | EngineError::Unreadable(..) => (ProblemCode::Failed, None),
     };
     Problem { code, message: error.to_string(), hint }
+}
+
+pub(super) fn of_deploy(error: &DeployError) -> Problem {
+    let (code, hint) = match error {
+        DeployError::Rollout(error) => return of_engine(error),
+        DeployError::NoApp(_) => {
+            (ProblemCode::NotFound, Some("`aibkctl releases list` knows them".to_owned()))
+        }
+        DeployError::NoSource(app) => (
+            ProblemCode::Refused,
+            Some(format!("say `source: {{git: URL}}` below apps.{app}, or name an archive")),
+        ),
+        DeployError::Busy(_) | DeployError::Store(StoreError::Busy(_)) => {
+            (ProblemCode::Busy, Some("wait for it, or `aibkctl cancel` it, by its id".to_owned()))
+        }
+        DeployError::TooLate(id, _) => {
+            (ProblemCode::Refused, Some(format!("`aibkctl wait {id}` tells how it ends")))
+        }
+        DeployError::NoRelease(_) | DeployError::Ending => (ProblemCode::Refused, None),
+        DeployError::Store(_) | DeployError::Unreadable(..) | DeployError::NoOutput(_) => {
+            (ProblemCode::Failed, None)
+        }
+    };
+    Problem { code, message: error.to_string(), hint }
+}
+
+pub(super) fn no_deploy(id: RolloutId) -> Problem {
+    Problem {
+        code: ProblemCode::NotFound,
+        message: format!("there is no deploy {id}"),
+        hint: Some("`aibkctl rollouts` lists the last ones".to_owned()),
+    }
 }
 
 pub(super) fn refused(message: &str, hint: Option<String>) -> Problem {

@@ -195,6 +195,7 @@ impl Daemon {
         let changed = change.between.services.keys().filter_map(|name| crews.get(name));
         let changed: Vec<Arc<Crew>> = changed.cloned().collect();
         hold.replace(crews);
+        self.deploys.replace(change.new.apps.clone());
         self.config.set(Arc::clone(&change.new));
         drop(hold);
         self.change_jobs(&change.new, &change.between).await?;

@@ -121,6 +121,7 @@ impl Daemon {
     /// Ends what the daemon does, and lets the applications run on: rollouts come to rest, and what
     /// was read of their output is written.
     pub(super) async fn leave_everything(&self) {
+        self.deploys.freeze().await;
         self.engine.freeze().await;
         self.close_jobs().await;
         self.tasks.end().await;
@@ -134,6 +135,7 @@ impl Daemon {
     /// what it depends on. They stay meant to run: the next daemon starts them again.
     pub(super) async fn stop_everything(self: &Arc<Self>) {
         // A rollout under way would take what is stopped here for dead.
+        self.deploys.freeze().await;
         self.engine.freeze().await;
         self.close_jobs().await;
         self.tasks.end().await;

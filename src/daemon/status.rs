@@ -40,6 +40,7 @@ impl Daemon {
             },
             nginx: observed.map(|observed| self.nginx_status(observed)),
             services,
+            apps: self.app_statuses().await,
             jobs: self.job_statuses(),
         }
     }

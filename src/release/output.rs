@@ -15,7 +15,7 @@ const LAST: usize = 12;
 
 /// Hides what must not be seen.
 #[derive(Clone, Default)]
-pub(super) struct Censor(BTreeSet<String>);
+pub struct Censor(BTreeSet<String>);
 
 /// A value this short hides too much else, unless its name says that it is a secret.
 const TELLING: usize = 8;
@@ -25,7 +25,8 @@ const HIDDEN: &str = "…";
 
 impl Censor {
     /// For what the environment of a program holds.
-    pub(super) fn of(variables: &Variables) -> Self {
+    #[must_use]
+    pub fn of(variables: &Variables) -> Self {
         let secret = |(name, value): &(&String, &str)| {
             let name = name.to_ascii_uppercase();
             let named = ["PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "DSN", "PWD"];
@@ -39,7 +40,8 @@ impl Censor {
     }
 
     /// `line` without secrets, and without what disturbs a terminal.
-    pub(super) fn clean(&self, line: &str) -> String {
+    #[must_use]
+    pub fn clean(&self, line: &str) -> String {
         let mut line = without_escapes(line);
         // The longest first: one may be part of another.
         let mut hidden: Vec<&String> =

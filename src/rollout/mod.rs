@@ -34,6 +34,7 @@ pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod preflight;
+mod presence;
 mod reconfigure;
 pub mod record;
 mod relief;
@@ -51,3 +52,4 @@ pub use effects::{Crew, Standing};
 pub use engine::{Crews, Engine, Hold};
 pub use error::EngineError;
 pub use hint::was_serving;
+pub use presence::Presence;

@@ -7,6 +7,7 @@ mod batch;
 mod boots;
 mod columns;
 mod daemons;
+mod deploys;
 mod error;
 mod events;
 mod generations;
@@ -27,6 +28,7 @@ use tokio::{runtime::Handle, sync::broadcast};
 pub use self::{
     boots::Boots,
     daemons::Beginning,
+    deploys::DeployRow,
     error::{Holder, StoreError},
     events::Event,
     rollouts::{Documents, RolloutRow},
@@ -39,7 +41,7 @@ use self::{
     rollouts::Refused,
     thread::{Place, Thread},
 };
-use crate::ident::{Generation, InstanceId, RolloutId, ServiceName};
+use crate::ident::{AppName, Generation, InstanceId, RolloutId, ServiceName};
 
 /// How long an event waits for others, or for work, to be written with. What happens to an instance
 /// comes in several, and the disk is of no use to whoever waits for its next start.
@@ -290,6 +292,60 @@ impl Store {
 }
 
 /// Jobs, and what is done for applications.
+/// Deploys.
+impl Store {
+    /// A new deploy; its id is given to `document` to write itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when another of the same application has not ended.
+    pub async fn begin_deploy(
+        &self,
+        app: AppName,
+        document: Box<dyn FnOnce(RolloutId) -> String + Send>,
+    ) -> Result<DeployRow, StoreError> {
+        let put = move |db: &rusqlite::Connection| deploys::begin(db, app, document);
+        let begun = self.inner.thread.write("begin a deploy", put).await?;
+        begun.map_err(|deploys::Held(holder)| StoreError::Busy(holder))
+    }
+
+    /// Writes a deploy's document; durable when it returns.
+    ///
+    /// # Errors
+    /// When the database cannot be written, or has no deploy of this id.
+    pub async fn put_deploy(&self, row: DeployRow) -> Result<(), StoreError> {
+        let id = row.id;
+        let put = self.inner.thread.write("write a deploy", move |db| deploys::put(db, &row));
+        if put.await? == 0 { Err(StoreError::NoRollout(id)) } else { Ok(()) }
+    }
+
+    /// One deploy.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deploy(&self, id: RolloutId) -> Result<Option<DeployRow>, StoreError> {
+        self.inner.thread.read("read a deploy", move |db| deploys::one(db, id)).await
+    }
+
+    /// The last `n` deploys of `app`, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deploys_of(&self, app: &AppName, n: usize) -> Result<Vec<DeployRow>, StoreError> {
+        let app = app.clone();
+        let last = move |db: &_| deploys::last_of(db, &app, n);
+        self.inner.thread.read("read the deploys", last).await
+    }
+
+    /// The last `n` deploys (newest first), and every one that has not ended.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn deploys(&self, n: usize) -> Result<Vec<DeployRow>, StoreError> {
+        self.inner.thread.read("read the deploys", move |db| deploys::last(db, n)).await
+    }
+}
+
+/// Jobs.
 impl Store {
     /// A new run of a job; what it deals with of the schedule is durable together with it.
     ///

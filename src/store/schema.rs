@@ -75,6 +75,16 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE INDEX rollouts_of_a_service ON rollouts (service, id);
 ",
+    "
+    CREATE TABLE deploys (
+        id INTEGER PRIMARY KEY,
+        app TEXT NOT NULL,
+        document TEXT NOT NULL,
+        ended INTEGER NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX one_open_deploy ON deploys (app) WHERE ended = 0;
+    CREATE INDEX deploys_of_an_app ON deploys (app, id);
+",
 ];
 
 /// The newest version this program knows.

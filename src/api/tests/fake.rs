@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::{
     api::{
         apps::Applications,
+        deploys::{Deploys, Fate},
         explain::Explanation,
         operations::{Answer, AtBoot, Caller, Decision, Operations, Pending, Verb, Way},
         types::*,
@@ -36,8 +37,10 @@ pub(super) fn rollout(id: u64) -> Rollout {
         id,
         kind: "swap".into(),
         service: "api".into(),
+        app: None,
         instance: None,
         release: None,
+        code: None,
         by: "uid 0".into(),
         state: RolloutState::Running,
         begun: "2026-01-01T00:00:00Z".into(),
@@ -103,6 +106,44 @@ impl Fake {
     }
 }
 
+impl Deploys for Fake {
+    fn releases(&self, of: AppName) -> Pending<'_, Answer<Vec<Release>>> {
+        self.note(format!("releases of {of}"));
+        Box::pin(async { Ok(vec![]) })
+    }
+
+    fn output(&self, of: RolloutId) -> Pending<'_, Answer<Vec<OutputLine>>> {
+        self.note(format!("output of {of}"));
+        Box::pin(async { Ok(vec![]) })
+    }
+
+    fn deploy(&self, by: Caller, app: AppName, how: DeployHow) -> Pending<'_, Answer<Rollout>> {
+        self.note(format!("uid {} deploys {:?} of {app}", by.uid, how.reference));
+        Box::pin(async { Ok(rollout(7)) })
+    }
+
+    fn roll_back(
+        &self,
+        by: Caller,
+        app: AppName,
+        how: RollbackHow,
+    ) -> Pending<'_, Answer<Rollout>> {
+        self.note(format!("uid {} rolls {app} back to {:?}", by.uid, how.to));
+        Box::pin(async { Ok(rollout(7)) })
+    }
+
+    fn decide_on(
+        &self,
+        by: Caller,
+        app: AppName,
+        fate: Fate,
+        release: OfRelease,
+    ) -> Pending<'_, Answer<Vec<Release>>> {
+        self.note(format!("uid {}: {} of {app} is {fate:?}", by.uid, release.release));
+        Box::pin(async { Ok(vec![]) })
+    }
+}
+
 impl Operations for Fake {
     fn version(&self) -> Version {
         Version { daemon: "0".into(), protocol: PROTOCOL, pid: 1, begun: String::new() }
@@ -112,7 +153,13 @@ impl Operations for Fake {
         let daemon =
             DaemonStatus { version: "0".into(), pid: 1, uptime_s: 1.0, config: "aibk.yaml".into() };
         Box::pin(async {
-            Ok(Status { daemon, nginx: Some(nginx()), services: vec![], jobs: vec![] })
+            Ok(Status {
+                daemon,
+                nginx: Some(nginx()),
+                services: vec![],
+                apps: vec![],
+                jobs: vec![],
+            })
         })
     }
 

@@ -1,22 +1,7 @@
-//! Applications and their dumps.
+//! Dumps of applications' databases.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// An application: `GET /v1/apps`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct App {
-    /// Its name.
-    pub name: String,
-    /// Its services, in the order in which they are rolled.
-    pub services: Vec<String>,
-    /// It has a database that can be saved.
-    pub database: bool,
-    /// When its database is saved, as configured.
-    pub schedule: Option<String>,
-    /// What goes on for it: the number of the run.
-    pub run: Option<u64>,
-}
 
 /// A dump: `GET /v1/apps/{app}/backups`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,22 +3,28 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Requests, Undo};
+use super::{Code, Requests, Undo};
 
 /// A rollout: `GET /v1/rollouts/{id}`, and the 202 answer of every long operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rollout {
     /// Its id.
     pub id: u64,
-    /// What kind: `rolling`, `swap`, `rollback`, `start`, `stop`, `restart`; of the daemon's own: `boot`,
+    /// What kind: `deploy`, `migrate` and `rollback` of an application; `rolling`, `swap`, `rollback`, `start`, `stop`, `restart`; of the daemon's own: `boot`,
     /// `retire`, `reconfigure`, `remove`, `relieve`, `restore`, `replace`.
     pub kind: String,
-    /// Whose.
+    /// Whose: a service, several with a space between, or an application.
     pub service: String,
+    /// The application that it is of, where it is a deploy of one.
+    #[serde(default)]
+    pub app: Option<String>,
     /// The instance it is about, for `start`, `stop` and `restart`.
     pub instance: Option<String>,
     /// Release it brings into service, where it brings one.
     pub release: Option<String>,
+    /// The code of that release, where a deploy has fetched it.
+    #[serde(default)]
+    pub code: Option<Code>,
     /// Who asked for it: `uid 0`, or `aibkd`.
     pub by: String,
     /// Going on, or how it ended.
@@ -42,8 +48,8 @@ pub struct Rollout {
     /// It is held, and waits for `promote` or `abort`.
     #[serde(default)]
     pub held: Option<Held>,
-    /// The rollouts of one service each that it consists of, in order, where it is of several. Then
-    /// `steps` are those of all of them.
+    /// The rollouts of one service each that it consists of, in order, where it is of several or of an
+    /// application. `steps` has those of all of them.
     pub members: Vec<Rollout>,
     /// It has passed its point of no return.
     pub committed: bool,

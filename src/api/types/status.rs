@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::app::App;
 use super::job::JobStatus;
 use super::rollout::Rollout;
 
@@ -15,6 +16,9 @@ pub struct Status {
     pub nginx: Option<NginxStatus>,
     /// Every service.
     pub services: Vec<ServiceStatus>,
+    /// Every application.
+    #[serde(default)]
+    pub apps: Vec<App>,
     /// Every job.
     #[serde(default)]
     pub jobs: Vec<JobStatus>,

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::workers::workers;
 use crate::{
     api::types::{
-        Colour, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout, RolloutState,
-        ServiceStatus, Status, Traffic,
+        App, Colour, DaemonStatus, InstanceState, InstanceStatus, NginxStatus, Rollout,
+        RolloutState, ServiceStatus, Status, Traffic,
     },
     cli::{
         layout::{Cell, Column, Fit, hanging, harmless, table},
@@ -36,6 +36,7 @@ pub(super) fn page(status: &Status, look: Look) -> String {
     if let Some(nginx) = &status.nginx {
         text.push_str(&nginx_line(nginx, look));
     }
+    status.apps.iter().for_each(|app| text.push_str(&app_lines(app, look)));
     let instances: Vec<&InstanceStatus> =
         status.services.iter().flat_map(|service| &service.instances).collect();
     text.push('\n');
@@ -69,6 +70,28 @@ fn daemon_line(daemon: &DaemonStatus, look: Look) -> String {
     let head = look.paint(look::STRONG, "aibkd");
     let up = time::age(*uptime_s);
     format!("{head}  {} up {up}, pid {pid}, {}\n", harmless(version), harmless(config))
+}
+
+/// Which release of an application is current, and what is being done about it.
+fn app_lines(app: &App, look: Look) -> String {
+    let name = harmless(&app.name);
+    let Some(current) = &app.current else {
+        return format!("{}  no release yet\n", look.paint(look::STRONG, &name));
+    };
+    let subject = app.code.as_ref().map(|code| format!(" \"{}\"", code.subject));
+    let since = app.since.as_ref().map(|since| {
+        let by = app.by.as_deref().unwrap_or("somebody");
+        format!(", since {} by {by}", Clock::SYSTEM.second_of(since, Timestamp::now()))
+    });
+    let parts = [Some(format!("release {current}")), subject, since];
+    let text = parts.into_iter().flatten().collect::<String>();
+    let indent = " ".repeat(name.chars().count() + 2);
+    let text = hanging(&indent, &text, look.width);
+    let text = format!("{}  {}", look.paint(look::STRONG, &name), text.trim_start());
+    match &app.rollout {
+        Some(rollout) => text + &rollout_line(rollout, look),
+        None => text,
+    }
 }
 
 /// What nginx serves, by its own answer, and what is wrong with it.

@@ -1,0 +1,67 @@
+//! `deploy`, and `rollback` of an application.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    Ended, app::Which, args::Patience, daemon::Daemon, follow, roll::whole_path, screen::Screen,
+};
+use crate::api::types::{DeployHow, DeployScope, RollbackHow};
+
+/// What is deployed, and how far.
+#[derive(Debug, Args)]
+pub(super) struct DeployArgs {
+    /// Branch, tag or commit; without it, what the configuration says
+    #[arg(value_name = "REF")]
+    reference: Option<String>,
+    /// Deploy this archive instead (`.tar`, `.tar.gz`)
+    #[arg(long, value_name = "FILE", conflicts_with = "reference")]
+    archive: Option<PathBuf>,
+    /// Leave the database as it is
+    #[arg(long, conflicts_with = "migrate_only")]
+    code_only: bool,
+    /// Bring the database to where the release wants it, and leave the services as they are
+    #[arg(long)]
+    migrate_only: bool,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+pub(super) async fn run(args: &DeployArgs, daemon: &Daemon, screen: Screen) -> Ended {
+    let app = args.which.one(daemon).await?;
+    let how = DeployHow {
+        reference: args.reference.clone(),
+        archive: args.archive.as_deref().map(whole_path).transpose()?,
+        scope: match (args.code_only, args.migrate_only) {
+            (true, _) => DeployScope::CodeOnly,
+            (false, true) => DeployScope::MigrateOnly,
+            (false, false) => DeployScope::Full,
+        },
+    };
+    let begun = daemon.deploy(&app, &how).await?;
+    follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
+}
+
+/// Where an application goes back to.
+#[derive(Debug, Args)]
+pub(super) struct BackArgs {
+    /// The release to go back to; without it, the last good one before the present one
+    #[arg(long, value_name = "RELEASE")]
+    pub(super) to: Option<String>,
+    #[command(flatten)]
+    pub(super) which: Which,
+}
+
+pub(super) async fn back(
+    args: &BackArgs,
+    patience: &Patience,
+    daemon: &Daemon,
+    screen: Screen,
+) -> Ended {
+    let app = args.which.one(daemon).await?;
+    let begun = daemon.roll_back(&app, &RollbackHow { to: args.to.clone() }).await?;
+    follow::begun(begun, patience, follow::Goal::Done, daemon, screen).await
+}

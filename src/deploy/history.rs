@@ -1,0 +1,126 @@
+//! What became of releases, by what is recorded of deploys: never by the time of a file.
+
+use std::collections::BTreeMap;
+
+use super::{
+    DeployError,
+    engine::Engine,
+    hands::is_whole,
+    record::{Deploy, Outcome, Scope},
+};
+use crate::ident::{AppName, ReleaseId};
+
+/// Deploys that are looked at.
+const LOOKED_AT: usize = 1000;
+
+/// Deploys among which the last one that came off is found: it is asked for often.
+const RECENT: usize = 20;
+
+impl Engine {
+    /// How the last deploy of each release of `app` ended.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn outcomes(
+        &self,
+        app: &AppName,
+    ) -> Result<BTreeMap<ReleaseId, Outcome>, DeployError> {
+        Ok(outcomes(&self.last_of(app, LOOKED_AT).await?))
+    }
+
+    /// The deploy that last brought the release `id` of `app` into service.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn brought_in(
+        &self,
+        app: &AppName,
+        id: &ReleaseId,
+    ) -> Result<Option<Deploy>, DeployError> {
+        let history = self.last_of(app, RECENT).await?;
+        Ok(history.into_iter().find(|deploy| served(deploy) && deploy.release.as_ref() == Some(id)))
+    }
+
+    /// The last release of `app` that served before the present one, and is still there.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn last_good(&self, app: &AppName) -> Result<ReleaseId, DeployError> {
+        let whole = self.app(app)?;
+        let workshop = self.workshop(&whole);
+        let current = workshop.current();
+        let history = self.last_of(app, LOOKED_AT).await?;
+        let there = |id: &ReleaseId| is_whole(&workshop, id);
+        last_good(&history, current.as_ref(), there).ok_or_else(|| {
+            DeployError::NoRelease(format!(
+                "{app} has no release to go back to: none that served before is still there"
+            ))
+        })
+    }
+}
+
+/// It brought its release into service.
+fn served(deploy: &Deploy) -> bool {
+    deploy.outcome() == Some(Outcome::Done) && deploy.scope != Scope::MigrateOnly
+}
+
+/// `history` is newest first.
+fn outcomes(history: &[Deploy]) -> BTreeMap<ReleaseId, Outcome> {
+    let ended = history.iter().rev().filter(|deploy| deploy.scope != Scope::MigrateOnly);
+    ended.filter_map(|deploy| Some((deploy.release.clone()?, deploy.outcome()?))).collect()
+}
+
+/// The release before the one that is current: of those that came into service the newest that is not
+/// it, and did not fail when it was last brought in. What was gone back from is not gone back to.
+fn last_good(
+    history: &[Deploy],
+    current: Option<&ReleaseId>,
+    there: impl Fn(&ReleaseId) -> bool,
+) -> Option<ReleaseId> {
+    let outcomes = outcomes(history);
+    let older = |id: &&ReleaseId| current.is_none_or(|current| *id < current);
+    history
+        .iter()
+        .filter(|deploy| served(deploy))
+        .filter_map(|deploy| deploy.release.as_ref())
+        .filter(older)
+        .find(|id| outcomes.get(*id) == Some(&Outcome::Done) && there(id))
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deploy::plan_tests::ended;
+
+    fn id(of: &str) -> ReleaseId {
+        ReleaseId(of.to_owned())
+    }
+
+    fn back(history: &[(&str, Outcome)], current: &str) -> Option<String> {
+        let mut deploys: Vec<Deploy> =
+            history.iter().map(|(release, outcome)| ended(release, *outcome)).collect();
+        deploys.reverse();
+        last_good(&deploys, Some(&id(current)), |id| id.0 != "gone").map(|id| id.0)
+    }
+
+    #[test]
+    fn what_served_last_before_the_present_one_is_gone_back_to() {
+        use Outcome::{Done, Stuck, Undone};
+        for (history, current, expected) in [
+            (vec![("a", Done), ("b", Done)], "b", Some("a")),
+            (vec![("a", Done), ("b", Undone), ("c", Done)], "c", Some("a")),
+            (vec![("a", Done), ("b", Stuck), ("c", Done)], "c", Some("a")),
+            // Back from c to b, and further back.
+            (vec![("a", Done), ("b", Done), ("c", Done), ("b", Done)], "b", Some("a")),
+            // It failed when it was brought in again.
+            (vec![("a", Done), ("b", Done), ("c", Done), ("b", Undone)], "c", Some("a")),
+            (vec![("a", Done)], "a", None),
+            (vec![("gone", Done), ("h", Done)], "h", None),
+            (vec![], "a", None),
+        ] {
+            let found = back(&history, current);
+            assert_eq!(found.as_deref(), expected, "{history:?}");
+        }
+    }
+}

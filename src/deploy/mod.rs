@@ -1,0 +1,22 @@
+//! Deploys: new code of an application, from where it is kept to where it serves.
+//!
+//! [`plan`] turns a deploy and the observed world into the next step, [`record`] is what is durable of
+//! it, `hands` are the steps' effects, `drive` is the loop, and `engine` knows those under way. The
+//! services get the release by rollouts.
+
+mod drive;
+mod engine;
+mod error;
+mod hands;
+mod history;
+mod making;
+mod output;
+pub mod plan;
+#[cfg(test)]
+mod plan_tests;
+pub mod record;
+mod rolling;
+mod words;
+
+pub use engine::{Apps, Asked, Engine, Pin};
+pub use error::DeployError;

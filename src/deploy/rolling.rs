@@ -1,0 +1,122 @@
+//! Bringing a release into the services of an application: one rollout of each, one after another.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    hands::{Hands, Tell},
+    record::{Deploy, Learnt, Off, Setback, Told},
+    words,
+};
+use crate::{
+    ident::{RolloutId, ServiceName},
+    release::Release,
+    rollout::{
+        EngineError,
+        draft::Request,
+        record::{Kind, Outcome, Rollout},
+    },
+};
+
+/// How long another rollout may hold a service before a deploy gives up.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Between two looks at who holds a service.
+const PACE: Duration = Duration::from_secs(1);
+/// Rollouts of the services among which those of a deploy are found.
+const RECENT: usize = 200;
+
+/// Which way the services go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// To the release of the deploy.
+    Out,
+    /// To what was there before.
+    Back,
+}
+
+impl Hands {
+    /// Brings each service to its release; those that have it stay as they are.
+    pub(super) async fn bring(
+        &self,
+        deploy: &Deploy,
+        direction: Direction,
+        targets: Vec<(ServiceName, Release)>,
+        tell: Tell<'_>,
+    ) -> Result<Off, Setback> {
+        let by = words::asker(deploy, direction);
+        // An earlier daemon may have begun them.
+        let mine = self.begun_by(&by).await?;
+        self.follow(&mine, tell).await?;
+        let mut asked = vec![];
+        for (service, release) in targets {
+            let presence = self.rollouts.presence(&service).await.map_err(|e| e.to_string())?;
+            if presence.serving != [release.clone()] {
+                // What is warm takes over at once.
+                let kind =
+                    if presence.warm.contains(&release) { Kind::Swap } else { Kind::Rolling };
+                let named = Some(release.clone());
+                asked.push((service, Request { named, ..Request::of(kind, release) }));
+            }
+        }
+        if asked.is_empty() {
+            let note = mine.is_empty().then(|| "every service has it already".to_owned());
+            return Ok(Off { note, learnt: Learnt::Nothing });
+        }
+        let begun = self.begin_when_free(asked, &by, tell).await?;
+        self.follow(&begun.iter().map(|rollout| rollout.id).collect::<Vec<_>>(), tell).await?;
+        Ok(Off::QUIET)
+    }
+
+    async fn begun_by(&self, by: &str) -> Result<Vec<RolloutId>, String> {
+        let last = self.rollouts.last(RECENT).await.map_err(|e| e.to_string())?;
+        let mine = last.iter().rev().filter(|rollout| rollout.by == by);
+        Ok(mine.map(|rollout| rollout.id).collect())
+    }
+
+    async fn begin_when_free(
+        &self,
+        asked: Vec<(ServiceName, Request)>,
+        by: &str,
+        tell: Tell<'_>,
+    ) -> Result<Vec<Rollout>, String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.rollouts.begin_together(asked.clone(), by.to_owned()).await {
+                Ok(begun) => return Ok(begun),
+                Err(EngineError::Busy(holder)) if Instant::now() < deadline => {
+                    tell(Told::Line(format!("waits: {holder}")));
+                    tokio::time::sleep(PACE).await;
+                }
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+    }
+
+    /// Waits until all of them have ended, and are done.
+    async fn follow(&self, ids: &[RolloutId], tell: Tell<'_>) -> Result<(), String> {
+        tell(Told::Rollouts(ids.to_vec()));
+        for id in ids {
+            let rollout = self.end_of(*id).await?;
+            if rollout.outcome() != Some(Outcome::Done) {
+                let why = rollout.failure.unwrap_or_else(|| "it did not end".to_owned());
+                return Err(format!("{}: {why}", rollout.service));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rollout has deadlines of its own; a change is looked for now and then where nobody drives it.
+    async fn end_of(&self, id: RolloutId) -> Result<Rollout, String> {
+        loop {
+            if let Some(mut watch) = self.rollouts.watch(id) {
+                let ended = watch.wait_for(|rollout| rollout.outcome().is_some());
+                let _ = timeout_at(Instant::now() + PATIENCE, ended).await;
+            }
+            let rollout = self.rollouts.find(id).await.map_err(|e| e.to_string())?;
+            if rollout.outcome().is_some() || self.rollouts.watch(id).is_none() {
+                return Ok(rollout);
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Deploys: new code from git into service, and back, over whatever fails.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+
+use aibk::api::types::{Release, ReleaseState, Rollout, RolloutState};
+
+use crate::support::{LONG, Stage, fetch, load::Plan, root, run, wait_for};
+
+/// The repository that is deployed from, and a stage for it.
+struct Shop {
+    stage: Stage,
+    work: PathBuf,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let mut stage = Stage::new();
+        let home = stage.path("").to_str().unwrap().to_owned();
+        stage.settings.set("services.api.rollout.watch", "100ms");
+        stage.settings.set("apps.shop.home", home);
+        stage.settings.set("apps.shop.services", serde_json::json!(["api"]));
+        stage.settings.set("apps.shop.source.git", stage.path("origin.git").to_str().unwrap());
+        stage.settings.set("apps.shop.source.ref", "main");
+        let work = stage.path("work");
+        let shop = Self { stage, work };
+        fs::create_dir(&shop.work).unwrap();
+        let origin = shop.stage.path("origin.git");
+        shop.git(&["init", "-q", "-b", "main", "."]);
+        shop.git(&["clone", "-q", "--bare", ".", origin.to_str().unwrap()]);
+        shop.git(&["remote", "add", "origin", origin.to_str().unwrap()]);
+        shop
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"];
+        let mut git = Command::new("git");
+        run(git.args(who).args(args).current_dir(&self.work), LONG).expect(0).stdout
+    }
+
+    /// Code that behaves as `mode` says, on the branch that is deployed.
+    fn push(&self, version: &str, mode: &str) {
+        fs::copy(root().join("tests/support/app/main.py"), self.work.join("main.py")).unwrap();
+        fs::write(self.work.join("VERSION"), version).unwrap();
+        fs::write(self.work.join("mode"), mode).unwrap();
+        self.git(&["add", "."]);
+        self.git(&["commit", "-q", "-m", &format!("Version {version}")]);
+        self.git(&["push", "-q", "origin", "main"]);
+    }
+
+    fn deploy(&self, args: &[&str], code: i32) -> Rollout {
+        let args: Vec<&str> =
+            ["deploy", "--json"].into_iter().chain(args.iter().copied()).collect();
+        let output = run(&mut self.stage.aibkctl(&args), LONG).expect(code);
+        serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stdout))
+    }
+
+    /// What the application that serves says that it is, by its own environment.
+    fn release_that_answers(&self) -> String {
+        let (_, body) = fetch(self.stage.address().port(), "/health").unwrap();
+        let health: serde_json::Value = serde_json::from_str(&body).unwrap();
+        health["release"].as_str().unwrap().to_owned()
+    }
+
+    fn releases(&self) -> Vec<Release> {
+        let output = self.stage.ctl(&["releases", "list", "--json"]).expect(0);
+        serde_json::from_str(&output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn new_code_comes_from_git_and_goes_back_and_nobody_notices() {
+    let mut shop = Shop::new();
+    shop.push("one", "ok");
+    shop.stage.start();
+    let load = shop.stage.load_of(Plan::gets(shop.stage.address(), 2));
+
+    let one = shop.deploy(&[], 0);
+    assert_eq!((one.state, one.kind.as_str()), (RolloutState::Done, "deploy"));
+    let first = one.release.clone().unwrap();
+    assert_eq!(
+        (shop.stage.answering(), shop.release_that_answers()),
+        ("one".into(), first.clone())
+    );
+    let code = one.code.unwrap();
+    assert_eq!((code.subject.as_str(), code.author.contains("Ada")), ("Version one", true));
+    let directory = shop.stage.path("releases").join(&first);
+    let mode = fs::metadata(directory.join("main.py")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o222, 0, "nobody changes what runs");
+    assert_eq!(fs::canonicalize(shop.stage.path("current")).unwrap(), directory);
+
+    // What fails is never seen by clients.
+    shop.push("two", "exit");
+    let two = shop.deploy(&[], 1);
+    assert_eq!(two.state, RolloutState::Undone);
+    assert!(two.failure.unwrap().contains("the licence has expired"));
+    assert_eq!(shop.release_that_answers(), first);
+    let nowhere = shop.deploy(&["no-such-branch"], 1);
+    assert!(nowhere.failure.unwrap().contains("no-such-branch"));
+
+    shop.push("three", "ok");
+    let three = shop.deploy(&["--code-only"], 0).release.unwrap();
+    assert_eq!(shop.release_that_answers(), three);
+    let states: Vec<_> = shop.releases().iter().map(|release| release.state).collect();
+    let expected = [ReleaseState::Current, ReleaseState::Failed, ReleaseState::Good];
+    assert_eq!(states, expected);
+    shop.stage.ctl(&["releases", "remove", &three]).expect(4).says(&["is current or runs"]);
+    shop.stage.ctl(&["status"]).expect(0).says(&["shop", &three, "Version three"]);
+
+    // The one that failed is skipped.
+    let back = run(&mut shop.stage.aibkctl(&["rollback", "--json"]), LONG).expect(0);
+    let back: Rollout = serde_json::from_str(&back.stdout).unwrap();
+    assert_eq!((back.kind.as_str(), back.release.as_deref()), ("rollback", Some(first.as_str())));
+    assert_eq!(shop.release_that_answers(), first);
+    shop.stage.ctl(&["rollback"]).expect(4).says(&["no release to go back to"]);
+    let report = load.finish(None).unwrap();
+    assert!(report.lost == 0 && report.answered > 0, "{report}");
+}
+
+/// The daemon is killed before and after each step; its successor goes on, and so does the load.
+#[test]
+fn a_deploy_outlives_the_daemon_at_every_step() {
+    let mut shop = Shop::new();
+    shop.push("one", "ok");
+    shop.stage.start();
+    shop.deploy(&[], 0);
+    let load = shop.stage.load_of(Plan::gets(shop.stage.address(), 2));
+    shop.push("two", "ok");
+    shop.stage.die_at("deploy.intent:1");
+    let begun = shop.stage.ctl(&["deploy", "--no-wait"]).expect(0);
+    let id = begun.stdout.trim().to_owned();
+    let mut deaths = 0;
+    for strike in
+        ["deploy.effect:1", "deploy.effect:2", "deploy.intent:3", "deploy.effect:1", "deploy.end:1"]
+    {
+        wait_for("the daemon's death", LONG, || (!shop.stage.daemon_goes_on()).then_some(()));
+        shop.stage.bury_daemon();
+        shop.stage.launch();
+        shop.stage.die_at(strike);
+        deaths += 1;
+    }
+    wait_for("the daemon's death", LONG, || (!shop.stage.daemon_goes_on()).then_some(()));
+    shop.stage.bury_daemon();
+    shop.stage.restart_daemon();
+    run(&mut shop.stage.aibkctl(&["wait", &id]), LONG).expect(0);
+    assert_eq!(deaths, 5);
+    let report = load.finish(None).unwrap();
+    assert!(report.lost == 0 && report.answered > 0, "{report}");
+    let current = shop.releases().remove(0);
+    assert_eq!((current.state, shop.release_that_answers()), (ReleaseState::Current, current.id));
+    assert_eq!(shop.releases().len(), 2, "nothing half made is left");
+}
