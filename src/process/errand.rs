@@ -2,7 +2,7 @@
 
 use std::{fs, io::ErrorKind, os::fd::OwnedFd, time::Duration};
 
-use rustix::pipe::PipeFlags;
+use rustix::{io::Errno, pipe::PipeFlags};
 use tokio::{
     net::unix::pipe::Receiver,
     time::{Instant, timeout_at},
@@ -124,9 +124,8 @@ impl Launcher {
         let tree = Bound(spawned?);
         let exit = timeout_at(until, ended(&tree.0, &mut out, &mut err, hear)).await.ok();
         tree.0.end(END_DEADLINE).await?;
-        // Nobody is left to write more than the pipes hold.
-        out.empty(hear);
-        err.empty(hear);
+        out.drain(hear);
+        err.drain(hear);
         Ok(exit)
     }
 
@@ -194,6 +193,20 @@ impl Ear {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    /// Hears what the pipe still holds, when nobody is left to write more. The runtime is not asked: it
+    /// may not have seen yet that there is something.
+    fn drain(&self, hear: Hear<'_>) {
+        let mut buffer = [0; PIECE];
+        for _ in 0..=PIPE / PIECE {
+            let Some(pipe) = &self.pipe else { return };
+            match rustix::io::read(pipe, &mut buffer) {
+                Ok(n @ 1..) => hear(self.stream, buffer.get(..n).unwrap_or_default()),
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(_) => return,
             }
         }
     }

@@ -52,6 +52,16 @@ async fn it_reads_and_writes_what_the_daemon_has_opened() {
     assert_eq!(heard, [(Stream::Stderr, b"done\n".to_vec())], "the rest went into the file");
 }
 
+/// The news of an end may come before that of the last words.
+#[tokio::test]
+async fn the_last_words_are_heard_however_soon_it_ends() {
+    let home = Home::new();
+    let daemon = Daemon::new(&home);
+    for _ in 0..50 {
+        assert_eq!(run(&daemon, "echo out", LONG).await.said, "out");
+    }
+}
+
 /// Writes the pid of what it leaves behind.
 fn leaving(home: &Home, then: &str) -> String {
     format!("setsid sleep 1000 & echo $! > {}/left; {then}", home.path().display())
