@@ -13,6 +13,7 @@ pub mod ident;
 pub mod instance;
 pub mod job;
 mod mailbox;
+pub mod migration;
 pub mod nginx;
 pub mod postgres;
 pub mod process;

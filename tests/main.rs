@@ -37,6 +37,7 @@ mod jobs;
 mod load;
 mod logs;
 mod meddling;
+mod migration;
 mod nginx;
 mod nginx_faults;
 mod pid_one;

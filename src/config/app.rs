@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Backup, Code, Database, Service, backup, claims::Claims, code, database, mistake::Wrong,
-    scalar, section::Section,
+    Backup, Code, Database, Migrate, Service, backup, claims::Claims, code, database, migrate,
+    mistake::Wrong, scalar, section::Section,
 };
 use crate::ident::{AppName, ServiceName};
 
@@ -33,6 +33,8 @@ pub struct App {
     pub database: Option<Database>,
     /// How that is saved: there is one whenever there is a database.
     pub backup: Option<Backup>,
+    /// How its schema is migrated.
+    pub migrate: Option<Migrate>,
 }
 
 impl App {
@@ -84,6 +86,11 @@ impl Reader<'_> {
             let wrong = Wrong::new("there is no `database` to save");
             s.complain("backup", wrong.instead("describe the application's `database`"));
         }
+        if s.has("migrate") && !s.has("database") {
+            let wrong = Wrong::new("there is no `database` to migrate");
+            s.complain("migrate", wrong.instead("describe the application's `database`"));
+        }
+        let migrate = s.has("migrate").then(|| s.section("migrate", migrate::migrate)).flatten();
         let backup = s.section("backup", |s| backup::backup(s, &home));
         let code = code::code(s, &home, env_file.is_some());
         self.keep_apart(s, &code.releases, &backup.directory);
@@ -97,6 +104,7 @@ impl Reader<'_> {
             home,
             env_file,
             database,
+            migrate,
         })
     }
 

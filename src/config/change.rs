@@ -106,7 +106,8 @@ fn apps(old: &Config, new: &Config) -> BTreeMap<AppName, Difference> {
 
 /// Whoever gives an application another field says here how it is called.
 fn of_app(old: &App, new: &App) -> Vec<Key> {
-    let App { name: _, home, user, group, env_file, services, code, database, backup } = old;
+    let App { name: _, home, user, group, env_file, services, code, database, backup, migrate } =
+        old;
     let Code { origin, releases, keep, python, shared, hooks, deadlines } = code;
     differing([
         ("home", *home != new.home, Needs::Nothing),
@@ -123,6 +124,7 @@ fn of_app(old: &App, new: &App) -> Vec<Key> {
         ("deadlines", *deadlines != new.code.deadlines, Needs::Nothing),
         ("database", *database != new.database, Needs::Nothing),
         ("backup", *backup != new.backup, Needs::Nothing),
+        ("migrate", *migrate != new.migrate, Needs::Nothing),
     ])
     .collect()
 }

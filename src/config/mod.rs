@@ -22,6 +22,7 @@ mod job;
 mod judge;
 mod limits;
 mod logs;
+mod migrate;
 mod mistake;
 mod model;
 mod nginx_path;
@@ -53,6 +54,7 @@ pub use host::{Finding, Severity, check_app, check_host, check_service, find_pro
 pub use job::Job;
 pub use judge::Judge;
 pub use logs::{Logs, LogsTo};
+pub use migrate::{Migrate, Tool};
 pub use mistake::{ConfigError, Mistake, Position};
 pub use model::*;
 pub use reload::{Reload, ReloadSignal};

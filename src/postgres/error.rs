@@ -49,6 +49,9 @@ pub enum PostgresError {
         /// What is wrong with it.
         why: String,
     },
+    /// Somebody else has the lock.
+    #[error("another migration of this database goes on; wait for its end")]
+    Locked,
     /// A password with a line end cannot stand in the file that PostgreSQL's programs read.
     #[error("the password of the database has a line end; correct it in the env file")]
     Password,

@@ -5,6 +5,7 @@
 
 mod error;
 mod facts;
+mod lock;
 mod passfile;
 
 use std::{

@@ -188,7 +188,7 @@ pub enum ProcessError {
 
 impl ProcessError {
     /// For `map_err`.
-    pub(super) fn kernel(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn kernel(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Kernel { action, source }
     }
 
