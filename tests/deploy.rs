@@ -1,5 +1,7 @@
 //! Deploys: new code from git into service, and back, over whatever fails.
 
+mod database;
+
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
 use aibk::api::types::{Release, ReleaseState, Rollout, RolloutState};

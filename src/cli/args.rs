@@ -140,6 +140,8 @@ pub(super) enum Command {
     /// List the last rollouts and deploys, or show one with its steps
     #[command(visible_alias = "history")]
     Rollouts(RolloutsArgs),
+    /// Print what the steps of a deploy wrote
+    Output(Id),
     /// Run a job now, and follow it to its end
     Run(RunArgs),
     /// List the last runs of a job
@@ -223,6 +225,7 @@ mod tests {
             "aibkctl rollback api --wait --timeout 5s",
             "aibkctl rollback",
             "aibkctl history",
+            "aibkctl output 7",
             "aibkctl rollback --to 20260301T110000Z-1a2b3c4d5e6f --app shop",
             "aibkctl deploy",
             "aibkctl deploy v1.2 --app shop --code-only --no-wait",

@@ -14,7 +14,7 @@ use crate::{
         explain::Explanation,
         types::{
             Act, App, Backup, DeployHow, Enable, Enablement, Events, Forgiven, Logs, MakeBackup,
-            NginxFile, NginxSnippet, NginxTest, OfRelease, Plan, PlanTogether, Planned,
+            NginxFile, NginxSnippet, NginxTest, OfRelease, OutputLine, Plan, PlanTogether, Planned,
             PruneBackups, PrunedBackups, Reexec, Release, Reload, Reloaded, ReloadedInstance,
             ResetFailed, RestoreBackup, Roll, RollTogether, RollbackHow, Rollout, Run, Status,
             VerifyBackup, Version, Wait, WaitRun,
@@ -65,6 +65,10 @@ impl Daemon {
 
     pub(super) async fn deploy(&self, app: &AppName, how: &DeployHow) -> Answer<Rollout> {
         self.client.post(&format!("/v1/apps/{app}/deploy"), how).await
+    }
+
+    pub(super) async fn output(&self, of: u64) -> Answer<Vec<OutputLine>> {
+        self.client.get(&format!("/v1/rollouts/{of}/output")).await
     }
 
     pub(super) async fn roll_back(&self, app: &AppName, how: &RollbackHow) -> Answer<Rollout> {

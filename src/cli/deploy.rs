@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    Ended, app::Which, args::Patience, daemon::Daemon, follow, roll::whole_path, screen::Screen,
+    Ended, app::Which, args::Patience, daemon::Daemon, exit::Exit, follow, layout::harmless,
+    roll::whole_path, screen::Screen,
 };
 use crate::api::types::{DeployHow, DeployScope, RollbackHow};
 
@@ -51,6 +52,9 @@ pub(super) struct BackArgs {
     /// The release to go back to; without it, the last good one before the present one
     #[arg(long, value_name = "RELEASE")]
     pub(super) to: Option<String>,
+    /// Bring the database back, too, after a dump
+    #[arg(long)]
+    pub(super) db: bool,
     #[command(flatten)]
     pub(super) which: Which,
 }
@@ -62,6 +66,13 @@ pub(super) async fn back(
     screen: Screen,
 ) -> Ended {
     let app = args.which.one(daemon).await?;
-    let begun = daemon.roll_back(&app, &RollbackHow { to: args.to.clone() }).await?;
+    let begun = daemon.roll_back(&app, &RollbackHow { to: args.to.clone(), db: args.db }).await?;
     follow::begun(begun, patience, follow::Goal::Done, daemon, screen).await
+}
+
+/// `output`: all that the steps of a deploy wrote.
+pub(super) async fn output(id: u64, daemon: &Daemon, screen: Screen) -> Ended {
+    let lines = daemon.output(id).await?;
+    screen.show(&lines, |_| lines.iter().map(|line| harmless(&line.text) + "\n").collect())?;
+    Ok(Exit::Done)
 }

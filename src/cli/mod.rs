@@ -137,6 +137,7 @@ async fn ask(command: Command, daemon: &Daemon, screen: Screen) -> Ended {
         Command::Wait(args) => wait::run(&args, daemon, screen).await,
         Command::Cancel(args) => cancel::run(&args, daemon, screen).await,
         Command::Rollouts(args) => rollouts::run(&args, daemon, screen).await,
+        Command::Output(args) => deploy::output(args.id, daemon, screen).await,
         Command::Run(args) => run::run(&args, daemon, screen).await,
         Command::Runs(args) => run::list(&args, daemon, screen).await,
         Command::Backup(verb) => backup::run(&verb, daemon, screen).await,

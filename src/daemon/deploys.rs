@@ -69,11 +69,12 @@ impl Deploys for Daemon {
         how: RollbackHow,
     ) -> Pending<'_, Answer<types::Rollout>> {
         Box::pin(async move {
+            let scope = if how.db { Scope::Full } else { Scope::CodeOnly };
             let target = match how.to {
                 Some(id) => ReleaseId(id),
                 None => self.deploys.last_good(&app).await.map_err(|e| problems::of_deploy(&e))?,
             };
-            self.begin_deploy(&by, &app, Aim::Kept(target), Scope::CodeOnly).await
+            self.begin_deploy(&by, &app, Aim::Kept(target), scope).await
         })
     }
 

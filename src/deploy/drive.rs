@@ -49,7 +49,7 @@ impl Drive {
                     self.deploy.begin(step, now());
                     if self.save().await {
                         sync_point!("deploy.intent");
-                        self.step(step, &world).await;
+                        Box::pin(self.step(step, &world)).await;
                         sync_point!("deploy.effect");
                     }
                 }

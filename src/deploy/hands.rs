@@ -87,8 +87,9 @@ impl Hands {
         let came = match step {
             Step::Fetch => self.fetch(deploy, &mut hear).await,
             Step::Build => self.build(deploy, &mut hear).await,
-            Step::Check => self.check(deploy).await,
-            Step::Backup | Step::Migrate => Ok(Off::QUIET),
+            Step::Check => self.check(deploy, &mut hear).await,
+            Step::Backup => self.dump(deploy, tell).await,
+            Step::Migrate => self.migrate(deploy, &mut hear).await,
             Step::RollOut => self.roll_out(deploy, tell).await,
             Step::RollBack => {
                 let before = plan::to_roll_back(deploy, world);
@@ -102,7 +103,7 @@ impl Hands {
     }
 
     /// What cannot be read now is told by whoever needs it.
-    fn env_file(&self) -> Variables {
+    pub(super) fn env_file(&self) -> Variables {
         let file = self.app.env_file.as_deref();
         file.and_then(|file| load_env_file(file).ok()).unwrap_or_default()
     }

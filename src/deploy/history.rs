@@ -6,7 +6,7 @@ use super::{
     DeployError,
     engine::Engine,
     hands::is_whole,
-    record::{Deploy, Outcome, Scope},
+    record::{Aim, Deploy, Outcome, Scope, Step},
 };
 use crate::ident::{AppName, ReleaseId};
 
@@ -64,21 +64,37 @@ fn served(deploy: &Deploy) -> bool {
     deploy.outcome() == Some(Outcome::Done) && deploy.scope != Scope::MigrateOnly
 }
 
-/// `history` is newest first.
-fn outcomes(history: &[Deploy]) -> BTreeMap<ReleaseId, Outcome> {
-    let ended = history.iter().rev().filter(|deploy| deploy.scope != Scope::MigrateOnly);
-    ended.filter_map(|deploy| Some((deploy.release.clone()?, deploy.outcome()?))).collect()
+/// Its end says something about its release. A way back that ended before it touched a service does not.
+fn tells(deploy: &Deploy) -> bool {
+    let rolled = || deploy.steps.iter().any(|taken| taken.step == Step::RollOut);
+    let tried = matches!(deploy.aim, Aim::New(_)) || rolled() || served(deploy);
+    tried && deploy.scope != Scope::MigrateOnly
 }
 
-/// The release before the one that is current: of those that came into service the newest that is not
-/// it, and did not fail when it was last brought in. What was gone back from is not gone back to.
+/// `history` is newest first.
+fn outcomes(history: &[Deploy]) -> BTreeMap<ReleaseId, Outcome> {
+    history
+        .iter()
+        .rev()
+        .filter(|deploy| tells(deploy))
+        .filter_map(|deploy| Some((deploy.release.clone()?, deploy.outcome()?)))
+        .collect()
+}
+
+/// The release before the one that is current: of those that came into service before it did for the
+/// first time the last one, unless it failed when it was last brought in. What was gone back from is
+/// not gone back to.
 fn last_good(
     history: &[Deploy],
     current: Option<&ReleaseId>,
     there: impl Fn(&ReleaseId) -> bool,
 ) -> Option<ReleaseId> {
     let outcomes = outcomes(history);
-    let older = |id: &&ReleaseId| current.is_none_or(|current| *id < current);
+    // What nobody knows of came into service before or beside all of them: by hand.
+    let oldest_first = || history.iter().rev().filter_map(|deploy| deploy.release.as_ref());
+    let rank = |id: &ReleaseId| oldest_first().position(|known| known == id);
+    let present = current.and_then(rank);
+    let older = |id: &&ReleaseId| present.is_none_or(|present| rank(id) < Some(present));
     history
         .iter()
         .filter(|deploy| served(deploy))
@@ -101,6 +117,11 @@ mod tests {
         let mut deploys: Vec<Deploy> =
             history.iter().map(|(release, outcome)| ended(release, *outcome)).collect();
         deploys.reverse();
+        // Whoever is not begun says nothing.
+        for deploy in deploys.iter_mut().filter(|deploy| deploy.outcome() != Some(Outcome::Done)) {
+            deploy.begin(Step::RollOut, 1);
+        }
+        deploys.insert(0, ended("a", Outcome::Undone));
         last_good(&deploys, Some(&id(current)), |id| id.0 != "gone").map(|id| id.0)
     }
 
@@ -109,6 +130,8 @@ mod tests {
         use Outcome::{Done, Stuck, Undone};
         for (history, current, expected) in [
             (vec![("a", Done), ("b", Done)], "b", Some("a")),
+            (vec![("z", Done), ("b", Done)], "b", Some("z")),
+            (vec![("a", Done), ("b", Done)], "by hand", Some("b")),
             (vec![("a", Done), ("b", Undone), ("c", Done)], "c", Some("a")),
             (vec![("a", Done), ("b", Stuck), ("c", Done)], "c", Some("a")),
             // Back from c to b, and further back.

@@ -42,7 +42,7 @@ impl Hands {
     }
 
     /// Looks whether each service could get the release now.
-    pub(super) async fn check(&self, deploy: &Deploy) -> Result<Off, Setback> {
+    pub(super) async fn check(&self, deploy: &Deploy, hear: Hear<'_>) -> Result<Off, Setback> {
         let id = release(deploy)?;
         let mut wrong = vec![];
         for service in &deploy.services {
@@ -50,11 +50,12 @@ impl Hands {
                 wrong.push(format!("{service}: {e}"));
             }
         }
-        if wrong.is_empty() {
-            Ok(Off { note: None, learnt: Learnt::Schema(None) })
-        } else {
-            Err(wrong.join("\n").into())
+        if !wrong.is_empty() {
+            return Err(wrong.join("\n").into());
         }
+        let schema = self.look_at_schema(deploy, hear).await?;
+        let note = schema.as_ref().and_then(words::pending);
+        Ok(Off { note, learnt: Learnt::Schema(schema) })
     }
 
     async fn check_service(&self, service: &ServiceName, id: &ReleaseId) -> Result<(), String> {

@@ -16,6 +16,7 @@ pub mod plan;
 mod plan_tests;
 pub mod record;
 mod rolling;
+mod schema;
 mod words;
 
 pub use engine::{Apps, Asked, Engine, Pin};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{Aim, Course, Deploy, Outcome, Scope, Step};
+use super::record::{Aim, Course, Deploy, Outcome, Schema, Scope, Step};
 use crate::{
     ident::{ReleaseId, ServiceName},
     release::Release,
@@ -123,6 +123,8 @@ impl Deploy {
     /// The database is not where the release wants it.
     #[must_use]
     pub fn needs_migration(&self) -> bool {
-        self.schema.as_ref().is_some_and(|schema| !schema.pending.is_empty())
+        let needs =
+            |schema: &Schema| !schema.pending.is_empty() || schema.is_unknown || schema.is_back;
+        self.schema.as_ref().is_some_and(needs)
     }
 }

@@ -138,6 +138,7 @@ fn came_off(step: Step) -> Off {
             from: vec!["1".to_owned()],
             to: vec!["2".to_owned()],
             pending: vec!["2".to_owned()],
+            ..Schema::default()
         })),
         Step::Backup => Learnt::Dump("dump".to_owned()),
         _ => Learnt::Nothing,

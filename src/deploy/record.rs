@@ -84,7 +84,7 @@ pub enum Scope {
 }
 
 /// What a release needs of the database.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schema {
     /// Where the database is.
     pub from: Vec<String>,
@@ -92,6 +92,10 @@ pub struct Schema {
     pub to: Vec<String>,
     /// The revisions in between, in order.
     pub pending: Vec<String>,
+    /// Nobody can tell what is pending, so that it is tried.
+    pub is_unknown: bool,
+    /// The way goes back: the database is beyond the release.
+    pub is_back: bool,
 }
 
 /// One effect. Every one may be run twice (`S1`).

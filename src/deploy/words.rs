@@ -1,7 +1,7 @@
 //! What people read of a deploy.
 
 use super::{
-    record::{Aim, Deploy, Outcome, Scope, Step},
+    record::{Aim, Deploy, Outcome, Schema, Scope, Step},
     rolling::Direction,
 };
 use crate::release::{Source, short};
@@ -81,4 +81,16 @@ pub(super) fn source(source: &Source) -> String {
     let forced = if source.rewritten() { " (the branch was forced)" } else { "" };
     let what = source.commit.as_ref().map(|commit| commit.subject.as_str()).unwrap_or_default();
     format!("{} {what}{forced}", short(&source.digest)).trim_end().to_owned()
+}
+
+/// `2 revisions pending: 1a, 2b`.
+pub(super) fn pending(schema: &Schema) -> Option<String> {
+    match (schema.pending.as_slice(), schema.is_back) {
+        (_, true) => Some(format!("the schema goes back to {}", schema.to.join(", "))),
+        ([], false) => None,
+        ([one], false) => Some(format!("1 revision pending: {one}")),
+        (several, false) => {
+            Some(format!("{} revisions pending: {}", several.len(), several.join(", ")))
+        }
+    }
 }

@@ -85,6 +85,23 @@ impl Chain {
     }
 }
 
+/// What Alembic says of a database that is at a revision which the release does not have.
+const STRANGER: &str = "Can't locate revision identified by '";
+
+impl Chain {
+    /// What a failure of `alembic current` means: the database may be beyond the release.
+    pub(super) fn stranger(&self, error: MigrationError) -> MigrationError {
+        let words = match &error {
+            MigrationError::Failed { words, .. } => words.split_once(STRANGER),
+            _ => None,
+        };
+        match words.and_then(|(_, rest)| rest.split('\'').next()).and_then(id) {
+            Some(at) => MigrationError::Unknown { at, heads: self.heads() },
+            None => error,
+        }
+    }
+}
+
 /// A name, without what stands in brackets behind it.
 fn id(word: &str) -> Option<String> {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -94,7 +111,7 @@ fn id(word: &str) -> Option<String> {
 
 fn revision(line: &str) -> Option<Revision> {
     let (after, rest) = line.split_once(" -> ")?;
-    let (own, title) = rest.split_once(", ").unwrap_or((rest, ""));
+    let (own, title) = rest.split_once(',').unwrap_or((rest, ""));
     let own = own.split(" (").next()?;
     let after = match after.trim() {
         BASE => vec![],
@@ -135,6 +152,31 @@ mod tests {
 
     const LINE: &str =
         "b2 -> c3 (head), third, and last\na1 -> b2, second\n<base> -> a1, first: it\n";
+
+    #[test]
+    fn a_database_beyond_the_release_is_told_from_a_tool_that_fails() {
+        let failed = |words: &str| MigrationError::Failed {
+            command: "alembic current".to_owned(),
+            exit: crate::process::Exit::Code(255),
+            words: words.to_owned(),
+        };
+        let said = "FAILED: Can't locate revision identified by 'd4'";
+        let beyond = chain(LINE).stranger(failed(said));
+        assert!(
+            matches!(&beyond, MigrationError::Unknown { at, heads } if at == "d4" && *heads == ["c3"]),
+            "{beyond}"
+        );
+        let other = chain(LINE).stranger(failed("FAILED: no such host"));
+        assert!(matches!(other, MigrationError::Failed { .. }), "{other}");
+    }
+
+    /// A revision without a docstring has no title.
+    #[test]
+    fn a_revision_need_not_have_a_title() {
+        let untitled = "a1 -> b2 (head),\n<base> -> a1,\n";
+        assert_eq!(pending(untitled, &[]).unwrap(), ["a1", "b2"]);
+        assert_eq!(chain(untitled).0.iter().map(|r| r.title.len()).sum::<usize>(), 0);
+    }
 
     #[test]
     fn what_is_pending_comes_in_order() {

@@ -77,7 +77,7 @@ pub async fn check(
     match &tooling.migrate.tool {
         Tool::Alembic { .. } => {
             let chain = Chain::read(&tooling.alembic(&["history"]).await?)?;
-            let current = tooling.current().await?;
+            let current = tooling.current().await.map_err(|e| chain.stranger(e))?;
             let revisions = chain.pending(&current)?;
             let sql = if revisions.is_empty() {
                 String::new()

@@ -38,7 +38,7 @@ pub use error::{BuildError, Failure, FetchError, FileError, How, ShelfError};
 pub use id::{made_at, short};
 pub use launch::{Start, command, launch};
 pub use manifest::{Manifest, Notes, Shelved, Unread, VenvNote};
-pub use output::{Censor, Tell};
+pub use output::{Censor, Lines, Tell};
 pub use shelf::Pruned;
 pub use source::{Between, Commit, History, Origin, Relation, Source, Wanted};
 pub use space::{Shortage, Weight};

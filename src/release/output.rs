@@ -100,19 +100,21 @@ fn without_escapes(line: &str) -> String {
 }
 
 /// Makes lines of pieces, and keeps the last.
-pub(super) struct Lines<'c> {
+pub struct Lines<'c> {
     censor: &'c Censor,
     begun: Vec<u8>,
     last: VecDeque<String>,
 }
 
 impl<'c> Lines<'c> {
-    pub(super) const fn new(censor: &'c Censor) -> Self {
+    /// None yet.
+    #[must_use]
+    pub const fn new(censor: &'c Censor) -> Self {
         Self { censor, begun: Vec::new(), last: VecDeque::new() }
     }
 
     /// Takes a piece; every line that it completes is told.
-    pub(super) fn take(&mut self, piece: &[u8], tell: Tell<'_>) {
+    pub fn take(&mut self, piece: &[u8], tell: Tell<'_>) {
         for byte in piece {
             match byte {
                 b'\n' | b'\r' => self.finish(tell),
@@ -124,7 +126,7 @@ impl<'c> Lines<'c> {
     }
 
     /// Tells what was begun.
-    pub(super) fn finish(&mut self, tell: Tell<'_>) {
+    pub fn finish(&mut self, tell: Tell<'_>) {
         let line = self.censor.clean(&String::from_utf8_lossy(&self.begun));
         self.begun.clear();
         let line = match line.char_indices().take_while(|(at, _)| *at < LONGEST).last() {
@@ -142,7 +144,8 @@ impl<'c> Lines<'c> {
     }
 
     /// The last lines.
-    pub(super) fn last(self) -> Vec<String> {
+    #[must_use]
+    pub fn last(self) -> Vec<String> {
         self.last.into()
     }
 }

@@ -33,17 +33,22 @@ pub struct Pruned {
 }
 
 impl Workshop {
-    /// The releases that are there, newest first by the time in their names.
+    /// The releases that are there, newest first by the time in their names, then by when they were
+    /// sealed.
     ///
     /// # Errors
     /// When the directory cannot be read. A release that cannot be is in the list.
     pub fn list(&self) -> Result<Vec<Shelved>, ShelfError> {
-        let mut all: Vec<_> = names(&self.places.releases)?
-            .into_iter()
-            .filter_map(|name| Some((id::made_at(&name)?, name)))
-            .collect();
-        all.sort_by(|a, b| b.cmp(a));
-        all.into_iter().map(|(_, name)| self.shelved(ReleaseId(name))).collect()
+        let ours = names(&self.places.releases)?.into_iter();
+        let ours = ours.filter_map(|name| Some((id::made_at(&name)?, name)));
+        let mut all = vec![];
+        for (made, name) in ours {
+            let release = self.shelved(ReleaseId(name))?;
+            let sealed = release.manifest.as_ref().ok().map(|manifest| manifest.sealed);
+            all.push(((made, sealed), release));
+        }
+        all.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
+        Ok(all.into_iter().map(|(_, release)| release).collect())
     }
 
     fn shelved(&self, id: ReleaseId) -> Result<Shelved, ShelfError> {

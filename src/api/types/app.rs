@@ -40,6 +40,9 @@ pub struct RollbackHow {
     /// The release to go back to; without it, the last good one before the present one.
     #[serde(default)]
     pub to: Option<String>,
+    /// Bring the schema back, too, where it is beyond the release.
+    #[serde(default)]
+    pub db: bool,
 }
 
 /// Body of what is done to one release of an application.

@@ -1,0 +1,118 @@
+//! Deploys that change a database: a dump comes first, what fails leaves it as it was, and the way back
+//! is told.
+
+use std::fs;
+
+use aibk::api::types::{Backup, RolloutState};
+use serde_json::json;
+
+use super::Shop;
+use crate::support::{LONG, Postgres, load::Plan, run, venv};
+
+const ENV: &str = "
+import os
+from alembic import context
+from sqlalchemy import create_engine
+url = os.environ['DATABASE_URL'].replace('+asyncpg', '+psycopg')
+if context.is_offline_mode():
+    context.configure(url=url, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    with create_engine(url).connect() as connection:
+        context.configure(connection=connection)
+        with context.begin_transaction():
+            context.run_migrations()
+";
+
+impl Shop {
+    fn with(database: &Postgres) -> Self {
+        let mut shop = Self::new();
+        let url = format!("DATABASE_URL='{}'\n", database.url());
+        fs::write(shop.stage.path(".env"), url).unwrap();
+        let settings = [
+            ("env_file", json!(".env")),
+            ("database", json!({"url_from": "DATABASE_URL", "programs": database.programs()})),
+            ("migrate", json!({"alembic": {"config": "alembic.ini"}, "deadline": "50s"})),
+            ("hooks", json!({"build": [["ln", "-s", venv(), ".venv"]]})),
+        ];
+        for (key, value) in settings {
+            shop.stage.settings.set(&format!("apps.shop.{key}"), value);
+        }
+        fs::create_dir_all(shop.work.join("migrations/versions")).unwrap();
+        let ini = "[alembic]\nscript_location = migrations\n";
+        fs::write(shop.work.join("alembic.ini"), ini).unwrap();
+        fs::write(shop.work.join("migrations/env.py"), ENV).unwrap();
+        shop
+    }
+
+    fn revision(&self, id: &str, after: &str, upgrade: &str, downgrade: &str) {
+        let text = format!(
+            "from alembic import op\nimport sqlalchemy as sa\nrevision = '{id}'\n\
+             down_revision = {after}\ndef upgrade():\n    {upgrade}\n\
+             def downgrade():\n    {downgrade}\n"
+        );
+        fs::write(self.work.join(format!("migrations/versions/{id}.py")), text).unwrap();
+    }
+
+    fn dumps(&self) -> Vec<Backup> {
+        let listed = self.stage.ctl(&["backup", "list", "--json"]).expect(0);
+        serde_json::from_str(&listed.stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_database_is_saved_migrated_and_brought_back_and_a_failure_changes_nothing() {
+    let database = Postgres::started();
+    let mut shop = Shop::with(&database);
+    let at = || database.sql("shop", "SELECT version_num FROM alembic_version");
+    let table = "op.create_table('users', sa.Column('id', sa.Integer), sa.Column('n', sa.Text))";
+    shop.revision("a1", "None", table, "op.drop_table('users')");
+    shop.push("one", "ok");
+    shop.stage.start();
+    let load = shop.stage.load_of(Plan::gets(shop.stage.address(), 1));
+    let first = shop.deploy(&[], 0).release.unwrap();
+    assert_eq!((at(), shop.dumps().len()), ("a1".to_owned(), 1));
+
+    // A revision that fails: the old code serves on, on the old schema.
+    shop.revision("b2", "'a1'", "op.execute('SELECT no_such_thing()')", "pass");
+    shop.push("two", "ok");
+    let failed = shop.deploy(&[], 1);
+    let why = failed.failure.unwrap();
+    assert!(why.contains("no_such_thing") && why.contains("the dump from before"), "{why}");
+    assert!(!why.contains("hunter2"), "{why}");
+    assert_eq!((failed.state, at().as_str()), (RolloutState::Undone, "a1"));
+    assert_eq!(shop.release_that_answers(), first);
+
+    // Two heads are found before anything is touched.
+    shop.revision(
+        "b2",
+        "'a1'",
+        "op.drop_column('users', 'n')",
+        "op.add_column('users', sa.Column('n', sa.Text))",
+    );
+    shop.revision("x9", "'a1'", "pass", "pass");
+    shop.push("three", "ok");
+    let dumps = shop.dumps().len();
+    let forked = shop.deploy(&[], 1);
+    assert!(forked.failure.unwrap().contains("more than one head"));
+    assert_eq!((forked.steps.last().unwrap().name.as_str(), shop.dumps().len()), ("check", dumps));
+
+    fs::remove_file(shop.work.join("migrations/versions/x9.py")).unwrap();
+    shop.push("four", "ok");
+    let four = shop.deploy(&[], 0);
+    let output = shop.stage.ctl(&["output", &four.id.to_string()]).expect(0);
+    output.says(&["== migrate", "DROP COLUMN"]);
+    assert_eq!((at().as_str(), shop.release_that_answers()), ("b2", four.release.clone().unwrap()));
+
+    // The old code does not know this schema: nothing is done, and what can be done is said.
+    let told = shop.stage.ctl(&["rollback"]).expect(1);
+    told.says(&["at revision b2", "rollback --db"]);
+    assert_eq!((at().as_str(), shop.release_that_answers()), ("b2", four.release.unwrap()));
+    let dumps = shop.dumps().len();
+    run(&mut shop.stage.aibkctl(&["rollback", "--db"]), LONG).expect(0);
+    assert_eq!((at().as_str(), shop.release_that_answers()), ("a1", first));
+    assert_eq!(shop.dumps().len(), dumps + 1, "after a dump");
+    let report = load.finish(None).unwrap();
+    assert!(report.lost == 0 && report.answered > 0, "{report}");
+}
