@@ -5,6 +5,7 @@ mod database;
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
 use aibk::api::types::{Release, ReleaseState, Rollout, RolloutState};
+use serde_json::json;
 
 use crate::support::{LONG, Stage, fetch, load::Plan, root, run, wait_for};
 
@@ -118,13 +119,39 @@ fn new_code_comes_from_git_and_goes_back_and_nobody_notices() {
     assert!(report.lost == 0 && report.answered > 0, "{report}");
 }
 
+/// Nothing is there before the first one.
+#[test]
+fn the_first_release_is_made_by_a_deploy_and_the_next_one_is_turned_back() {
+    let mut shop = Shop::new();
+    shop.push("one", "ok");
+    fs::remove_file(shop.stage.path("current")).unwrap();
+    shop.stage.start();
+    let first = shop.deploy(&[], 0).release.unwrap();
+    assert_eq!(shop.release_that_answers(), first);
+
+    shop.stage.settings.set("apps.shop.hooks", json!({"build": [["sleep", "1000"]]}));
+    shop.stage.write_files();
+    shop.stage.ctl(&["daemon-reload"]).expect(0);
+    shop.push("two", "ok");
+    let id = shop.stage.ctl(&["deploy", "--no-wait"]).expect(0).stdout.trim().to_owned();
+    let shown = || shop.stage.ctl(&["rollouts", &id]).expect(0).stdout;
+    wait_for("the hook", LONG, || shown().contains("build").then_some(()));
+    let refused = shop.stage.ctl(&["deploy"]).expect(4);
+    refused.says(&["(deploy of shop) is under way", "at step `build`"]);
+    shop.stage.ctl(&["cancel", &id]).expect(0).says(&["cancelled", "everything is as before"]);
+    assert_eq!((shop.releases().len(), shop.release_that_answers()), (1, first));
+    let nowhere = shop.deploy(&["--archive", "nowhere.tar"], 1);
+    assert!(nowhere.failure.unwrap().contains("nowhere.tar"));
+}
+
 /// The daemon is killed before and after each step; its successor goes on, and so does the load.
 #[test]
 fn a_deploy_outlives_the_daemon_at_every_step() {
     let mut shop = Shop::new();
     shop.push("one", "ok");
+    shop.stage.settings.set("apps.shop.roll_out", "swap");
     shop.stage.start();
-    shop.deploy(&[], 0);
+    let first = shop.deploy(&[], 0).release.unwrap();
     let load = shop.stage.load_of(Plan::gets(shop.stage.address(), 2));
     shop.push("two", "ok");
     shop.stage.die_at("deploy.intent:1");
@@ -145,9 +172,15 @@ fn a_deploy_outlives_the_daemon_at_every_step() {
     shop.stage.restart_daemon();
     run(&mut shop.stage.aibkctl(&["wait", &id]), LONG).expect(0);
     assert_eq!(deaths, 5);
-    let report = load.finish(None).unwrap();
-    assert!(report.lost == 0 && report.answered > 0, "{report}");
     let current = shop.releases().remove(0);
     assert_eq!((current.state, shop.release_that_answers()), (ReleaseState::Current, current.id));
     assert_eq!(shop.releases().len(), 2, "nothing half made is left");
+
+    // The old one is warm: nothing is started.
+    let back = run(&mut shop.stage.aibkctl(&["rollback", "--json"]), LONG).expect(0);
+    let back: Rollout = serde_json::from_str(&back.stdout).unwrap();
+    assert!(back.steps.iter().all(|step| step.name != "start"), "{:#?}", back.steps);
+    assert_eq!(shop.release_that_answers(), first);
+    let report = load.finish(None).unwrap();
+    assert!(report.lost == 0 && report.answered > 0, "{report}");
 }

@@ -25,6 +25,10 @@ pub(super) struct DeployArgs {
     /// Bring the database to where the release wants it, and leave the services as they are
     #[arg(long)]
     migrate_only: bool,
+    /// Make the release, tell what it would change (commits, dependencies, revisions of the database),
+    /// and do nothing with it
+    #[arg(long, conflicts_with_all = ["code_only", "migrate_only"])]
+    plan: bool,
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -36,10 +40,11 @@ pub(super) async fn run(args: &DeployArgs, daemon: &Daemon, screen: Screen) -> E
     let how = DeployHow {
         reference: args.reference.clone(),
         archive: args.archive.as_deref().map(whole_path).transpose()?,
-        scope: match (args.code_only, args.migrate_only) {
-            (true, _) => DeployScope::CodeOnly,
-            (false, true) => DeployScope::MigrateOnly,
-            (false, false) => DeployScope::Full,
+        scope: match () {
+            () if args.plan => DeployScope::Look,
+            () if args.code_only => DeployScope::CodeOnly,
+            () if args.migrate_only => DeployScope::MigrateOnly,
+            () => DeployScope::Full,
         },
     };
     let begun = daemon.deploy(&app, &how).await?;

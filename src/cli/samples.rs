@@ -173,6 +173,7 @@ pub(super) fn rolling_under_way() -> Rollout {
         requests: None,
         undo: None,
         cut: 0,
+        report: vec![],
         members: vec![],
         committed: false,
         held: None,

@@ -43,7 +43,7 @@ pub(super) fn ended(rollout: &Rollout, goal: Goal, status: Option<&Status>, look
     };
     if is_one(rollout) {
         let clients = rollout.members.iter().map(|member| clients::told(member, look));
-        return one(rollout) + &clients.collect::<String>();
+        return one(rollout) + &clients.collect::<String>() + &verdict::report(rollout, look);
     }
     let mut text = head(rollout, goal, look);
     for member in &rollout.members {

@@ -60,6 +60,7 @@ pub(super) fn kind(word: &str) -> String {
     match word {
         "rolling" => "rolling update".to_owned(),
         "retire" => "end of the old colour".to_owned(),
+        "look" => "dry run".to_owned(),
         kind => harmless(kind),
     }
 }
@@ -122,6 +123,15 @@ pub(super) fn ended(rollout: &Rollout, goal: Goal, places: &[Place], look: Look)
             head + &explained(rollout, look) + "      `aibkctl status` shows what runs now\n"
         }
     }
+}
+
+/// What a release that was only looked at would change.
+pub(super) fn report(rollout: &Rollout, look: Look) -> String {
+    if rollout.kind != "look" {
+        return String::new();
+    }
+    let lines = rollout.report.iter().map(|line| hanging("  ", &harmless(line), look.width));
+    lines.collect()
 }
 
 /// That requests were cut, where some were.

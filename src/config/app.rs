@@ -33,8 +33,20 @@ pub struct App {
     pub database: Option<Database>,
     /// How that is saved: there is one whenever there is a database.
     pub backup: Option<Backup>,
+    /// How its services with two slots get a release.
+    pub roll_out: RollOut,
     /// How its schema is migrated.
     pub migrate: Option<Migrate>,
+}
+
+/// How a service with two slots gets a release; one with a single slot is rolled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RollOut {
+    /// By a rolling update.
+    #[default]
+    Rolling,
+    /// By a swap: the old release stays warm for `rollout.keep_old`.
+    Swap,
 }
 
 impl App {
@@ -44,6 +56,8 @@ impl App {
         home.join("releases")
     }
 }
+
+const ROLL_OUTS: &[(&str, RollOut)] = &[("rolling", RollOut::Rolling), ("swap", RollOut::Swap)];
 
 /// Reads `apps`.
 pub(super) fn apps(
@@ -96,6 +110,7 @@ impl Reader<'_> {
         self.keep_apart(s, &code.releases, &backup.directory);
         Some(App {
             name: self.name?.clone(),
+            roll_out: s.or("roll_out", RollOut::Rolling, scalar::one_of(ROLL_OUTS)),
             user: s.get("user", scalar::account),
             group: s.get("group", scalar::account),
             services,

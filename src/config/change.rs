@@ -106,8 +106,19 @@ fn apps(old: &Config, new: &Config) -> BTreeMap<AppName, Difference> {
 
 /// Whoever gives an application another field says here how it is called.
 fn of_app(old: &App, new: &App) -> Vec<Key> {
-    let App { name: _, home, user, group, env_file, services, code, database, backup, migrate } =
-        old;
+    let App {
+        name: _,
+        home,
+        user,
+        group,
+        env_file,
+        services,
+        roll_out,
+        code,
+        database,
+        backup,
+        migrate,
+    } = old;
     let Code { origin, releases, keep, python, shared, hooks, deadlines } = code;
     differing([
         ("home", *home != new.home, Needs::Nothing),
@@ -115,6 +126,7 @@ fn of_app(old: &App, new: &App) -> Vec<Key> {
         ("group", *group != new.group, Needs::Nothing),
         ("env_file", *env_file != new.env_file, Needs::Nothing),
         ("services", *services != new.services, Needs::Nothing),
+        ("roll_out", *roll_out != new.roll_out, Needs::Nothing),
         ("source", *origin != new.code.origin, Needs::Nothing),
         ("releases", *releases != new.code.releases, Needs::Nothing),
         ("keep", *keep != new.code.keep, Needs::Nothing),

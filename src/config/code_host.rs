@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    App, Config, Finding, Installer, Place, Severity, find_program,
+    App, Config, Finding, Installer, Place, Service, Severity, find_program,
     host::{Findings, check_place},
 };
 
@@ -46,6 +46,15 @@ pub(super) fn check(findings: &mut Findings, about: &dyn Fn(&str) -> String, app
     if !app.code.releases.starts_with(&app.home) {
         check_place(findings, &about("releases"), &app.code.releases);
     }
+}
+
+/// No deploy has brought the code of `service` yet, and one can.
+pub(super) fn awaits_release(config: &Config, service: &Service) -> bool {
+    let app = config.apps.values().find(|app| app.services.contains(&service.name));
+    app.filter(|app| app.code.origin.is_some()).is_some_and(|app| {
+        let current = app.home.join("current");
+        service.directory.starts_with(&current) && current.symlink_metadata().is_err()
+    })
 }
 
 /// Services of `app` that no deploy reaches, because their code is elsewhere.
@@ -96,10 +105,13 @@ mod tests {
         assert_eq!(told("code", "keep: 3"), [""; 0], "nobody deploys it");
         let expected = ["Error apps.shop.source.path", "Warning services.api.directory"];
         assert_eq!(told("code", "source: {path: /gone}, releases: HOME/r"), expected);
+        let source = "source: {path: /usr}";
+        assert_eq!(told("current", source), ["Warning services.api.directory"], "not yet");
+        assert_eq!(told("current", "keep: 3"), ["Error services.api.directory"], "by nobody");
         fs::create_dir_all(home.join("current")).unwrap();
         let python = "source: {path: /usr}, python: {version: '3.99'}, releases: /etc/passwd/in";
         let expected = ["Error apps.shop.python", "Error apps.shop.releases"];
         assert_eq!(told("current", python), expected);
-        assert_eq!(told("current", "source: {path: /usr}"), [""; 0]);
+        assert_eq!(told("current", source), [""; 0]);
     }
 }

@@ -63,10 +63,26 @@ pub fn check_host(config: &Config) -> Vec<Finding> {
     findings
         .list
         .into_iter()
-        .chain(config.services.values().flat_map(|service| check_service(service)))
+        .chain(config.services.values().flat_map(|service| check_configured(config, service)))
         .chain(config.apps.values().flat_map(|app| check_app(app)))
         .chain(config.apps.values().flat_map(|app| code_host::unreached(config, app)))
         .collect()
+}
+
+/// What a deploy has not brought yet is missing, and not wrong.
+fn check_configured(config: &Config, service: &Service) -> Vec<Finding> {
+    let mut findings = check_service(service);
+    if code_host::awaits_release(config, service) {
+        let about = format!("services.{}.directory", service.name);
+        for finding in findings.iter_mut().filter(|finding| finding.about == about) {
+            finding.severity = Severity::Warning;
+            finding.what = format!(
+                "{} is not there yet; `aibkctl deploy` makes the first release",
+                service.directory.display()
+            );
+        }
+    }
+    findings
 }
 
 /// The part of [`check_host`] about one application: what its deploys and dumps need.

@@ -41,7 +41,7 @@ mod tree;
 mod upstream;
 mod workers;
 
-pub use app::App;
+pub use app::{App, RollOut};
 pub use backup::{Backup, Keep, Upload};
 pub use canary::Share;
 pub use code::{Code, Deadlines, Hooks, Installer, Origin, Place, Python};

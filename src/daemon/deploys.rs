@@ -57,6 +57,7 @@ impl Deploys for Daemon {
                 DeployScope::Full => Scope::Full,
                 DeployScope::CodeOnly => Scope::CodeOnly,
                 DeployScope::MigrateOnly => Scope::MigrateOnly,
+                DeployScope::Look => Scope::Look,
             };
             self.begin_deploy(&by, &app, Aim::New(wanted), scope).await
         })
@@ -309,6 +310,7 @@ fn shown(deploy: &Deploy, members: Vec<types::Rollout>) -> types::Rollout {
         undo: None,
         cut: members.iter().map(|member| member.cut).sum(),
         held: None,
+        report: deploy.report.clone(),
         committed: !deploy.can_turn_back() && deploy.course == Course::Forward,
         revision: deploy.revision + members.iter().map(|member| member.revision).sum::<u64>(),
         members,

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    api::ListenError, config::ConfigError, instance::InstanceError, nginx::NginxError,
-    process::ProcessError, rollout::EngineError, store::StoreError,
+    api::ListenError, config::ConfigError, deploy::DeployError, instance::InstanceError,
+    nginx::NginxError, process::ProcessError, rollout::EngineError, store::StoreError,
 };
 
 /// Why the daemon did not come up. Nothing was changed that it would not find again.
@@ -31,6 +31,9 @@ pub enum DaemonError {
     /// Unfinished rollouts.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Unfinished deploys.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
     /// A directory of ours.
     #[error(
         "cannot make the directory {path}: {source}; make it, or name another in the configuration"

@@ -17,6 +17,7 @@ use crate::{
         types::{Reexec, Version},
     },
     config::Config,
+    deploy::{DeployError, record::Deploy},
     process::{Listener, ProcessError},
     rollout::record::Rollout,
     store, sys,
@@ -76,8 +77,12 @@ impl Handover {
 /// What it does not understand.
 pub fn check_state(path: &Path) -> Result<(), DaemonError> {
     let config = Config::load(path)?;
-    for row in store::unfinished(&config.state_dir)? {
+    let unfinished = store::unfinished(&config.state_dir)?;
+    for row in unfinished.rollouts {
         Rollout::read(&row)?;
+    }
+    for row in unfinished.deploys {
+        Deploy::read(&row).map_err(|why| DeployError::Unreadable(row.id, why))?;
     }
     Ok(())
 }

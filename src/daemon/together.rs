@@ -203,6 +203,7 @@ mod tests {
             failure,
             requests: None,
             undo: None,
+            report: vec![],
             members: vec![],
             cut: 0,
             held: None,

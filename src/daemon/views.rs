@@ -41,6 +41,7 @@ pub(super) fn rollout(rollout: &Rollout, now: i64) -> types::Rollout {
         undo: rollout.undo.as_ref().map(|steps| undo(steps, &rollout.service)),
         cut: rollout.cut(),
         held: held(rollout),
+        report: vec![],
         members: vec![],
         committed: rollout.committed,
         revision: rollout.revision,

@@ -184,6 +184,7 @@ impl Engine {
             services,
             before: seen.current,
             schema: None,
+            report: vec![],
             dump: None,
             passed: BTreeSet::new(),
             rollouts: vec![],

@@ -96,7 +96,7 @@ impl Hands {
                 let targets = before.map(|(service, release)| (service.clone(), release.clone()));
                 self.bring(deploy, Direction::Back, targets.collect(), tell).await
             }
-            Step::Settle => self.settle(deploy),
+            Step::Settle => self.settle(deploy).await,
             Step::Prune => self.prune(deploy).await,
         };
         came.map_err(|setback| Setback { why: output.keep(&setback.why), ..setback })

@@ -6,7 +6,7 @@ use super::{
     DeployError,
     engine::Engine,
     hands::is_whole,
-    record::{Aim, Deploy, Outcome, Scope, Step},
+    record::{Aim, Deploy, Outcome, Step},
 };
 use crate::ident::{AppName, ReleaseId};
 
@@ -61,14 +61,14 @@ impl Engine {
 
 /// It brought its release into service.
 fn served(deploy: &Deploy) -> bool {
-    deploy.outcome() == Some(Outcome::Done) && deploy.scope != Scope::MigrateOnly
+    deploy.outcome() == Some(Outcome::Done) && deploy.scope.reaches_services()
 }
 
 /// Its end says something about its release. A way back that ended before it touched a service does not.
 fn tells(deploy: &Deploy) -> bool {
     let rolled = || deploy.steps.iter().any(|taken| taken.step == Step::RollOut);
     let tried = matches!(deploy.aim, Aim::New(_)) || rolled() || served(deploy);
-    tried && deploy.scope != Scope::MigrateOnly
+    tried && deploy.scope.reaches_services()
 }
 
 /// `history` is newest first.

@@ -1,6 +1,6 @@
 //! The steps that are about code: where it comes from, what is made of it, and which of it is current.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use jiff::Timestamp;
 
@@ -9,15 +9,19 @@ use super::{
     hands::{Hands, release},
     output,
     record::{Aim, Deploy, Harm, Learnt, Off, Setback},
-    words,
+    report, words,
 };
 use crate::{
     ident::{ReleaseId, ServiceName},
-    rollout::{draft::Request, record::Kind},
+    release::Manifest,
+    sys::blocking,
 };
 
 /// What hears a step's output.
 pub(super) type Hear<'h> = &'h mut (dyn FnMut(&str) + Send);
+
+/// How long the disk may take to keep what is current.
+const SETTLE: Duration = Duration::from_secs(60);
 
 /// Output of so many of the last rollouts is kept.
 const KEPT_OUTPUT: u64 = 1000;
@@ -53,23 +57,50 @@ impl Hands {
         if !wrong.is_empty() {
             return Err(wrong.join("\n").into());
         }
-        let schema = self.look_at_schema(deploy, hear).await?;
+        let mut report = self.compared(deploy).await;
+        let (schema, told) = self.look_at_schema(deploy, hear).await?;
+        report.extend(told);
         let note = schema.as_ref().and_then(words::pending);
-        Ok(Off { note, learnt: Learnt::Schema(schema) })
+        Ok(Off { note, learnt: Learnt::Checked(schema, report) })
+    }
+
+    /// The release beside the one that is current. What cannot be compared is left out: it is looked at
+    /// for people, and nothing depends on it.
+    async fn compared(&self, deploy: &Deploy) -> Vec<String> {
+        let workshop = self.workshop();
+        let manifest = |id: &Option<ReleaseId>| workshop.get(id.as_ref()?).ok()?.manifest.ok();
+        let (Some(old), Some(new)) = (manifest(&deploy.before), manifest(&deploy.release)) else {
+            return vec![];
+        };
+        let mut report = vec![];
+        if let (Some(was), Some(is)) = (&old.commit, &new.commit)
+            && let Ok(between) = workshop.commits_between(&was.id, &is.id).await
+        {
+            report.extend(report::commits(&between, &was.id));
+        }
+        let installed = |manifest: &Manifest| {
+            let from = &manifest.venv.as_ref()?.from;
+            fs::read_to_string(workshop.places.releases.join(&manifest.id.0).join(from)).ok()
+        };
+        if let (Some(was), Some(is)) = (installed(&old), installed(&new)) {
+            report.extend(report::dependencies(&was, &is));
+        }
+        report
     }
 
     async fn check_service(&self, service: &ServiceName, id: &ReleaseId) -> Result<(), String> {
         let release = self.release_for(service, id)?;
-        let named = Some(release.clone());
-        let request = Request { named, ..Request::of(Kind::Rolling, release) };
+        let request = self.request_for(service, release);
         self.rollouts.forecast(service, &request).await.map(drop).map_err(|e| e.to_string())
     }
 
-    pub(super) fn settle(&self, deploy: &Deploy) -> Result<Off, Setback> {
-        let id = release(deploy)?;
-        let harm = Harm::Left;
-        let pointed = self.workshop().point_current(id);
-        pointed.map_err(|e| Setback { why: e.to_string(), harm })?;
+    pub(super) async fn settle(&self, deploy: &Deploy) -> Result<Off, Setback> {
+        let (id, workshop) = (release(deploy)?.clone(), self.workshop());
+        let harmful = |why: String| Setback { why, harm: Harm::Left };
+        let pointed = blocking::within(SETTLE, move || workshop.point_current(&id)).await;
+        pointed
+            .map_err(|e| harmful(format!("`current` cannot be changed: {e}")))?
+            .map_err(|e| harmful(e.to_string()))?;
         Ok(Off::QUIET)
     }
 

@@ -15,6 +15,7 @@ pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 pub mod record;
+mod report;
 mod rolling;
 mod schema;
 mod words;

@@ -82,8 +82,12 @@ pub fn next_step(deploy: &Deploy, world: &World) -> Next {
 fn forward(deploy: &Deploy, world: &World) -> Option<Step> {
     let due = |step: Step| !deploy.passed.contains(&step);
     let is_new = matches!(deploy.aim, Aim::New(_));
-    let touches_data = deploy.scope != Scope::CodeOnly && deploy.needs_migration();
-    let touches_code = deploy.scope != Scope::MigrateOnly;
+    let (touches_data, touches_code) = match deploy.scope {
+        Scope::Full => (deploy.needs_migration(), true),
+        Scope::CodeOnly => (false, true),
+        Scope::MigrateOnly => (deploy.needs_migration(), false),
+        Scope::Look => (false, false),
+    };
     [
         (Step::Fetch, is_new && due(Step::Fetch)),
         // Somebody may have removed it since it was built.
@@ -93,7 +97,7 @@ fn forward(deploy: &Deploy, world: &World) -> Option<Step> {
         (Step::Migrate, touches_data && due(Step::Migrate)),
         (Step::RollOut, touches_code && due(Step::RollOut)),
         (Step::Settle, touches_code && due(Step::Settle)),
-        (Step::Prune, due(Step::Prune)),
+        (Step::Prune, due(Step::Prune) && deploy.scope != Scope::Look),
     ]
     .into_iter()
     .find_map(|(step, is_next)| is_next.then_some(step))

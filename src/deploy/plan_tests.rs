@@ -42,6 +42,7 @@ pub(super) fn deploy(aim: Aim, scope: Scope) -> Deploy {
         services: services.to_vec(),
         before: Some(ReleaseId("old".to_owned())),
         schema: None,
+        report: vec![],
         dump: None,
         passed: BTreeSet::new(),
         rollouts: vec![],
@@ -134,12 +135,15 @@ fn source() -> Source {
 fn came_off(step: Step) -> Off {
     let learnt = match step {
         Step::Fetch => Learnt::Source(source(), ReleaseId("new".to_owned())),
-        Step::Check => Learnt::Schema(Some(Schema {
-            from: vec!["1".to_owned()],
-            to: vec!["2".to_owned()],
-            pending: vec!["2".to_owned()],
-            ..Schema::default()
-        })),
+        Step::Check => Learnt::Checked(
+            Some(Schema {
+                from: vec!["1".to_owned()],
+                to: vec!["2".to_owned()],
+                pending: vec!["2".to_owned()],
+                ..Schema::default()
+            }),
+            vec![],
+        ),
         Step::Backup => Learnt::Dump("dump".to_owned()),
         _ => Learnt::Nothing,
     };
@@ -199,7 +203,9 @@ fn explore(
         match next_step(&deploy, &reality.world) {
             Next::Do(step) => open.extend(outcomes(&deploy, &reality, step)),
             Next::End(Outcome::Done) => {
-                let touched = deploy.scope != Scope::MigrateOnly;
+                let touched = deploy.scope.reaches_services();
+                let looked = deploy.scope == Scope::Look;
+                assert!(!looked || !reality.migrated && reality.all_run("old"), "it only looks");
                 assert!(!touched || reality.all_run("new"), "done, and not everywhere");
                 assert!(!touched || reality.world.current == deploy.release);
                 ends.insert("done");
@@ -226,6 +232,10 @@ fn every_deploy_ends_as_it_says_whatever_fails() {
         assert_eq!(ends, BTreeSet::from(["done", "stuck", "undone"]), "{scope:?}");
         states += seen;
     }
+    let look = deploy(Aim::New(Wanted::Ref(None)), Scope::Look);
+    let (seen, ends) = explore(next_step, look, Reality::at_rest());
+    assert!(ends.contains("done") && ends.contains("undone"), "{ends:?}");
+    states += seen;
     let mut there = Reality::at_rest();
     there.world.sealed = true;
     let kept = deploy(Aim::Kept(ReleaseId("new".to_owned())), Scope::CodeOnly);

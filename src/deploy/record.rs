@@ -45,6 +45,9 @@ pub struct Deploy {
     pub before: Option<ReleaseId>,
     /// What has to be done to the database, once that was looked at.
     pub schema: Option<Schema>,
+    /// What the release changes, in lines for people, once that was looked at.
+    #[serde(default)]
+    pub report: Vec<String>,
     /// The dump that was made of the database before it was touched.
     pub dump: Option<String>,
     /// Those steps that came to their end.
@@ -81,6 +84,16 @@ pub enum Scope {
     CodeOnly,
     /// The database alone.
     MigrateOnly,
+    /// A release is made and looked at, and nothing is done with it.
+    Look,
+}
+
+impl Scope {
+    /// Its release comes into the services.
+    #[must_use]
+    pub const fn reaches_services(self) -> bool {
+        matches!(self, Self::Full | Self::CodeOnly)
+    }
 }
 
 /// What a release needs of the database.
@@ -203,8 +216,8 @@ pub enum Learnt {
     Nothing,
     /// What was fetched, and what the release of it is called.
     Source(Source, ReleaseId),
-    /// What the release needs of the database; `None`: it has none that aibk knows.
-    Schema(Option<Schema>),
+    /// What the release needs of the database, `None` where that is left alone, and what it changes.
+    Checked(Option<Schema>, Vec<String>),
     /// The dump that was made.
     Dump(String),
 }
@@ -271,7 +284,7 @@ impl Deploy {
             Learnt::Source(source, release) => {
                 (self.source, self.release) = (Some(source), Some(release));
             }
-            Learnt::Schema(schema) => self.schema = schema,
+            Learnt::Checked(schema, report) => (self.schema, self.report) = (schema, report),
             Learnt::Dump(dump) => self.dump = Some(dump),
         }
     }

@@ -10,6 +10,7 @@ use super::{
     words,
 };
 use crate::{
+    config::{RollOut, Slots},
     ident::{RolloutId, ServiceName},
     release::Release,
     rollout::{
@@ -52,11 +53,13 @@ impl Hands {
         for (service, release) in targets {
             let presence = self.rollouts.presence(&service).await.map_err(|e| e.to_string())?;
             if presence.serving != [release.clone()] {
-                // What is warm takes over at once.
-                let kind =
-                    if presence.warm.contains(&release) { Kind::Swap } else { Kind::Rolling };
-                let named = Some(release.clone());
-                asked.push((service, Request { named, ..Request::of(kind, release) }));
+                let request = if presence.warm.contains(&release) {
+                    // It takes over at once.
+                    Request::of(Kind::Rollback, release)
+                } else {
+                    self.request_for(&service, release)
+                };
+                asked.push((service, request));
             }
         }
         if asked.is_empty() {
@@ -66,6 +69,17 @@ impl Hands {
         let begun = self.begin_when_free(asked, &by, tell).await?;
         self.follow(&begun.iter().map(|rollout| rollout.id).collect::<Vec<_>>(), tell).await?;
         Ok(Off::QUIET)
+    }
+
+    /// What is asked of `service`, to bring `release` into it.
+    pub(super) fn request_for(&self, service: &ServiceName, release: Release) -> Request {
+        let crew = self.rollouts.crew(service).ok();
+        let is_double = crew.is_some_and(|crew| matches!(crew.service.slots, Slots::Two { .. }));
+        let kind = match self.app.roll_out {
+            RollOut::Swap if is_double => Kind::Swap,
+            RollOut::Swap | RollOut::Rolling => Kind::Rolling,
+        };
+        Request { named: Some(release.clone()), ..Request::of(kind, release) }
     }
 
     async fn begun_by(&self, by: &str) -> Result<Vec<RolloutId>, String> {

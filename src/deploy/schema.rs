@@ -5,6 +5,7 @@ use super::{
     hands::{Hands, Tell, release},
     making::Hear,
     record::{Aim, Deploy, Harm, Learnt, Off, Schema, Scope, Setback, Told},
+    report,
 };
 use crate::{
     backup::{self, Order, Reason},
@@ -20,26 +21,31 @@ const LEFT_BEHIND: &str = "its code may not run on this schema. \
      `aibkctl backup restore` brings a dump back; `--to` names a release that knows it";
 
 impl Hands {
-    /// What `deploy` needs of the database; `None` where it leaves it alone, or aibk knows of none.
+    /// What `deploy` needs of the database, and that in lines; `None` where it leaves it alone, or aibk
+    /// knows of none.
     pub(super) async fn look_at_schema(
         &self,
         deploy: &Deploy,
         hear: Hear<'_>,
-    ) -> Result<Option<Schema>, Setback> {
+    ) -> Result<(Option<Schema>, Vec<String>), Setback> {
         if self.app.migrate.is_none() {
-            return Ok(None);
+            return Ok((None, report::schema(None, &[])));
         }
         let id = release(deploy)?;
         match (self.pending_of(id, hear).await, &deploy.aim, deploy.scope) {
-            (Ok(pending), Aim::New(_), Scope::Full | Scope::MigrateOnly) => {
-                for warning in &pending.warnings {
+            (Ok(pending), Aim::New(_), Scope::Full | Scope::MigrateOnly | Scope::Look) => {
+                let warnings: Vec<_> = pending.warnings.iter().map(ToString::to_string).collect();
+                for warning in &warnings {
                     hear(&format!("warning: {warning}"));
                 }
-                Ok(Some(Schema::forward(pending)))
+                let schema = Schema::forward(pending);
+                let told = report::schema(Some(&schema), &warnings);
+                Ok((Some(schema), told))
             }
-            (Ok(_), ..) => Ok(None),
+            (Ok(_), ..) => Ok((None, report::schema(None, &[]))),
             (Err(MigrationError::Unknown { at, heads }), Aim::Kept(_), Scope::Full) => {
-                Ok(Some(Schema { from: vec![at], to: heads, ..Schema::default() }.back()))
+                let back = Schema { from: vec![at], to: heads, ..Schema::default() }.back();
+                Ok((Some(back), vec![]))
             }
             (Err(error @ MigrationError::Unknown { .. }), Aim::Kept(_), _) => {
                 Err(format!("{error}\n{LEFT_BEHIND}").into())

@@ -31,6 +31,7 @@ impl Deploy {
         match (&self.aim, self.scope) {
             (Aim::Kept(_), _) => "rollback",
             (Aim::New(_), Scope::MigrateOnly) => "migrate",
+            (Aim::New(_), Scope::Look) => "look",
             (Aim::New(_), Scope::Full | Scope::CodeOnly) => "deploy",
         }
     }

@@ -66,17 +66,28 @@ struct Inner {
     told: broadcast::Sender<Event>,
 }
 
+/// What has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Rollouts.
+    pub rollouts: Vec<RolloutRow>,
+    /// Deploys.
+    pub deploys: Vec<DeployRow>,
+}
+
 /// Reads all of the state in `dir` that a daemon would go on with, beside the daemon that works on it,
-/// and gives the rollouts that have not ended. Changes nothing.
+/// and gives what has not ended. Changes nothing. A state of an older program has no deploys.
 ///
 /// # Errors
 /// What [`Store::open`] would refuse, but for the lock.
-pub fn unfinished(dir: &Path) -> Result<Vec<RolloutRow>, StoreError> {
+pub fn unfinished(dir: &Path) -> Result<Unfinished, StoreError> {
     let path = dir.join("aibk.db");
     let db = schema::look(&path)?;
-    let read = || {
+    let read = || -> rusqlite::Result<Unfinished> {
         slots::all(&db)?;
-        rollouts::last(&db, 0)
+        let there = db.table_exists(None, "deploys")?;
+        let deploys = if there { deploys::last(&db, 0)? } else { vec![] };
+        Ok(Unfinished { rollouts: rollouts::last(&db, 0)?, deploys })
     };
     read().map_err(|e| StoreError::sqlite(&path, "read the state", e))
 }

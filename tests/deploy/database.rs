@@ -100,6 +100,15 @@ fn a_database_is_saved_migrated_and_brought_back_and_a_failure_changes_nothing()
 
     fs::remove_file(shop.work.join("migrations/versions/x9.py")).unwrap();
     shop.push("four", "ok");
+    let looked = shop.stage.ctl(&["deploy", "--plan"]).expect(0);
+    looked.says(&[
+        "dry run done",
+        "3 commits since",
+        "Version four",
+        "is pending: b2",
+        "DROP COLUMN",
+    ]);
+    assert_eq!((at().as_str(), shop.release_that_answers()), ("a1", first.clone()));
     let four = shop.deploy(&[], 0);
     let output = shop.stage.ctl(&["output", &four.id.to_string()]).expect(0);
     output.says(&["== migrate", "DROP COLUMN"]);

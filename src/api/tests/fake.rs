@@ -52,6 +52,7 @@ pub(super) fn rollout(id: u64) -> Rollout {
         held: None,
         requests: None,
         undo: None,
+        report: vec![],
         members: vec![],
         revision: 1,
     }

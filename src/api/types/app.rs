@@ -31,6 +31,8 @@ pub enum DeployScope {
     CodeOnly,
     /// The database alone.
     MigrateOnly,
+    /// A release is made, and what it would change is told; nothing is done with it.
+    Look,
 }
 
 /// Body of `POST /v1/apps/{app}/rollback`.

@@ -10,7 +10,7 @@ use super::{Code, Requests, Undo};
 pub struct Rollout {
     /// Its id.
     pub id: u64,
-    /// What kind: `deploy`, `migrate` and `rollback` of an application; `rolling`, `swap`, `rollback`, `start`, `stop`, `restart`; of the daemon's own: `boot`,
+    /// What kind: `deploy`, `migrate`, `look` and `rollback` of an application; `rolling`, `swap`, `rollback`, `start`, `stop`, `restart`; of the daemon's own: `boot`,
     /// `retire`, `reconfigure`, `remove`, `relieve`, `restore`, `replace`.
     pub kind: String,
     /// Whose: a service, several with a space between, or an application.
@@ -48,6 +48,9 @@ pub struct Rollout {
     /// It is held, and waits for `promote` or `abort`.
     #[serde(default)]
     pub held: Option<Held>,
+    /// What the release of a deploy changes, in lines for people: commits, dependencies, revisions.
+    #[serde(default)]
+    pub report: Vec<String>,
     /// The rollouts of one service each that it consists of, in order, where it is of several or of an
     /// application. `steps` has those of all of them.
     pub members: Vec<Rollout>,
