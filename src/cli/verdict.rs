@@ -176,8 +176,13 @@ fn explained(rollout: &Rollout, look: Look) -> String {
         text = format!("\n{}\n", on_one_screen(told, look));
     }
     let _ = writeln!(text, "next: `aibkctl rollouts {}` shows every step", rollout.id);
+    if rollout.app.is_some() {
+        let _ = writeln!(text, "      `aibkctl output {}` shows what it wrote", rollout.id);
+    }
     let instance = failed.map(|step| step.on.as_str()).or(rollout.instance.as_deref());
-    if let Some(instance) = instance.filter(|on| on.parse::<InstanceId>().is_ok()) {
+    let is_instance =
+        |on: &&str| rollout.app.as_deref() != Some(*on) && on.parse::<InstanceId>().is_ok();
+    if let Some(instance) = instance.filter(is_instance) {
         let _ = writeln!(text, "      `aibkctl logs {instance}` shows what it wrote");
     }
     text

@@ -17,7 +17,7 @@ use crate::{
     },
     deploy::{
         Asked, DeployError, Pin,
-        record::{Aim, Course, Deploy, Outcome, Scope, Step, Taken},
+        record::{Aim, Course, Deploy, Outcome, Scope, Taken},
     },
     ident::{AppName, ReleaseId, RolloutId},
     release::{Commit, Wanted},
@@ -330,10 +330,7 @@ const fn state(deploy: &Deploy) -> RolloutState {
 fn step(taken: &Taken, deploy: &Deploy) -> types::Step {
     types::Step {
         name: taken.step.word().to_owned(),
-        on: match (taken.step, &deploy.release) {
-            (Step::Build | Step::Check | Step::Settle, Some(release)) => release.to_string(),
-            _ => deploy.app.to_string(),
-        },
+        on: deploy.app.to_string(),
         took_s: taken.took_ms.map(|ms| Duration::from_millis(ms).as_secs_f64()),
         note: taken.note.clone(),
         left: None,

@@ -1,6 +1,6 @@
 //! What the control socket asks of the daemon, done.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -113,8 +113,11 @@ impl Operations for Daemon {
 
     fn rollouts(&self) -> Pending<'_, Answer<Vec<Rollout>>> {
         Box::pin(async {
-            let mut all = self.history(LISTED).await?;
-            all.extend(self.last_deploys(LISTED).await?);
+            let mut all = self.last_deploys(LISTED).await?;
+            let members = all.iter().flat_map(|deploy| &deploy.members);
+            let told: BTreeSet<u64> = members.map(|member| member.id).collect();
+            let alone = self.history(LISTED).await?.into_iter();
+            all.extend(alone.filter(|rollout| !told.contains(&rollout.id)));
             all.sort_by_key(|rollout| std::cmp::Reverse(rollout.id));
             all.truncate(LISTED);
             Ok(all)

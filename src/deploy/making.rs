@@ -42,7 +42,7 @@ impl Hands {
         };
         let built = self.workshop().build(id, source, Some(&deploy.by), hear).await;
         built.map_err(|e| e.to_string())?;
-        Ok(Off::QUIET)
+        Ok(Off::saying(format!("release {id}")))
     }
 
     /// Looks whether each service could get the release now.

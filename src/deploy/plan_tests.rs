@@ -274,3 +274,15 @@ fn a_plan_that_migrates_too_late_is_caught() {
     };
     explore(late, deploy(Aim::New(Wanted::Ref(None)), Scope::Full), Reality::at_rest());
 }
+
+#[test]
+fn what_goes_back_says_that_the_database_does_not() {
+    let mut deploy = deploy(Aim::New(Wanted::Ref(None)), Scope::Full);
+    deploy.passed.insert(Step::Migrate);
+    deploy.dump = Some("shop-1".to_owned());
+    deploy.begin(Step::RollOut, 1);
+    deploy.fail("api is ill", Harm::None);
+    let told = "api is ill\nthe database stays where the migration brought it; \
+                the dump from before: shop-1";
+    assert_eq!((deploy.course, deploy.failure.as_deref()), (Course::Back, Some(told)));
+}

@@ -320,7 +320,7 @@ impl Deploy {
         }
         self.failure = Some(match self.failure.take() {
             Some(first) => format!("{first}\nand could not be undone: {why}"),
-            None => why.to_owned(),
+            None => format!("{why}{}", self.moved_schema()),
         });
         self.course = match (self.course, step, harm) {
             (ended @ Course::Ended(_), ..) => ended,
@@ -336,6 +336,15 @@ impl Deploy {
             self.passed.insert(Step::Prune);
         }
         self.revision += 1;
+    }
+
+    /// That going back does not reach the database, where that was brought somewhere.
+    fn moved_schema(&self) -> String {
+        if !self.passed.contains(&Step::Migrate) {
+            return String::new();
+        }
+        let dump = self.dump.as_deref().map(|dump| format!("; the dump from before: {dump}"));
+        format!("\nthe database stays where the migration brought it{}", dump.unwrap_or_default())
     }
 
     /// It is over.
