@@ -13,23 +13,7 @@ use aibk::{
     process::{Launcher, Stream},
 };
 
-use crate::support::{Postgres, venv};
-
-const ENV: &str = "
-import os
-from alembic import context
-from sqlalchemy import create_engine
-url = os.environ['DATABASE_URL'].replace('+asyncpg', '+psycopg')
-if context.is_offline_mode():
-    context.configure(url=url, literal_binds=True)
-    with context.begin_transaction():
-        context.run_migrations()
-else:
-    with create_engine(url).connect() as connection:
-        context.configure(connection=connection, transaction_per_migration=True)
-        with context.begin_transaction():
-            context.run_migrations()
-";
+use crate::support::{ALEMBIC_ENV, Postgres, venv};
 
 /// An application, a database, and a release with a chain of revisions.
 struct Set {
@@ -45,7 +29,7 @@ impl Set {
         fs::create_dir_all(release.join("server/migrations/versions")).unwrap();
         let ini = "[alembic]\nscript_location = migrations\n";
         fs::write(release.join("server/alembic.ini"), ini).unwrap();
-        fs::write(release.join("server/migrations/env.py"), ENV).unwrap();
+        fs::write(release.join("server/migrations/env.py"), ALEMBIC_ENV).unwrap();
         fs::write(home.path().join(".env"), format!("DATABASE_URL='{}'\n", database.url()))
             .unwrap();
         let text = format!(

@@ -13,7 +13,7 @@ use super::{
     record::{Course, Deploy, Harm, Outcome, Step, Told},
     words,
 };
-use crate::{effect_point, store::StoreError, sync_point};
+use crate::{effect_point, rollout::said, store::StoreError, sync_point};
 
 /// A plan that takes more steps than this does not converge.
 const STEP_LIMIT: usize = 50;
@@ -160,15 +160,6 @@ impl Drive {
     async fn wait_for_store(&mut self, error: &StoreError) {
         tracing::error!(deploy = %self.deploy.id, "waits to be written down: {error}");
         let _ = tokio::time::timeout(STORE_PAUSE, self.frozen.wait_for(|frozen| *frozen)).await;
-    }
-}
-
-/// What somebody says, once they do.
-async fn said(by: &mut watch::Receiver<Option<String>>) -> String {
-    let said = by.wait_for(Option::is_some).await.map(|said| said.clone());
-    match said {
-        Ok(said) => said.unwrap_or_default(),
-        Err(_) => std::future::pending().await,
     }
 }
 

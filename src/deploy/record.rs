@@ -11,6 +11,8 @@ use crate::{
     store::DeployRow,
 };
 
+pub use crate::rollout::record::{Course, Outcome};
+
 /// Version of this document in the store.
 pub const DOCUMENT: u32 = 1;
 
@@ -133,30 +135,6 @@ pub enum Step {
     Settle,
     /// Remove what is kept no more.
     Prune,
-}
-
-/// Which way a deploy goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Course {
-    /// To what it is for.
-    Forward,
-    /// To where it began.
-    Back,
-    /// Nowhere any more.
-    Ended(Outcome),
-}
-
-/// How a deploy ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Everything it meant to do is so, by observation.
-    Done,
-    /// It failed, and what serves is what served before.
-    Undone,
-    /// It failed, and not everything is as it was before.
-    Stuck,
 }
 
 /// A step that was begun.

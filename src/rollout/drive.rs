@@ -193,7 +193,7 @@ impl Drive {
 }
 
 /// What somebody says, once they do.
-async fn said(by: &mut watch::Receiver<Option<String>>) -> String {
+pub(crate) async fn said(by: &mut watch::Receiver<Option<String>>) -> String {
     let said = by.wait_for(Option::is_some).await.map(|said| said.clone());
     match said {
         Ok(said) => said.unwrap_or_default(),

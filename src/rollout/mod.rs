@@ -48,6 +48,7 @@ mod words;
 pub mod world;
 
 pub use begin::Prospect;
+pub(crate) use drive::said;
 pub use effects::{Crew, Standing};
 pub use engine::{Crews, Engine, Hold};
 pub use error::EngineError;

@@ -7,23 +7,7 @@ use aibk::api::types::{Backup, RolloutState};
 use serde_json::json;
 
 use super::Shop;
-use crate::support::{LONG, Postgres, load::Plan, run, venv};
-
-const ENV: &str = "
-import os
-from alembic import context
-from sqlalchemy import create_engine
-url = os.environ['DATABASE_URL'].replace('+asyncpg', '+psycopg')
-if context.is_offline_mode():
-    context.configure(url=url, literal_binds=True)
-    with context.begin_transaction():
-        context.run_migrations()
-else:
-    with create_engine(url).connect() as connection:
-        context.configure(connection=connection)
-        with context.begin_transaction():
-            context.run_migrations()
-";
+use crate::support::{ALEMBIC_ENV, LONG, Postgres, load::Plan, run, venv};
 
 impl Shop {
     fn with(database: &Postgres) -> Self {
@@ -42,7 +26,7 @@ impl Shop {
         fs::create_dir_all(shop.work.join("migrations/versions")).unwrap();
         let ini = "[alembic]\nscript_location = migrations\n";
         fs::write(shop.work.join("alembic.ini"), ini).unwrap();
-        fs::write(shop.work.join("migrations/env.py"), ENV).unwrap();
+        fs::write(shop.work.join("migrations/env.py"), ALEMBIC_ENV).unwrap();
         shop
     }
 

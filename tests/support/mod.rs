@@ -22,7 +22,7 @@ pub use command::{Output, Running, run};
 pub use fetch::fetch;
 pub use places::{newer_nginx, root, target, venv};
 pub use ports::Ports;
-pub use postgres::Postgres;
+pub use postgres::{ALEMBIC_ENV, Postgres};
 pub use processes::{children_of, ends, is_alive, is_reaped, kill, listener_on};
 pub use proxy::{Nginx, Site};
 pub use releases::Releases;

@@ -14,6 +14,23 @@ use tempfile::TempDir;
 
 use super::{LONG, Output, Ports, Running, kill, run, wait_for};
 
+/// `env.py` of a chain of Alembic's on such a database, each revision in a transaction of its own.
+pub const ALEMBIC_ENV: &str = "
+import os
+from alembic import context
+from sqlalchemy import create_engine
+url = os.environ['DATABASE_URL'].replace('+asyncpg', '+psycopg')
+if context.is_offline_mode():
+    context.configure(url=url, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    with create_engine(url).connect() as connection:
+        context.configure(connection=connection, transaction_per_migration=True)
+        with context.begin_transaction():
+            context.run_migrations()
+";
+
 /// As which role an application speaks to it, and its password: one that has to be quoted, both in
 /// a URL and in a `PGPASSFILE`.
 pub const ROLE: &str = "shop";
