@@ -12,13 +12,12 @@ use super::{
     DeployError,
     drive::Drive,
     hands::Hands,
-    output,
     record::{Aim, Course, DOCUMENT, Deploy, Scope, Step},
     words,
 };
 use crate::{
     config::App,
-    ident::{AppName, ReleaseId, RolloutId, ServiceName},
+    ident::{AppName, RolloutId, ServiceName},
     instance::Ground,
     process::Launcher,
     release::Workshop,
@@ -57,15 +56,6 @@ struct Shared {
 struct Going {
     deploy: watch::Receiver<Deploy>,
     cancel: watch::Sender<Option<String>>,
-}
-
-/// Whether a release may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pin {
-    /// It is kept whatever comes.
-    Kept,
-    /// It goes when its time comes.
-    Free,
 }
 
 /// What is asked for.
@@ -124,7 +114,7 @@ impl Engine {
         asked: Asked,
         by: String,
     ) -> Result<Deploy, DeployError> {
-        let _beginning = self.shared.beginning.lock().await;
+        let _alone = self.alone().await;
         if *self.shared.frozen.borrow() {
             return Err(DeployError::Ending);
         }
@@ -195,7 +185,7 @@ impl Engine {
         })
     }
 
-    fn hands(&self, app: &Arc<App>) -> Hands {
+    pub(super) fn hands(&self, app: &Arc<App>) -> Hands {
         let Shared { launcher, rollouts, .. } = &*self.shared;
         Hands { app: Arc::clone(app), launcher: Arc::clone(launcher), rollouts: rollouts.clone() }
     }
@@ -206,46 +196,9 @@ impl Engine {
         Workshop::new(app, &self.shared.launcher)
     }
 
-    /// What the steps of `deploy` wrote.
-    ///
-    /// # Errors
-    /// Why it cannot be read.
-    pub async fn output(&self, deploy: &Deploy) -> Result<String, DeployError> {
-        let app = self.app(&deploy.app)?;
-        output::read(&app.home, deploy.id).await.map_err(DeployError::NoOutput)
-    }
-
-    /// Keeps the release `id` whatever comes, or lets it go when its time comes.
-    ///
-    /// # Errors
-    /// When there is no such release, or that cannot be written down.
-    pub fn pin(&self, app: &AppName, id: &ReleaseId, pin: Pin) -> Result<(), DeployError> {
-        let app = self.app(app)?;
-        let workshop = self.workshop(&app);
-        let done = match pin {
-            Pin::Kept => workshop.pin(id),
-            Pin::Free => workshop.unpin(id),
-        };
-        done.map_err(|e| DeployError::NoRelease(e.to_string()))
-    }
-
-    /// Removes the release `id`, unless something needs it.
-    ///
-    /// # Errors
-    /// When something does, or it is not there, or cannot be removed.
-    pub async fn remove(&self, app: &AppName, id: &ReleaseId) -> Result<(), DeployError> {
-        let _beginning = self.shared.beginning.lock().await;
-        let app = self.app(app)?;
-        if let Some(holder) = self.under_way(&app.name) {
-            return Err(DeployError::Busy(words::holder(&holder, now())));
-        }
-        let needed = self.hands(&app).needed().await?;
-        if needed.contains(id) {
-            let why = format!("release {id} is current or runs; roll back or deploy first");
-            return Err(DeployError::NoRelease(why));
-        }
-        let removed = self.workshop(&app).remove(id).await;
-        removed.map_err(|e| DeployError::NoRelease(e.to_string()))
+    /// While it is kept, no deploy begins.
+    pub(super) async fn alone(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.shared.beginning.lock().await
     }
 
     /// Goes on with every deploy that has not ended. Returns what was said of those that this version

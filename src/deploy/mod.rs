@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod hands;
 mod history;
+mod keeping;
 mod making;
 mod output;
 pub mod plan;
@@ -20,5 +21,6 @@ mod rolling;
 mod schema;
 mod words;
 
-pub use engine::{Apps, Asked, Engine, Pin};
+pub use engine::{Apps, Asked, Engine};
 pub use error::DeployError;
+pub use keeping::Pin;
