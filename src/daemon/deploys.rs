@@ -12,9 +12,10 @@ use crate::{
         operations::{Answer, Caller, Pending},
         types::{
             self, App, DeployHow, DeployScope, OfRelease, OutputLine, ReleaseState, RollbackHow,
-            RolloutState, Wait,
+            Wait,
         },
     },
+    config,
     deploy::{
         Asked, DeployError, Pin,
         record::{Aim, Course, Deploy, Outcome, Scope, Taken},
@@ -124,8 +125,7 @@ impl Daemon {
             };
             shown.push(App {
                 current: current.map(|id| id.to_string()),
-                code: manifest
-                    .and_then(|it| Some(code(it.commit.as_ref()?, it.reference.as_ref()))),
+                code: manifest.and_then(|it| code(it.commit.as_ref(), it.reference.as_ref())),
                 by: brought.as_ref().map(|deploy| deploy.by.clone()),
                 since: brought.and_then(|deploy| Some(views::moment(deploy.ended?))),
                 rollout: self.deploys.under_way(&app.name).map(|deploy| shown_alone(&deploy)),
@@ -179,11 +179,9 @@ impl Daemon {
                 None => ReleaseState::Unused,
             };
             shown.push(types::Release {
-                runs: self.instances_of(&release.id),
+                runs: self.instances_of(&whole, &release.id),
                 id: release.id.to_string(),
-                code: manifest
-                    .ok()
-                    .and_then(|it| Some(code(it.commit.as_ref()?, it.reference.as_ref()))),
+                code: manifest.ok().and_then(|it| code(it.commit.as_ref(), it.reference.as_ref())),
                 built: manifest.ok().map(|manifest| views::second(manifest.sealed)),
                 by: manifest.ok().and_then(|manifest| manifest.by.clone()),
                 pinned: release.notes.pinned,
@@ -194,9 +192,10 @@ impl Daemon {
         Ok(shown)
     }
 
-    fn instances_of(&self, release: &ReleaseId) -> Vec<String> {
+    fn instances_of(&self, app: &config::App, release: &ReleaseId) -> Vec<String> {
         let crews = self.engine.crews();
-        let all = crews.values().flat_map(|crew| crew.instances.values());
+        let all = app.services.iter().filter_map(|service| crews.get(service));
+        let all = all.flat_map(|crew| crew.instances.values());
         let views = all.map(crate::instance::Instance::view);
         let runs = views.filter(|view| {
             view.phase.is_up() && view.release.as_ref().is_some_and(|run| run.id == *release)
@@ -208,18 +207,19 @@ impl Daemon {
     pub(super) async fn deploy_shown(&self, id: RolloutId) -> Answer<Option<types::Rollout>> {
         let found = self.deploys.look_up(id).await.map_err(|e| problems::of_deploy(&e))?;
         match found {
-            Some(deploy) => Ok(Some(shown(&deploy, self.members_of(&deploy).await?))),
+            Some(deploy) => Ok(Some(shown(&deploy, self.members_of(&deploy).await))),
             None => Ok(None),
         }
     }
 
-    async fn members_of(&self, deploy: &Deploy) -> Answer<Vec<types::Rollout>> {
+    /// Those that are still kept.
+    async fn members_of(&self, deploy: &Deploy) -> Vec<types::Rollout> {
         let mut members = vec![];
         for id in &deploy.rollouts {
-            let member = self.engine.find(*id).await.map_err(|e| problems::of_engine(&e))?;
-            members.push(views::rollout(&member, views::now()));
+            let member = self.engine.find(*id).await.ok();
+            members.extend(member.map(|member| views::rollout(&member, views::now())));
         }
-        Ok(members)
+        members
     }
 
     /// The last deploys, newest first.
@@ -227,7 +227,7 @@ impl Daemon {
         let last = self.deploys.last(most).await.map_err(|e| problems::of_deploy(&e))?;
         let mut all = vec![];
         for deploy in last {
-            let members = self.members_of(&deploy).await.unwrap_or_default();
+            let members = self.members_of(&deploy).await;
             all.push(shown(&deploy, members));
         }
         Ok(all)
@@ -246,7 +246,7 @@ impl Daemon {
                 return self.deploy_shown(id).await;
             };
             let seen = watch.borrow_and_update().clone();
-            let now = shown(&seen, self.members_of(&seen).await?);
+            let now = shown(&seen, self.members_of(&seen).await);
             if now.revision != how.revision || now.state.ended() {
                 return Ok(Some(now));
             }
@@ -296,12 +296,9 @@ fn shown(deploy: &Deploy, members: Vec<types::Rollout>) -> types::Rollout {
         app: Some(deploy.app.to_string()),
         instance: None,
         release: deploy.release.as_ref().map(ToString::to_string),
-        code: deploy
-            .source
-            .as_ref()
-            .and_then(|it| Some(code(it.commit.as_ref()?, it.reference.as_ref()))),
+        code: deploy.source.as_ref().and_then(|it| code(it.commit.as_ref(), it.reference.as_ref())),
         by: deploy.by.clone(),
-        state: state(deploy),
+        state: views::course(deploy.course),
         begun: views::moment(deploy.begun),
         elapsed_s: views::seconds_between(deploy.begun, deploy.ended.unwrap_or(now)),
         steps,
@@ -317,16 +314,6 @@ fn shown(deploy: &Deploy, members: Vec<types::Rollout>) -> types::Rollout {
     }
 }
 
-const fn state(deploy: &Deploy) -> RolloutState {
-    match deploy.course {
-        Course::Forward => RolloutState::Running,
-        Course::Back => RolloutState::Undoing,
-        Course::Ended(Outcome::Done) => RolloutState::Done,
-        Course::Ended(Outcome::Undone) => RolloutState::Undone,
-        Course::Ended(Outcome::Stuck) => RolloutState::Stuck,
-    }
-}
-
 fn step(taken: &Taken, deploy: &Deploy) -> types::Step {
     types::Step {
         name: taken.step.word().to_owned(),
@@ -339,11 +326,7 @@ fn step(taken: &Taken, deploy: &Deploy) -> types::Step {
     }
 }
 
-fn code(commit: &Commit, reference: Option<&String>) -> types::Code {
-    types::Code {
-        commit: commit.id.clone(),
-        subject: commit.subject.clone(),
-        author: commit.author.clone(),
-        reference: reference.cloned(),
-    }
+fn code(commit: Option<&Commit>, reference: Option<&String>) -> Option<types::Code> {
+    let Commit { id, subject, author, .. } = commit?.clone();
+    Some(types::Code { commit: id, subject, author, reference: reference.cloned() })
 }

@@ -62,6 +62,13 @@ const fn state(rollout: &Rollout) -> types::RolloutState {
     match rollout.course {
         Course::Forward if rollout.is_idle() => types::RolloutState::Waiting,
         Course::Ended(_) if rollout.was_forgone() => types::RolloutState::Skipped,
+        course => self::course(course),
+    }
+}
+
+/// Which way something goes, as clients see it.
+pub(super) const fn course(course: Course) -> types::RolloutState {
+    match course {
         Course::Forward => types::RolloutState::Running,
         Course::Back => types::RolloutState::Undoing,
         Course::Ended(Outcome::Done) => types::RolloutState::Done,

@@ -29,7 +29,7 @@ pub(super) struct Drive {
     pub(super) deploy: Deploy,
     /// Shown to whoever follows it.
     pub(super) told: watch::Sender<Deploy>,
-    /// Why it is to be turned back, once somebody asked.
+    /// Who asked to turn it back, once somebody did.
     pub(super) cancelled: watch::Receiver<Option<String>>,
     /// The daemon is ending.
     pub(super) frozen: watch::Receiver<bool>,
@@ -101,14 +101,14 @@ impl Drive {
             effect_point!("deploy.perform", self.hands.perform(step, &deploy, world, &tell).await)
         };
         let turned_back = async {
-            let why = said(&mut cancelled).await;
+            let by = said(&mut cancelled).await;
             if step == Step::RollOut {
                 let rollouts = told.borrow().rollouts.clone();
-                self.hands.turn_back(rollouts, &why).await;
+                self.hands.turn_back(rollouts, &by).await;
                 // What they have done they undo by themselves, and so the step ends.
                 std::future::pending::<()>().await;
             }
-            why
+            words::cancelled(&by)
         };
         let came = tokio::select! {
             biased;
@@ -134,10 +134,10 @@ impl Drive {
 
     fn heed_cancel(&mut self) {
         let asked = self.cancelled.borrow().clone();
-        if let Some(why) = asked
+        if let Some(by) = asked
             && self.deploy.can_turn_back()
         {
-            self.deploy.fail(&why, Harm::None);
+            self.deploy.fail(&words::cancelled(&by), Harm::None);
         }
     }
 

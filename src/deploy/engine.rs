@@ -333,7 +333,7 @@ impl Engine {
             return late("its application is not configured");
         };
         if let Some(going) = self.going().get(&deploy.app) {
-            going.cancel.send_replace(Some(format!("cancelled by {by}")));
+            going.cancel.send_replace(Some(by.to_owned()));
         }
         let turned = |deploy: &Deploy| deploy.course != Course::Forward || !deploy.can_turn_back();
         // Where it takes longer, it is heeded after the effect that goes on.

@@ -108,10 +108,10 @@ impl Hands {
         file.and_then(|file| load_env_file(file).ok()).unwrap_or_default()
     }
 
-    /// Asks the rollouts of services to turn back.
-    pub(super) async fn turn_back(&self, rollouts: Vec<RolloutId>, why: &str) {
+    /// Asks the rollouts of services to turn back, for `by`.
+    pub(super) async fn turn_back(&self, rollouts: Vec<RolloutId>, by: &str) {
         for id in rollouts {
-            if let Err(e) = self.rollouts.cancel(id, why).await {
+            if let Err(e) = self.rollouts.cancel(id, by).await {
                 tracing::info!("{e}");
             }
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{Aim, Course, Deploy, Outcome, Schema, Scope, Step};
+use super::record::{Aim, Course, Deploy, Outcome, Schema, Scope, Step, Way};
 use crate::{
     ident::{ReleaseId, ServiceName},
     release::Release,
@@ -127,8 +127,7 @@ impl Deploy {
     /// The database is not where the release wants it.
     #[must_use]
     pub fn needs_migration(&self) -> bool {
-        let needs =
-            |schema: &Schema| !schema.pending.is_empty() || schema.is_unknown || schema.is_back;
+        let needs = |schema: &Schema| !schema.pending.is_empty() || schema.way != Way::Forward;
         self.schema.as_ref().is_some_and(needs)
     }
 }

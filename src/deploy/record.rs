@@ -107,10 +107,21 @@ pub struct Schema {
     pub to: Vec<String>,
     /// The revisions in between, in order.
     pub pending: Vec<String>,
+    /// How it gets there.
+    pub way: Way,
+}
+
+/// How a database gets to where a release wants it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// By the revisions that are pending, if any.
+    #[default]
+    Forward,
     /// Nobody can tell what is pending, so that it is tried.
-    pub is_unknown: bool,
-    /// The way goes back: the database is beyond the release.
-    pub is_back: bool,
+    Untold,
+    /// It is beyond the release, and goes back.
+    Back,
 }
 
 /// One effect. Every one may be run twice (`S1`).

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::record::Schema;
+use super::record::{Schema, Way};
 use crate::release::{Between, Relation, short};
 
 /// Commits that are named; the rest is counted.
@@ -55,7 +55,7 @@ pub(super) fn schema(schema: Option<&Schema>, warnings: &[String]) -> Vec<String
         return vec!["the database is left alone".to_owned()];
     };
     let head = match schema.pending.as_slice() {
-        _ if schema.is_unknown => {
+        _ if schema.way == Way::Untold => {
             "the migration is run: nobody can tell what is pending".to_owned()
         }
         [] => "no revision is pending".to_owned(),

@@ -4,7 +4,7 @@
 use super::{
     hands::{Hands, Tell, release},
     making::Hear,
-    record::{Aim, Deploy, Harm, Learnt, Off, Schema, Scope, Setback, Told},
+    record::{Aim, Deploy, Harm, Learnt, Off, Schema, Scope, Setback, Told, Way},
     report,
 };
 use crate::{
@@ -44,7 +44,8 @@ impl Hands {
             }
             (Ok(_), ..) => Ok((None, report::schema(None, &[]))),
             (Err(MigrationError::Unknown { at, heads }), Aim::Kept(_), Scope::Full) => {
-                let back = Schema { from: vec![at], to: heads, ..Schema::default() }.back();
+                let way = Way::Back;
+                let back = Schema { from: vec![at], to: heads, way, ..Schema::default() };
                 Ok((Some(back), vec![]))
             }
             (Err(error @ MigrationError::Unknown { .. }), Aim::Kept(_), _) => {
@@ -81,7 +82,7 @@ impl Hands {
     /// By the newer release in either direction: the older one does not know the way.
     pub(super) async fn migrate(&self, deploy: &Deploy, hear: Hear<'_>) -> Result<Off, Setback> {
         let Some(schema) = &deploy.schema else { return Ok(Off::QUIET) };
-        let newer = if schema.is_back { &deploy.before } else { &deploy.release };
+        let newer = if schema.way == Way::Back { &deploy.before } else { &deploy.release };
         let Some(newer) = newer else {
             return Err("it is not known which release the schema is of".to_owned().into());
         };
@@ -89,7 +90,7 @@ impl Hands {
         let python = python_of(&directory);
         let at = At { directory: &directory, python: &python };
         let (launcher, app) = (&self.launcher, &self.app);
-        let back_to = schema.to.first().filter(|_| schema.is_back);
+        let back_to = schema.to.first().filter(|_| schema.way == Way::Back);
         let censor = Censor::of(&self.env_file());
         let mut ears = Ears::new(&censor);
         let mut pieces = |stream, piece: &[u8]| ears.take(stream, piece, hear);
@@ -149,12 +150,7 @@ impl Schema {
             from: pending.current,
             to: pending.heads,
             pending: pending.revisions.into_iter().map(|revision| revision.id).collect(),
-            is_unknown: pending.unknown,
-            is_back: false,
+            way: if pending.unknown { Way::Untold } else { Way::Forward },
         }
-    }
-
-    fn back(self) -> Self {
-        Self { is_back: true, ..self }
     }
 }

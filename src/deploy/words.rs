@@ -1,7 +1,7 @@
 //! What people read of a deploy.
 
 use super::{
-    record::{Aim, Deploy, Outcome, Schema, Scope, Step},
+    record::{Aim, Deploy, Outcome, Schema, Scope, Step, Way},
     rolling::Direction,
 };
 use crate::release::{Source, short};
@@ -51,6 +51,11 @@ pub(super) fn asker(deploy: &Deploy, direction: Direction) -> String {
     }
 }
 
+/// Why a deploy that somebody turned back goes back.
+pub(super) fn cancelled(by: &str) -> String {
+    format!("cancelled by {by}")
+}
+
 /// Who holds an application, since when, at which step.
 pub(super) fn holder(holder: &Deploy, now: i64) -> String {
     let age = now.saturating_sub(holder.begun) / 1_000_000;
@@ -86,11 +91,12 @@ pub(super) fn source(source: &Source) -> String {
 
 /// `2 revisions pending: 1a, 2b`.
 pub(super) fn pending(schema: &Schema) -> Option<String> {
-    match (schema.pending.as_slice(), schema.is_back) {
-        (_, true) => Some(format!("the schema goes back to {}", schema.to.join(", "))),
-        ([], false) => None,
-        ([one], false) => Some(format!("1 revision pending: {one}")),
-        (several, false) => {
+    match (schema.pending.as_slice(), schema.way) {
+        (_, Way::Back) => Some(format!("the schema goes back to {}", schema.to.join(", "))),
+        (_, Way::Untold) => Some("what is pending cannot be told".to_owned()),
+        ([], Way::Forward) => None,
+        ([one], Way::Forward) => Some(format!("1 revision pending: {one}")),
+        (several, Way::Forward) => {
             Some(format!("{} revisions pending: {}", several.len(), several.join(", ")))
         }
     }
