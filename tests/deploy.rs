@@ -2,73 +2,12 @@
 
 mod database;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt};
 
-use aibk::api::types::{Release, ReleaseState, Rollout, RolloutState};
+use aibk::api::types::{ReleaseState, Rollout, RolloutState};
 use serde_json::json;
 
-use crate::support::{LONG, Stage, fetch, load::Plan, root, run, wait_for};
-
-/// The repository that is deployed from, and a stage for it.
-struct Shop {
-    stage: Stage,
-    work: PathBuf,
-}
-
-impl Shop {
-    fn new() -> Self {
-        let mut stage = Stage::new();
-        let home = stage.path("").to_str().unwrap().to_owned();
-        stage.settings.set("services.api.rollout.watch", "100ms");
-        stage.settings.set("apps.shop.home", home);
-        stage.settings.set("apps.shop.services", serde_json::json!(["api"]));
-        stage.settings.set("apps.shop.source.git", stage.path("origin.git").to_str().unwrap());
-        stage.settings.set("apps.shop.source.ref", "main");
-        let work = stage.path("work");
-        let shop = Self { stage, work };
-        fs::create_dir(&shop.work).unwrap();
-        let origin = shop.stage.path("origin.git");
-        shop.git(&["init", "-q", "-b", "main", "."]);
-        shop.git(&["clone", "-q", "--bare", ".", origin.to_str().unwrap()]);
-        shop.git(&["remote", "add", "origin", origin.to_str().unwrap()]);
-        shop
-    }
-
-    fn git(&self, args: &[&str]) -> String {
-        let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"];
-        let mut git = Command::new("git");
-        run(git.args(who).args(args).current_dir(&self.work), LONG).expect(0).stdout
-    }
-
-    /// Code that behaves as `mode` says, on the branch that is deployed.
-    fn push(&self, version: &str, mode: &str) {
-        fs::copy(root().join("tests/support/app/main.py"), self.work.join("main.py")).unwrap();
-        fs::write(self.work.join("VERSION"), version).unwrap();
-        fs::write(self.work.join("mode"), mode).unwrap();
-        self.git(&["add", "."]);
-        self.git(&["commit", "-q", "-m", &format!("Version {version}")]);
-        self.git(&["push", "-q", "origin", "main"]);
-    }
-
-    fn deploy(&self, args: &[&str], code: i32) -> Rollout {
-        let args: Vec<&str> =
-            ["deploy", "--json"].into_iter().chain(args.iter().copied()).collect();
-        let output = run(&mut self.stage.aibkctl(&args), LONG).expect(code);
-        serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stdout))
-    }
-
-    /// What the application that serves says that it is, by its own environment.
-    fn release_that_answers(&self) -> String {
-        let (_, body) = fetch(self.stage.address().port(), "/health").unwrap();
-        let health: serde_json::Value = serde_json::from_str(&body).unwrap();
-        health["release"].as_str().unwrap().to_owned()
-    }
-
-    fn releases(&self) -> Vec<Release> {
-        let output = self.stage.ctl(&["releases", "list", "--json"]).expect(0);
-        serde_json::from_str(&output.stdout).unwrap()
-    }
-}
+use crate::support::{LONG, Shop, load::Plan, run, wait_for};
 
 #[test]
 fn new_code_comes_from_git_and_goes_back_and_nobody_notices() {

@@ -3,47 +3,9 @@
 
 use std::fs;
 
-use aibk::api::types::{Backup, RolloutState};
-use serde_json::json;
+use aibk::api::types::RolloutState;
 
-use super::Shop;
-use crate::support::{ALEMBIC_ENV, LONG, Postgres, load::Plan, run, venv};
-
-impl Shop {
-    fn with(database: &Postgres) -> Self {
-        let mut shop = Self::new();
-        let url = format!("DATABASE_URL='{}'\n", database.url());
-        fs::write(shop.stage.path(".env"), url).unwrap();
-        let settings = [
-            ("env_file", json!(".env")),
-            ("database", json!({"url_from": "DATABASE_URL", "programs": database.programs()})),
-            ("migrate", json!({"alembic": {"config": "alembic.ini"}, "deadline": "50s"})),
-            ("hooks", json!({"build": [["ln", "-s", venv(), ".venv"]]})),
-        ];
-        for (key, value) in settings {
-            shop.stage.settings.set(&format!("apps.shop.{key}"), value);
-        }
-        fs::create_dir_all(shop.work.join("migrations/versions")).unwrap();
-        let ini = "[alembic]\nscript_location = migrations\n";
-        fs::write(shop.work.join("alembic.ini"), ini).unwrap();
-        fs::write(shop.work.join("migrations/env.py"), ALEMBIC_ENV).unwrap();
-        shop
-    }
-
-    fn revision(&self, id: &str, after: &str, upgrade: &str, downgrade: &str) {
-        let text = format!(
-            "from alembic import op\nimport sqlalchemy as sa\nrevision = '{id}'\n\
-             down_revision = {after}\ndef upgrade():\n    {upgrade}\n\
-             def downgrade():\n    {downgrade}\n"
-        );
-        fs::write(self.work.join(format!("migrations/versions/{id}.py")), text).unwrap();
-    }
-
-    fn dumps(&self) -> Vec<Backup> {
-        let listed = self.stage.ctl(&["backup", "list", "--json"]).expect(0);
-        serde_json::from_str(&listed.stdout).unwrap()
-    }
-}
+use crate::support::{LONG, Postgres, Shop, load::Plan, run};
 
 #[test]
 fn a_database_is_saved_migrated_and_brought_back_and_a_failure_changes_nothing() {

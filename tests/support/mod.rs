@@ -13,6 +13,7 @@ mod proxy;
 mod releases;
 mod reloads;
 mod settings;
+mod shop;
 mod small_disk;
 mod stage;
 
@@ -27,6 +28,7 @@ pub use processes::{children_of, ends, is_alive, is_reaped, kill, listener_on};
 pub use proxy::{Nginx, Site};
 pub use releases::Releases;
 pub use settings::Settings;
+pub use shop::Shop;
 pub use small_disk::SmallDisk;
 pub use stage::Stage;
 pub use wait::{LONG, wait_for};
