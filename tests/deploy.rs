@@ -4,10 +4,8 @@ mod database;
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use aibk::api::types::{ReleaseState, Rollout, RolloutState};
-use serde_json::json;
-
 use crate::support::{LONG, Shop, load::Plan, run, wait_for};
+use aibk::api::types::{ReleaseState, Rollout, RolloutState};
 
 #[test]
 fn new_code_comes_from_git_and_goes_back_and_nobody_notices() {
@@ -36,8 +34,6 @@ fn new_code_comes_from_git_and_goes_back_and_nobody_notices() {
     assert_eq!(two.state, RolloutState::Undone);
     assert!(two.failure.unwrap().contains("the licence has expired"));
     assert_eq!(shop.release_that_answers(), first);
-    let nowhere = shop.deploy(&["no-such-branch"], 1);
-    assert!(nowhere.failure.unwrap().contains("no-such-branch"));
 
     shop.push("three", "ok");
     let three = shop.deploy(&["--code-only"], 0).release.unwrap();
@@ -56,32 +52,6 @@ fn new_code_comes_from_git_and_goes_back_and_nobody_notices() {
     shop.stage.ctl(&["rollback"]).expect(4).says(&["no release to go back to"]);
     let report = load.finish(None).unwrap();
     assert!(report.lost == 0 && report.answered > 0, "{report}");
-}
-
-/// Nothing is there before the first one.
-#[test]
-fn the_first_release_is_made_by_a_deploy_and_the_next_one_is_turned_back() {
-    let mut shop = Shop::new();
-    shop.push("one", "ok");
-    fs::remove_file(shop.stage.path("current")).unwrap();
-    shop.stage.start();
-    let first = shop.deploy(&[], 0).release.unwrap();
-    assert_eq!(shop.release_that_answers(), first);
-
-    shop.stage.settings.set("apps.shop.hooks", json!({"build": [["sleep", "1000"]]}));
-    shop.stage.write_files();
-    shop.stage.ctl(&["daemon-reload"]).expect(0);
-    shop.push("two", "ok");
-    let id = shop.stage.ctl(&["deploy", "--no-wait"]).expect(0).stdout.trim().to_owned();
-    let shown = || shop.stage.ctl(&["rollouts", &id]).expect(0).stdout;
-    wait_for("the hook", LONG, || shown().contains("build").then_some(()));
-    let refused = shop.stage.ctl(&["deploy"]).expect(4);
-    refused.says(&["(deploy of shop) is under way", "at step `build`"]);
-    shop.stage.ctl(&["cancel", &id]).expect(0).says(&["cancelled", "everything is as before"]);
-    assert!(shown().contains("\ncancelled by uid"), "{}", shown());
-    assert_eq!((shop.releases().len(), shop.release_that_answers()), (1, first));
-    let nowhere = shop.deploy(&["--archive", "nowhere.tar"], 1);
-    assert!(nowhere.failure.unwrap().contains("nowhere.tar"));
 }
 
 /// The daemon is killed before and after each step; its successor goes on, and so does the load.

@@ -46,6 +46,7 @@ mod policy;
 mod reexec;
 mod releases;
 mod reload;
+mod replaced_script;
 mod requests;
 mod rollout;
 mod runtime_dir;

@@ -62,6 +62,20 @@ impl Shop {
         serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stdout))
     }
 
+    /// Rolls back, which is to end with the exit status `code`.
+    #[track_caller]
+    pub fn rollback(&self, args: &[&str], code: i32) -> Rollout {
+        let args: Vec<&str> =
+            ["rollback", "--json"].into_iter().chain(args.iter().copied()).collect();
+        let output = run(&mut self.stage.aibkctl(&args), LONG).expect(code);
+        serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.stdout))
+    }
+
+    /// Where a release of it lies.
+    pub fn release(&self, id: &str) -> PathBuf {
+        self.stage.path("releases").join(id)
+    }
+
     /// What the application that serves says that it is, by its own environment.
     #[track_caller]
     pub fn release_that_answers(&self) -> String {
@@ -96,6 +110,11 @@ impl Shop {
         fs::write(shop.work.join("alembic.ini"), ini).unwrap();
         fs::write(shop.work.join("migrations/env.py"), ALEMBIC_ENV).unwrap();
         shop
+    }
+
+    /// The revision that the database is at.
+    pub fn at(database: &Postgres) -> String {
+        database.sql("shop", "SELECT version_num FROM alembic_version")
     }
 
     /// Writes a revision; `after` is Python: `None`, or a text in quotes.

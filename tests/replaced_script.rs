@@ -1,0 +1,4 @@
+//! What the script that aibk replaces gets wrong, each as a test of what aibk does there.
+
+mod code;
+mod data;
