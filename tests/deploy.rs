@@ -1,5 +1,6 @@
 //! Deploys: new code from git into service, and back, over whatever fails.
 
+mod archive;
 mod database;
 
 use std::{fs, os::unix::fs::PermissionsExt};

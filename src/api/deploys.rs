@@ -4,7 +4,8 @@ use super::{
     answer::{self, Reply},
     operations::{Answer, Caller, Operations, Pending},
     request::Ask,
-    types::{DeployHow, OfRelease, OutputLine, Release, RollbackHow, Rollout},
+    sent::Sent,
+    types::{ArchiveHow, DeployHow, OfRelease, OutputLine, Release, RollbackHow, Rollout},
 };
 use crate::ident::{AppName, RolloutId};
 
@@ -42,6 +43,14 @@ pub trait Deploys: Send + Sync + 'static {
     fn output(&self, of: RolloutId) -> Pending<'_, Answer<Vec<OutputLine>>>;
     /// Begins to bring new code of an application into service.
     fn deploy(&self, by: Caller, app: AppName, how: DeployHow) -> Pending<'_, Answer<Rollout>>;
+    /// Begins to bring the code of the archive that is `sent` into service.
+    fn deploy_archive(
+        &self,
+        by: Caller,
+        app: AppName,
+        how: ArchiveHow,
+        sent: Sent,
+    ) -> Pending<'_, Answer<Rollout>>;
     /// Begins to bring a release of an application back.
     fn roll_back(&self, by: Caller, app: AppName, how: RollbackHow)
     -> Pending<'_, Answer<Rollout>>;

@@ -8,7 +8,8 @@ use super::{
     deploys, openapi,
     operations::{Answer, Operations, Way},
     request::Ask,
-    route::{Call, Change, Dumps, Read},
+    route::{Call, Change, Dumps, Read, Receive},
+    sent::Sent,
     types::{Events, Logs, Plan, PlanWay, Problem, ProblemCode, Roll, Wait, WaitRun},
 };
 use crate::{
@@ -33,8 +34,24 @@ pub(super) async fn dispatch(ops: &dyn Operations, ask: Ask, closing: Cancellati
     let done = match ask.route.call {
         Call::Read(what) => read(ops, what, &ask, closing).await,
         Call::Change(what) => change(ops, what, &ask).await,
+        Call::Receive(_) => Err(Problem::bad_request("this takes a body of its own")),
     };
     done.unwrap_or_else(|problem| answer::problem(&problem))
+}
+
+/// Does what is asked with what is `sent`, of which nobody has heard anything yet.
+pub(super) async fn receive(ops: &dyn Operations, what: Receive, ask: Ask, sent: Sent) -> Reply {
+    let received = async {
+        allowed(&ask, ask.route.needs)?;
+        let by = ask.caller.clone();
+        match what {
+            Receive::Archive => ops.deploy_archive(by, ask.name()?, ask.query()?, sent).await,
+        }
+    };
+    match received.await {
+        Ok(rollout) => answer::accepted(&rollout),
+        Err(problem) => answer::last(answer::problem(&problem)),
+    }
 }
 
 async fn read(

@@ -16,6 +16,7 @@ mod problem;
 mod relisten;
 mod request;
 mod route;
+pub mod sent;
 mod server;
 #[cfg(test)]
 mod tests;

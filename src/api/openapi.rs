@@ -4,7 +4,7 @@ use schemars::{Schema, generate::SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    route::{Answers, Route, SchemaOf, TABLE, distinct_paths},
+    route::{Answers, Call, Route, SchemaOf, TABLE, distinct_paths},
     types::{PROTOCOL, Problem, Rollout},
 };
 
@@ -60,14 +60,19 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     if !parameters.is_empty() {
         put(&mut operation, "parameters", parameters.into());
     }
-    if let Some(body) = route.body {
-        let body = json!({
-            "required": false,
-            "content": { "application/json": { "schema": body(schemas) } },
-        });
+    if let Some(body) = body(route, schemas) {
         put(&mut operation, "requestBody", body);
     }
     operation
+}
+
+fn body(route: &Route, schemas: &mut SchemaGenerator) -> Option<Value> {
+    let (required, kind, schema) = match (route.call, route.body) {
+        // Bytes are of no type of JSON's.
+        (Call::Receive(_), _) => (true, "application/octet-stream", Schema::default()),
+        (_, body) => (false, "application/json", body?(schemas)),
+    };
+    Some(json!({ "required": required, "content": { kind: { "schema": schema } } }))
 }
 
 fn success(answers: Answers, schemas: &mut SchemaGenerator) -> (&'static str, Value) {
@@ -109,6 +114,7 @@ fn path_parameter(name: &str) -> Value {
         "run" => ("Number of a run", json!({ "type": "integer", "minimum": 0 })),
         "job" => ("Name of a job: `backup`", json!({ "type": "string" })),
         "instance" => ("Name of an instance: `api@8000`", json!({ "type": "string" })),
+        "app" => ("Name of an application: `shop`", json!({ "type": "string" })),
         _ => ("Name of a service: `api`", json!({ "type": "string" })),
     };
     json!({

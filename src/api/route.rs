@@ -21,6 +21,8 @@ pub(super) enum Call {
     Read(Read),
     /// Goes on when the client goes away.
     Change(Change),
+    /// Takes a body of any length, and goes on when the client goes away once that is whole.
+    Receive(Receive),
 }
 
 /// What can be read.
@@ -64,6 +66,13 @@ pub(super) enum Change {
     Reexec,
     Dumps(Dumps),
     Deploys(deploys::Change),
+}
+
+/// What can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// An archive to be deployed.
+    Archive,
 }
 
 /// What can be done with dumps.

@@ -8,20 +8,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::UnixStream,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
+    time::error::Elapsed,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     access::{Peer, Policy, credentials},
     answer::{self, Reply},
-    dispatch::{dispatch, stranger, too_long},
+    dispatch::{self, dispatch, stranger, too_long},
     listen::{Heir, ListenError, Listening},
     operations::{Caller, Operations},
     patience::Impatient,
     relisten::{Caretaker, Errand},
     request::{Ask, Head, read_body},
-    route::{Call, Found, Routes},
+    route::{Call, Found, Receive, Routes},
+    sent::Sent,
     types::Problem,
 };
 use crate::config::Control;
@@ -39,6 +41,8 @@ pub struct Limits {
     pub body: Duration,
     /// Size of a body.
     pub body_bytes: usize,
+    /// The longest that nothing may come of a body of any length.
+    pub pause: Duration,
     /// From a whole request to its answer; longer than the longest `wait`.
     pub answer: Duration,
     /// How long a peer may take nothing of its answer, before it loses its connection.
@@ -55,6 +59,7 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
             body_bytes: 64 * 1024,
+            pause: Duration::from_secs(60),
             answer: Duration::from_secs(75),
             write: Duration::from_secs(60),
             farewell: Duration::from_secs(2),
@@ -247,7 +252,7 @@ async fn serve(shared: Arc<Shared>, stream: UnixStream, peer: Peer) {
 /// Answers one request; never fails.
 pub(super) async fn handle<B>(shared: &Arc<Shared>, peer: Peer, request: Request<B>) -> Reply
 where
-    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let caller = match peer {
         Peer::Known(caller) => caller,
@@ -255,6 +260,12 @@ where
     };
     let (head, body) = request.into_parts();
     let head = Head { method: head.method, uri: head.uri, headers: head.headers };
+    if let Found::Route(route, name) = shared.routes.find(&head.method, head.uri.path())
+        && let Call::Receive(what) = route.call
+    {
+        let ask = head.ask(caller, route, name, Bytes::new());
+        return receive(shared, what, ask, Sent::new(body, shared.limits.pause)).await;
+    }
     match read_body(body, &shared.limits).await {
         Ok(body) => answer(shared, caller, &head, body).await,
         Err(problem) => answer::last(answer::problem(&problem)),
@@ -283,19 +294,42 @@ async fn perform(shared: &Arc<Shared>, ask: Ask) -> Reply {
         AbortOnDropHandle::new(tokio::spawn(async move { dispatch(&*ops, ask, closing).await }));
     let done = match call {
         Call::Read(_) => tokio::time::timeout(shared.limits.answer, &mut task).await,
-        Call::Change(_) => tokio::time::timeout(shared.limits.answer, task.detach()).await,
+        Call::Change(_) | Call::Receive(_) => {
+            tokio::time::timeout(shared.limits.answer, task.detach()).await
+        }
     };
-    let reply = match done {
+    let reply = reply_of(done, route);
+    if let Call::Change(_) = call {
+        log((uid, pid), route, &reply);
+    }
+    reply
+}
+
+/// Runs what takes the body that is `sent`. There is a deadline on each piece, and from the end of
+/// the last one on the usual one.
+async fn receive(shared: &Arc<Shared>, what: Receive, ask: Ask, sent: Sent) -> Reply {
+    let (who, route) = ((ask.caller.uid, ask.caller.pid), ask.route.path);
+    let (ops, over) = (Arc::clone(&shared.ops), sent.over());
+    let task = tokio::spawn(async move { dispatch::receive(&*ops, what, ask, sent).await });
+    over.cancelled().await;
+    let reply = reply_of(tokio::time::timeout(shared.limits.answer, task).await, route);
+    log(who, route, &reply);
+    reply
+}
+
+fn reply_of(done: Result<Result<Reply, JoinError>, Elapsed>, route: &str) -> Reply {
+    match done {
         Ok(Ok(reply)) => reply,
         Ok(Err(e)) => {
             tracing::error!("{route} failed by a defect of aibkd: {e}");
             answer::problem(&Problem::failed(format!("{route} failed by a defect of aibkd")))
         }
         Err(_) => too_long(),
-    };
-    if let Call::Change(_) = call {
-        let status = reply.status().as_u16();
-        tracing::info!(uid, pid, route, status, "uid {uid} asked for {route}: {status}");
     }
-    reply
+}
+
+/// Who changed what, or wanted to.
+fn log((uid, pid): (u32, i32), route: &str, reply: &Reply) {
+    let status = reply.status().as_u16();
+    tracing::info!(uid, pid, route, status, "uid {uid} asked for {route}: {status}");
 }

@@ -17,8 +17,8 @@ mod status;
 
 pub use self::{
     app::{
-        App, Code, DeployHow, DeployScope, OfRelease, OutputLine, Release, ReleaseState,
-        RollbackHow,
+        App, ArchiveHow, Code, DeployHow, DeployScope, OfRelease, OutputLine, Release,
+        ReleaseState, RollbackHow,
     },
     backup::{
         Backup, KnownBackup, MakeBackup, PruneBackups, PrunedBackups, RestoreBackup, VerifyBackup,

@@ -230,6 +230,7 @@ mod tests {
             "aibkctl deploy",
             "aibkctl deploy v1.2 --app shop --code-only --no-wait",
             "aibkctl deploy --archive shop.tar.gz --json",
+            "aibkctl deploy --archive - --plan --app shop",
             "aibkctl deploy main --plan",
             "aibkctl releases list --json",
             "aibkctl releases pin r1 --app shop",

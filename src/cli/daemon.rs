@@ -9,15 +9,15 @@ use serde::Serialize;
 
 use crate::{
     api::{
-        client::{Client, ClientError, Lines, target},
+        client::{Client, ClientError, Lines, Outgoing, target},
         deploys::Fate,
         explain::Explanation,
         types::{
-            Act, App, Backup, DeployHow, Enable, Enablement, Events, Forgiven, Logs, MakeBackup,
-            NginxFile, NginxSnippet, NginxTest, OfRelease, OutputLine, Plan, PlanTogether, Planned,
-            PruneBackups, PrunedBackups, Reexec, Release, Reload, Reloaded, ReloadedInstance,
-            ResetFailed, RestoreBackup, Roll, RollTogether, RollbackHow, Rollout, Run, Status,
-            VerifyBackup, Version, Wait, WaitRun,
+            Act, App, ArchiveHow, Backup, DeployHow, Enable, Enablement, Events, Forgiven, Logs,
+            MakeBackup, NginxFile, NginxSnippet, NginxTest, OfRelease, OutputLine, Plan,
+            PlanTogether, Planned, PruneBackups, PrunedBackups, Reexec, Release, Reload, Reloaded,
+            ReloadedInstance, ResetFailed, RestoreBackup, Roll, RollTogether, RollbackHow, Rollout,
+            Run, Status, VerifyBackup, Version, Wait, WaitRun,
         },
     },
     ident::{AppName, InstanceId, ServiceName},
@@ -65,6 +65,17 @@ impl Daemon {
 
     pub(super) async fn deploy(&self, app: &AppName, how: &DeployHow) -> Answer<Rollout> {
         self.client.post(&format!("/v1/apps/{app}/deploy"), how).await
+    }
+
+    pub(super) async fn deploy_archive(
+        &self,
+        app: &AppName,
+        how: &ArchiveHow,
+        archive: Outgoing,
+        told: &mut (dyn FnMut(u64) + Send),
+    ) -> Answer<Rollout> {
+        let target = target(&format!("/v1/apps/{app}/deploy/archive"), how)?;
+        self.client.post_bytes(&target, archive, told).await
     }
 
     pub(super) async fn output(&self, of: u64) -> Answer<Vec<OutputLine>> {

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::{
     Ended, app::Which, args::Patience, daemon::Daemon, exit::Exit, follow, layout::harmless,
-    roll::whole_path, screen::Screen,
+    screen::Screen, send,
 };
-use crate::api::types::{DeployHow, DeployScope, RollbackHow};
+use crate::api::types::{ArchiveHow, DeployHow, DeployScope, RollbackHow};
 
 /// What is deployed, and how far.
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub(super) struct DeployArgs {
     /// Branch, tag or commit; without it, what the configuration says
     #[arg(value_name = "REF")]
     reference: Option<String>,
-    /// Deploy this archive instead (`.tar`, `.tar.gz`)
+    /// Send this archive and deploy it instead (`.tar`, `.tar.gz`); `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "reference")]
     archive: Option<PathBuf>,
     /// Leave the database as it is
@@ -37,17 +37,18 @@ pub(super) struct DeployArgs {
 
 pub(super) async fn run(args: &DeployArgs, daemon: &Daemon, screen: Screen) -> Ended {
     let app = args.which.one(daemon).await?;
-    let how = DeployHow {
-        reference: args.reference.clone(),
-        archive: args.archive.as_deref().map(whole_path).transpose()?,
-        scope: match () {
-            () if args.plan => DeployScope::Look,
-            () if args.code_only => DeployScope::CodeOnly,
-            () if args.migrate_only => DeployScope::MigrateOnly,
-            () => DeployScope::Full,
-        },
+    let scope = match () {
+        () if args.plan => DeployScope::Look,
+        () if args.code_only => DeployScope::CodeOnly,
+        () if args.migrate_only => DeployScope::MigrateOnly,
+        () => DeployScope::Full,
     };
-    let begun = daemon.deploy(&app, &how).await?;
+    let begun = if let Some(path) = &args.archive {
+        send::archive(path, (&app, &ArchiveHow { scope }), daemon, screen).await?
+    } else {
+        let reference = args.reference.clone();
+        daemon.deploy(&app, &DeployHow { reference, scope }).await?
+    };
     follow::begun(begun, &args.patience, follow::Goal::Done, daemon, screen).await
 }
 

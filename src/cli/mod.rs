@@ -41,6 +41,7 @@ mod run;
 #[cfg(test)]
 mod samples;
 mod screen;
+mod send;
 mod setup;
 mod several;
 mod status;

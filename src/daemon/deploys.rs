@@ -1,6 +1,6 @@
 //! What the control socket asks of applications, done.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::select_all;
 use tokio::time::{Instant, timeout_at};
@@ -10,9 +10,10 @@ use crate::{
     api::{
         deploys::{Deploys, Fate},
         operations::{Answer, Caller, Pending},
+        sent::Sent,
         types::{
-            self, App, DeployHow, DeployScope, OfRelease, OutputLine, ReleaseState, RollbackHow,
-            Wait,
+            self, App, ArchiveHow, DeployHow, DeployScope, OfRelease, OutputLine, ReleaseState,
+            RollbackHow, Wait,
         },
     },
     config,
@@ -46,21 +47,26 @@ impl Deploys for Daemon {
         how: DeployHow,
     ) -> Pending<'_, Answer<types::Rollout>> {
         Box::pin(async move {
-            let wanted = match (how.archive, how.reference) {
-                (Some(_), Some(_)) => {
-                    let why = "`archive` and `ref` are two ways to say it: name one".to_owned();
-                    return Err(problems::bad_request(why));
-                }
-                (Some(archive), None) => Wanted::Archive(PathBuf::from(archive)),
-                (None, reference) => Wanted::Ref(reference),
-            };
-            let scope = match how.scope {
-                DeployScope::Full => Scope::Full,
-                DeployScope::CodeOnly => Scope::CodeOnly,
-                DeployScope::MigrateOnly => Scope::MigrateOnly,
-                DeployScope::Look => Scope::Look,
-            };
-            self.begin_deploy(&by, &app, Aim::New(wanted), scope).await
+            let aim = Aim::New(Wanted::Ref(how.reference));
+            self.begin_deploy(&by, &app, aim, scope(how.scope)).await
+        })
+    }
+
+    fn deploy_archive(
+        &self,
+        by: Caller,
+        app: AppName,
+        how: ArchiveHow,
+        sent: Sent,
+    ) -> Pending<'_, Answer<types::Rollout>> {
+        Box::pin(async move {
+            let upload = self.receive(&app, sent).await?;
+            let (id, aim) = (upload.id, Aim::New(Wanted::Archive(upload)));
+            let begun = self.begin_deploy(&by, &app, aim, scope(how.scope)).await;
+            if begun.is_err() {
+                self.forget_upload(&app, id).await;
+            }
+            begun
         })
     }
 
@@ -264,6 +270,15 @@ impl Daemon {
                 return self.deploy_shown(id).await;
             }
         }
+    }
+}
+
+const fn scope(of: DeployScope) -> Scope {
+    match of {
+        DeployScope::Full => Scope::Full,
+        DeployScope::CodeOnly => Scope::CodeOnly,
+        DeployScope::MigrateOnly => Scope::MigrateOnly,
+        DeployScope::Look => Scope::Look,
     }
 }
 

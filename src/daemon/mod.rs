@@ -34,6 +34,7 @@ mod streams;
 mod systemd;
 mod tasks;
 mod together;
+mod uploads;
 mod views;
 
 use std::{

@@ -6,6 +6,7 @@ use crate::{
     deploy::DeployError,
     ident::{InstanceId, RolloutId, ServiceName},
     job::JobError,
+    release::UploadError,
     rollout::{Crew, EngineError},
     store::StoreError,
 };
@@ -45,7 +46,9 @@ pub(super) fn of_deploy(error: &DeployError) -> Problem {
         }
         DeployError::NoSource(app) => (
             ProblemCode::Refused,
-            Some(format!("say `source: {{git: URL}}` below apps.{app}, or name an archive")),
+            Some(format!(
+                "say `source: {{git: URL}}` below apps.{app}, or send an archive with `--archive`"
+            )),
         ),
         DeployError::Busy(_) | DeployError::Store(StoreError::Busy(_)) => {
             (ProblemCode::Busy, Some("wait for it, or `aibkctl cancel` it, by its id".to_owned()))
@@ -59,6 +62,17 @@ pub(super) fn of_deploy(error: &DeployError) -> Problem {
         }
     };
     Problem { code, message: error.to_string(), hint }
+}
+
+pub(super) fn of_upload(error: &UploadError) -> Problem {
+    let (code, hint) = match error {
+        UploadError::TooLarge => (ProblemCode::TooLarge, Some("leave out what is not code")),
+        UploadError::NoRoom(_) => (ProblemCode::Refused, Some("make room, then send it again")),
+        UploadError::Empty => (ProblemCode::BadRequest, Some("send a .tar or .tar.gz")),
+        UploadError::Untrusted(_) => (ProblemCode::Refused, None),
+        UploadError::Slow { .. } | UploadError::File(_) => (ProblemCode::Failed, None),
+    };
+    Problem { code, message: error.to_string(), hint: hint.map(str::to_owned) }
 }
 
 pub(super) fn no_deploy(id: RolloutId) -> Problem {

@@ -66,9 +66,15 @@ impl Drive {
         while let Err(e) = self.engine.keep(&self.deploy).await {
             self.told.send_replace(self.deploy.clone());
             if *self.frozen.borrow() {
-                break;
+                return self.deploy;
             }
             self.wait_for_store(&e).await;
+        }
+        if let Some(upload) = self.deploy.upload()
+            && let Err(e) = self.hands.workshop().forget_upload(upload.id).await
+        {
+            // The next daemon tries again.
+            tracing::warn!("an archive that was sent stays: {e}");
         }
         self.deploy
     }

@@ -104,6 +104,21 @@ impl Engine {
         self.apps().get(name).cloned().ok_or_else(|| DeployError::NoApp(name.clone()))
     }
 
+    /// The application, as long as a deploy of it could begin now.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn is_free(&self, name: &AppName) -> Result<Arc<App>, DeployError> {
+        if *self.shared.frozen.borrow() {
+            return Err(DeployError::Ending);
+        }
+        let app = self.app(name)?;
+        match self.under_way(name) {
+            Some(holder) => Err(DeployError::Busy(words::holder(&holder, now()))),
+            None => Ok(app),
+        }
+    }
+
     /// Begins what is asked of `name`; its intent is durable when this returns.
     ///
     /// # Errors
@@ -115,13 +130,7 @@ impl Engine {
         by: String,
     ) -> Result<Deploy, DeployError> {
         let _alone = self.alone().await;
-        if *self.shared.frozen.borrow() {
-            return Err(DeployError::Ending);
-        }
-        let app = self.app(name)?;
-        if let Some(holder) = self.under_way(name) {
-            return Err(DeployError::Busy(words::holder(&holder, now())));
-        }
+        let app = self.is_free(name)?;
         let hands = self.hands(&app);
         hands.can_aim_at(&asked.aim)?;
         let blank = self.blank(&app, &hands, asked, by).await?;
@@ -208,7 +217,9 @@ impl Engine {
     /// When the store cannot be read.
     pub async fn resume(&self) -> Result<Vec<DeployError>, DeployError> {
         let mut left = vec![];
-        for row in self.shared.store.deploys(0).await? {
+        let unfinished = self.shared.store.deploys(0).await?;
+        self.sweep_uploads(&unfinished).await;
+        for row in unfinished {
             if let Err(e) = read(&row).and_then(|deploy| self.go_on(deploy)) {
                 left.push(e);
             }
@@ -377,7 +388,7 @@ impl Engine {
     }
 }
 
-fn read(row: &DeployRow) -> Result<Deploy, DeployError> {
+pub(super) fn read(row: &DeployRow) -> Result<Deploy, DeployError> {
     Deploy::read(row).map_err(|why| DeployError::Unreadable(row.id, why))
 }
 

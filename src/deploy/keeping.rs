@@ -2,12 +2,15 @@
 
 use super::{
     DeployError,
-    engine::{Engine, now},
+    engine::{Engine, now, read},
     output,
     record::Deploy,
     words,
 };
-use crate::ident::{AppName, ReleaseId};
+use crate::{
+    ident::{AppName, ReleaseId},
+    store::DeployRow,
+};
 
 /// Whether a release may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,5 +62,18 @@ impl Engine {
         }
         let removed = self.workshop(&app).remove(id).await;
         removed.map_err(|e| DeployError::NoRelease(e.to_string()))
+    }
+
+    /// Removes archives that were sent for deploys that have ended, or that never began. What cannot be
+    /// read may need any of them.
+    pub(super) async fn sweep_uploads(&self, unfinished: &[DeployRow]) {
+        for app in self.apps().values() {
+            let of_app = unfinished.iter().filter(|row| row.app == app.name);
+            let Ok(deploys) = of_app.map(read).collect::<Result<Vec<_>, _>>() else { continue };
+            let needed = deploys.iter().filter_map(|deploy| Some(deploy.upload()?.id)).collect();
+            if let Err(e) = self.workshop(app).sweep_uploads(needed).await {
+                tracing::warn!("archives that were sent stay: {e}");
+            }
+        }
     }
 }

@@ -31,7 +31,7 @@ impl Hands {
         let Aim::New(wanted) = &deploy.aim else { return Ok(Off::QUIET) };
         let source = self.workshop().fetch(wanted, hear).await.map_err(|e| e.to_string())?;
         let when = Timestamp::from_microsecond(deploy.begun).unwrap_or_default();
-        let (note, id) = (words::source(&source), source.release_id(when));
+        let (note, id) = (words::source(&source, wanted.upload()), source.release_id(when));
         Ok(Off { note: Some(note), learnt: Learnt::Source(source, id) })
     }
 

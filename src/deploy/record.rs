@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ident::{AppName, ReleaseId, RolloutId, ServiceName},
-    release::{Release, Source, Wanted},
+    release::{Release, Source, Upload, Wanted},
     store::DeployRow,
 };
 
@@ -227,6 +227,15 @@ impl Deploy {
         match self.course {
             Course::Ended(outcome) => Some(outcome),
             Course::Forward | Course::Back => None,
+        }
+    }
+
+    /// The archive that was sent for it.
+    #[must_use]
+    pub const fn upload(&self) -> Option<&Upload> {
+        match &self.aim {
+            Aim::New(wanted) => wanted.upload(),
+            Aim::Kept(_) => None,
         }
     }
 

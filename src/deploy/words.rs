@@ -4,7 +4,7 @@ use super::{
     record::{Aim, Deploy, Outcome, Schema, Scope, Step, Way},
     rolling::Direction,
 };
-use crate::release::{Source, short};
+use crate::release::{Source, Upload, short};
 
 impl Step {
     /// Its name.
@@ -83,9 +83,11 @@ pub(super) fn closing(deploy: &Deploy) -> String {
 }
 
 /// `1a2b3c4d5e6f Let accounts be closed`.
-pub(super) fn source(source: &Source) -> String {
+pub(super) fn source(source: &Source, upload: Option<&Upload>) -> String {
     let forced = if source.rewritten() { " (the branch was forced)" } else { "" };
-    let what = source.commit.as_ref().map(|commit| commit.subject.as_str()).unwrap_or_default();
+    let what = source.commit.as_ref().map(|commit| commit.subject.clone());
+    let sent = || Some(format!("of an archive with the SHA-256 {}", upload?.sha256));
+    let what = what.or_else(sent).unwrap_or_default();
     format!("{} {what}{forced}", short(&source.digest)).trim_end().to_owned()
 }
 

@@ -13,7 +13,7 @@ use tar::EntryType;
 use super::tree::{Entry, Found, Hasher};
 
 /// The most that the files of an archive may come to: more is a bomb, or no code.
-const LARGEST: u64 = 4 << 30;
+pub(super) const LARGEST: u64 = 4 << 30;
 
 /// The most entries.
 const MOST: usize = 1_000_000;

@@ -61,7 +61,7 @@ impl Failure {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// There is nowhere to fetch from.
-    #[error("this application has no `source`; write one (`git` or `path`), or hand in an archive")]
+    #[error("this application has no `source`; write one (`git` or `path`), or send an archive")]
     NoSource,
     /// A name that git would not take.
     #[error("`{name}` {why}; name a branch, a tag or a commit")]

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Account, Between, Commit, Failure, FetchError, History, Relation, Source, Tell, Wanted,
+    Account, Between, Commit, Failure, FetchError, History, Relation, Source, Tell, Upload, Wanted,
     archive,
     git::{DEPTH, Git, explain, kept_as},
     refs::{self, Chosen, NoChoice},
     source::Origin,
-    space, tree,
+    space, tree, upload,
     workshop::{Workshop, away},
 };
 use crate::config::{Place, Remote, check_reference};
@@ -30,9 +30,9 @@ impl Workshop {
             return Err(FetchError::Full(shortage.to_string()));
         }
         let name = match wanted {
-            Wanted::Archive(path) => {
-                let path = path.clone();
-                return away(&self.places.home, move || archive_source(path)).await;
+            Wanted::Archive(upload) => {
+                let (path, upload) = (self.upload(upload.id), upload.clone());
+                return away(&self.places.home, move || archive_source(path, &upload)).await;
             }
             Wanted::Ref(name) => name.as_deref(),
         };
@@ -278,9 +278,10 @@ fn directory_source(path: PathBuf) -> Result<Source, FetchError> {
     Ok(unversioned(Origin::Directory(path), found.digest, found.weight))
 }
 
-fn archive_source(path: PathBuf) -> Result<Source, FetchError> {
-    let found =
-        archive::survey(&path).map_err(|why| FetchError::Unusable { path: path.clone(), why })?;
+fn archive_source(path: PathBuf, upload: &Upload) -> Result<Source, FetchError> {
+    let found = upload::check(&path, upload)
+        .and_then(|()| archive::survey(&path))
+        .map_err(|why| FetchError::Unusable { path: path.clone(), why })?;
     Ok(unversioned(Origin::Archive(path), found.digest, found.weight))
 }
 

@@ -1,6 +1,6 @@
 //! Releases: which code an instance runs, how it is started, and how it is made.
 //!
-//! Made in a [`Workshop`]: fetched (`fetch`, `git`, `refs`, `archive`), laid out and sealed (`build`,
+//! Made in a [`Workshop`]: fetched (`fetch`, `git`, `refs`, `archive`, `upload`), laid out and sealed (`build`,
 //! `tree`, `share`), with an environment (`venv`, `requirements`), where there is room (`space`), and
 //! kept (`shelf`, `retain`).
 
@@ -23,6 +23,7 @@ mod source;
 mod space;
 mod tree;
 mod trust;
+mod upload;
 mod venv;
 mod workshop;
 
@@ -43,6 +44,7 @@ pub use shelf::Pruned;
 pub use source::{Between, Commit, History, Origin, Relation, Source, Wanted};
 pub use space::{Shortage, Weight};
 pub use trust::{Trusted, Untrusted};
+pub use upload::{Receiving, Upload, UploadError, UploadId};
 pub use workshop::{Places, Workshop};
 
 use crate::{config::Service, ident::ReleaseId};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{id, space::Weight};
+use super::{Upload, id, space::Weight};
 use crate::ident::ReleaseId;
 
 /// What somebody wants to deploy.
@@ -14,8 +14,8 @@ use crate::ident::ReleaseId;
 pub enum Wanted {
     /// A branch, a tag, a whole or a short commit; `None`: what the configuration says.
     Ref(Option<String>),
-    /// A tarball, maybe compressed by gzip.
-    Archive(PathBuf),
+    /// A tarball that was sent, maybe compressed by gzip.
+    Archive(Upload),
 }
 
 /// A commit.
@@ -73,6 +73,17 @@ pub struct Source {
     pub history: History,
     /// What its files need.
     pub weight: Weight,
+}
+
+impl Wanted {
+    /// The archive that it needs for as long as it is wanted.
+    #[must_use]
+    pub const fn upload(&self) -> Option<&Upload> {
+        match self {
+            Self::Archive(upload) => Some(upload),
+            Self::Ref(_) => None,
+        }
+    }
 }
 
 impl Source {

@@ -44,6 +44,8 @@ pub struct Places {
     pub releases: PathBuf,
     /// What releases share.
     pub shared: PathBuf,
+    /// Archives that were sent, until their deploys have ended.
+    pub uploads: PathBuf,
     /// The link to the release that serves.
     pub current: PathBuf,
 }
@@ -80,6 +82,7 @@ impl Workshop {
             venvs: home.join("venvs"),
             releases: app.code.releases.clone(),
             shared: home.join("shared"),
+            uploads: home.join("uploads"),
             current: home.join("current"),
             home,
         };

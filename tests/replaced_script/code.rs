@@ -209,7 +209,8 @@ fn every_failure_exits_with_1_and_says_why() {
     fails(&shop, &[], "is an empty repository");
     shop.push("one", "ok");
     fails(&shop, &["mian"], "did you mean `main`?");
-    fails(&shop, &["--archive", "nowhere.tar"], "nowhere.tar");
+    let nowhere = shop.stage.ctl(&["deploy", "--archive", "nowhere.tar"]).expect(1);
+    nowhere.says(&["cannot read nowhere.tar"]);
     fs::write(shop.work.join("requirements.txt"), "--no-index\nno-such-thing==1.0\n").unwrap();
     shop.push("two", "ok");
     fails(&shop, &[], "no-such-thing");

@@ -88,6 +88,9 @@ pub enum ClientError {
     /// Not a path with a query.
     #[error("`{0}` cannot be asked for")]
     Target(String),
+    /// What was to be sent cannot be read.
+    #[error("what is sent cannot be read: {0}; nothing is begun")]
+    Source(String),
     /// A body that is not JSON.
     #[error("the request cannot be written as JSON: {0}")]
     Unsendable(serde_json::Error),
@@ -123,6 +126,10 @@ impl ClientError {
 
 impl From<hyper::Error> for ClientError {
     fn from(e: hyper::Error) -> Self {
+        // Of all that we give hyper, only a body can fail.
+        if let Some(cause) = e.source().filter(|_| e.is_user()) {
+            return Self::Source(cause.to_string());
+        }
         // hyper names the cause apart from the consequence.
         Self::Broken(match e.source() {
             Some(cause) => format!("{e}: {cause}"),

@@ -2,22 +2,26 @@
 
 mod error;
 mod lines;
+mod outgoing;
 
-use std::{path::PathBuf, time::Duration};
+use std::{error::Error, path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body, Incoming},
     client::conn::http1,
     header::{CONTENT_TYPE, HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    net::UnixStream,
+    time::{Instant, timeout},
+};
 
-pub use self::{error::ClientError, lines::Lines};
+pub use self::{error::ClientError, lines::Lines, outgoing::Outgoing};
 use super::types::Problem;
 
 /// Deadlines of a client.
@@ -40,6 +44,15 @@ impl Default for Patience {
 
 /// Most bytes of an answer that is not a stream.
 const MOST: usize = 64 * 1024 * 1024;
+
+/// Kinds of bodies.
+const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
+
+/// How often it is told how much was sent.
+const PACE: Duration = Duration::from_millis(250);
+/// How long nothing may be sent: longer than the daemon waits for more, so that it says so itself.
+const STALL: Duration = Duration::from_secs(90);
 
 /// A client of the daemon behind one control socket.
 #[derive(Debug, Clone)]
@@ -110,6 +123,37 @@ impl Client {
         self.read(answer).await
     }
 
+    /// POSTs `body` to `target`; `told` hears how many bytes were sent, now and then.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and when `body` cannot be read.
+    pub async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: Outgoing,
+        told: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<T, ClientError> {
+        let sent = body.sent();
+        let request = self.exchange(request(Method::POST, target, OCTETS, body)?);
+        let mut request = std::pin::pin!(request);
+        let (mut before, mut moved) = (0, Instant::now());
+        loop {
+            match timeout(PACE, request.as_mut()).await {
+                Ok(answer) => return self.read(answer?).await,
+                Err(_) if moved.elapsed() > STALL => {
+                    return Err(ClientError::TooSlow { doing: "take more", after: STALL });
+                }
+                Err(_) => {
+                    let now = sent.load(Ordering::Relaxed);
+                    if now != std::mem::replace(&mut before, now) {
+                        moved = Instant::now();
+                    }
+                    told(now);
+                }
+            }
+        }
+    }
+
     /// GETs a stream: log lines or events. There is no deadline once it has begun.
     ///
     /// # Errors
@@ -131,21 +175,21 @@ impl Client {
         body: Bytes,
         first_byte: Duration,
     ) -> Result<Response<Incoming>, ClientError> {
-        let mut request = Request::new(Full::new(body));
-        *request.uri_mut() = target.parse().map_err(|_| ClientError::Target(target.to_owned()))?;
-        *request.method_mut() = method;
-        let headers = request.headers_mut();
-        headers.insert(HOST, HeaderValue::from_static("aibkd"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let request = request(method, target, JSON, Full::new(body))?;
+        timeout(first_byte, self.exchange(request))
+            .await
+            .map_err(|_| ClientError::TooSlow { doing: "answer", after: first_byte })?
+    }
 
+    async fn exchange<B>(&self, request: Request<B>) -> Result<Response<Incoming>, ClientError>
+    where
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
         let stream = self.connect().await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with the answer, or when the answer is dropped.
         tokio::spawn(connection);
-        timeout(first_byte, sender.send_request(request))
-            .await
-            .map_err(|_| ClientError::TooSlow { doing: "answer", after: first_byte })?
-            .map_err(ClientError::from)
+        Ok(sender.send_request(request).await?)
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {
@@ -187,6 +231,21 @@ impl Client {
             Err(_) => Err(ClientError::TooSlow { doing: "finish its answer", after }),
         }
     }
+}
+
+fn request<B>(
+    method: Method,
+    target: &str,
+    kind: &'static str,
+    body: B,
+) -> Result<Request<B>, ClientError> {
+    let mut request = Request::new(body);
+    *request.uri_mut() = target.parse().map_err(|_| ClientError::Target(target.to_owned()))?;
+    *request.method_mut() = method;
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_static("aibkd"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    Ok(request)
 }
 
 /// `path` with `query` behind it.

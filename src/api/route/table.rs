@@ -3,15 +3,15 @@
 use hyper::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Answers, Call, Change, Dumps, Read, Route, SchemaOf};
+use super::{Answers, Call, Change, Dumps, Read, Receive, Route, SchemaOf};
 use crate::{
     api::{
         deploys::{self, Fate},
         explain::Explanation,
         operations::{AtBoot, Decision, Verb, Way},
         types::{
-            Act, App, Backup, DeployHow, Enable, Enablement, Events, Forgiven, LogLine, Logs,
-            MakeBackup, NginxFile, NginxSnippet, NginxTest, OfRelease, OutputLine, Plan,
+            Act, App, ArchiveHow, Backup, DeployHow, Enable, Enablement, Events, Forgiven, LogLine,
+            Logs, MakeBackup, NginxFile, NginxSnippet, NginxTest, OfRelease, OutputLine, Plan,
             PlanTogether, Planned, PruneBackups, PrunedBackups, Reexec, Release, Reload, Reloaded,
             ReloadedInstance, ResetFailed, RestoreBackup, Roll, RollTogether, RollbackHow, Rollout,
             Run, Status, VerifyBackup, Version, Wait, WaitRun,
@@ -37,6 +37,12 @@ const fn operate(
     answers: Answers,
 ) -> Route {
     let (method, needs, call) = (Method::POST, Access::Operate, Call::Change(what));
+    Route { method, path, needs, call, summary, query: None, body: None, answers }
+}
+
+const fn receive(path: &'static str, what: Receive, summary: &'static str) -> Route {
+    let (method, needs, call) = (Method::POST, Access::Deploy, Call::Receive(what));
+    let answers = Answers::Accepted;
     Route { method, path, needs, call, summary, query: None, body: None, answers }
 }
 
@@ -69,7 +75,7 @@ impl Route {
 }
 
 /// Every route there is.
-pub(in crate::api) static TABLE: [Route; 48] = [
+pub(in crate::api) static TABLE: [Route; 49] = [
     read("/v1/version", Read::Version, "Who answers", Answers::Json(of::<Version>)),
     read("/v1/status", Read::Status, "The whole state, observed now", Answers::Json(of::<Status>)),
     read(
@@ -276,6 +282,12 @@ pub(in crate::api) static TABLE: [Route; 48] = [
     )
     .with_body(of::<DeployHow>)
     .needing(Access::Deploy),
+    receive(
+        "/v1/apps/{app}/deploy/archive",
+        Receive::Archive,
+        "Bring the code of an archive into service, which is the body; needs the level `deploy`",
+    )
+    .with_query(of::<ArchiveHow>),
     operate(
         "/v1/apps/{app}/rollback",
         Change::Deploys(deploys::Change::Rollback),

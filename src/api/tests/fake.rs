@@ -10,6 +10,7 @@ use crate::{
         deploys::{Deploys, Fate},
         explain::Explanation,
         operations::{Answer, AtBoot, Caller, Decision, Operations, Pending, Verb, Way},
+        sent::Sent,
         types::*,
     },
     ident::{AppName, InstanceId, RolloutId, RunId, ServiceName},
@@ -22,6 +23,9 @@ pub(super) const PANICS: u64 = 500;
 pub(super) const NEVER_ENDS: u64 = 99;
 /// An instance whose start waits for [`Fake::go`].
 pub(super) const WAITS: &str = "slow@1";
+
+/// An application that has no room for archives.
+pub(super) const FULL: &str = "full";
 
 #[derive(Default)]
 pub(super) struct Fake {
@@ -121,6 +125,33 @@ impl Deploys for Fake {
     fn deploy(&self, by: Caller, app: AppName, how: DeployHow) -> Pending<'_, Answer<Rollout>> {
         self.note(format!("uid {} deploys {:?} of {app}", by.uid, how.reference));
         Box::pin(async { Ok(rollout(7)) })
+    }
+
+    fn deploy_archive(
+        &self,
+        by: Caller,
+        app: AppName,
+        how: ArchiveHow,
+        mut sent: Sent,
+    ) -> Pending<'_, Answer<Rollout>> {
+        Box::pin(async move {
+            self.note(format!("uid {} sends {:?} bytes", by.uid, sent.length()));
+            let mut bytes = 0;
+            while let Some(piece) =
+                sent.next().await.inspect_err(|e| self.note(e.message.clone()))?
+            {
+                bytes += piece.len();
+                if app.as_str() == FULL {
+                    return Err(Problem::new(
+                        ProblemCode::Refused,
+                        "no room",
+                        "make some".to_owned(),
+                    ));
+                }
+            }
+            self.note(format!("{bytes} bytes of {app}, {:?}", how.scope));
+            Ok(rollout(7))
+        })
     }
 
     fn roll_back(

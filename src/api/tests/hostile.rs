@@ -1,15 +1,19 @@
 //! Clients that send too much, too slowly, nonsense, or go away.
 
-use std::time::Duration;
+use std::{io::Read as _, time::Duration};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     Running,
-    fake::{self, NEVER_ENDS, PANICS, WAITS},
+    fake::{self, FULL, NEVER_ENDS, PANICS, WAITS},
     read_all, soon, talk,
 };
-use crate::api::{Limits, types::Version};
+use crate::api::{
+    Limits,
+    client::Outgoing,
+    types::{Rollout, Version},
+};
 
 const SHORT: Duration = Duration::from_millis(150);
 const LONG: Duration = Duration::from_secs(3600);
@@ -205,5 +209,67 @@ async fn one_that_has_nothing_to_read_yet_keeps_its_seat() {
     follower.send(fake::line("late")).await.unwrap();
     let late: Option<crate::api::types::LogLine> = soon(lines.next()).await.unwrap();
     assert_eq!(late.unwrap().text, "late");
+    running.end().await;
+}
+
+const UPLOAD: &str = "POST /v1/apps/shop/deploy/archive HTTP/1.1\r\nhost: x\r\n";
+
+#[tokio::test]
+async fn a_body_of_any_length_is_taken_and_one_that_is_cut_begins_nothing() {
+    let running = Running::start(Limits { pause: SHORT, ..Limits::default() });
+    let target = "/v1/apps/shop/deploy/archive?scope=code-only";
+    let mebibytes = 8_u64 << 20;
+    let sent = || Outgoing::new(std::io::repeat(7).take(mebibytes), Some(mebibytes)).unwrap();
+    let begun = soon(running.client().post_bytes::<Rollout>(target, sent(), &mut |_| {})).await;
+    assert_eq!(begun.unwrap().id, 7);
+    assert_eq!(
+        running.ops.heard(),
+        ["uid 0 sends Some(8388608) bytes", "8388608 bytes of shop, CodeOnly"]
+    );
+    running.ops.asked.lock().unwrap().clear();
+
+    // Silent, gone, and shorter than it said.
+    let request = format!("{UPLOAD}content-length: 9\r\n\r\n123");
+    let said = talk(&mut running.connect().await, request.as_bytes()).await;
+    assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("nothing is begun"), "{said}");
+    let mut stream = running.connect().await;
+    stream
+        .write_all(format!("{UPLOAD}transfer-encoding: chunked\r\n\r\n3\r\n123\r\n").as_bytes())
+        .await
+        .unwrap();
+    drop(stream);
+    let told = |wanted: &str| running.ops.heard().iter().any(|told| told.contains(wanted));
+    soon(async {
+        while !told("was not sent whole") {
+            running.ops.news.notified().await;
+        }
+    })
+    .await;
+    let short = Outgoing::new(std::io::repeat(7).take(5), Some(9)).unwrap();
+    let why = soon(running.client().post_bytes::<Rollout>(target, short, &mut |_| {})).await;
+    let why = why.unwrap_err().to_string();
+    assert!(why.contains("it changed while it was sent"), "{why}");
+    assert!(!told("bytes of shop"), "{:?}", running.ops.heard());
+    is_well(&running).await;
+    running.end().await;
+}
+
+/// However much it still wants to send.
+#[tokio::test]
+async fn who_sends_what_is_not_wanted_hears_why() {
+    let running = Running::start(Limits::default());
+    let gigabyte = 1_u64 << 30;
+    let sent = || Outgoing::new(std::io::repeat(7).take(gigabyte), Some(gigabyte)).unwrap();
+    let full = format!("/v1/apps/{FULL}/deploy/archive");
+    for (target, why) in [
+        (full.as_str(), "no room"),
+        ("/v1/apps/..%2fx/deploy/archive", "is not a valid application name"),
+        ("/v1/apps/shop/deploy/archive?scope=half", "the query is not understood"),
+    ] {
+        let told = soon(running.client().post_bytes::<Rollout>(target, sent(), &mut |_| {})).await;
+        let told = told.unwrap_err().to_string();
+        assert!(told.contains(why), "{target}: {told}");
+    }
+    is_well(&running).await;
     running.end().await;
 }

@@ -12,9 +12,15 @@ pub struct DeployHow {
     /// Branch, tag or commit; without it, what the configuration says.
     #[serde(default, rename = "ref")]
     pub reference: Option<String>,
-    /// Whole path of an archive to deploy instead: `.tar` or `.tar.gz`.
+    /// How far it goes.
     #[serde(default)]
-    pub archive: Option<String>,
+    pub scope: DeployScope,
+}
+
+/// Query of `POST /v1/apps/{app}/deploy/archive`. The body is a `.tar` or `.tar.gz`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveHow {
     /// How far it goes.
     #[serde(default)]
     pub scope: DeployScope,

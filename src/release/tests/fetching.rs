@@ -98,7 +98,8 @@ async fn a_directory_and_an_archive_are_code_too() {
     let mut tar = Command::new("tar");
     tar.args(["--create", "--gzip", "--exclude=__pycache__", "--file"]).arg(&archive);
     assert!(tar.arg("remote").current_dir(shop.dir.path()).status().unwrap().success());
-    let wanted = Wanted::Archive(archive.clone());
+    let upload = shop.send(&fs::read(&archive).unwrap()).await;
+    let wanted = Wanted::Archive(upload.clone());
     let packed = shop.workshop.fetch(&wanted, &mut |_| {}).await.unwrap();
     assert_eq!(packed.weight, source.weight);
     let built = shop.build(&packed).await.unwrap();
@@ -110,8 +111,15 @@ async fn a_directory_and_an_archive_are_code_too() {
     shop.write("backend/main.py", "two\n");
     let why = shop.build(&source).await.unwrap_err().to_string();
     assert!(why.contains("has changed since it was fetched"), "{why}");
-    fs::write(&archive, "no archive").unwrap();
+    let stored = shop.workshop.upload(upload.id);
+    fs::write(&stored, "something else").unwrap();
+    let text = Wanted::Archive(shop.send(b"no archive").await);
+    for (wanted, told) in [(&wanted, "is not what was sent any more"), (&text, "is no tarball")] {
+        let why = shop.workshop.fetch(wanted, &mut |_| {}).await.unwrap_err().to_string();
+        assert!(why.contains(told), "{why}");
+    }
+    shop.workshop.forget_upload(upload.id).await.unwrap();
     let why = shop.workshop.fetch(&wanted, &mut |_| {}).await.unwrap_err().to_string();
-    assert!(why.contains("is no tarball"), "{why}");
+    assert!(why.contains("that was sent is gone; send it again"), "{why}");
     assert_eq!(shop.left(), [""; 0]);
 }

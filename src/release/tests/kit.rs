@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     ident::ReleaseId,
     process::Launcher,
-    release::{BuildError, FetchError, Manifest, Source, Wanted, Workshop},
+    release::{BuildError, FetchError, Manifest, Source, Upload, Wanted, Workshop},
 };
 
 pub(super) struct Shop {
@@ -109,6 +109,16 @@ impl Shop {
 
     pub(super) async fn fetch_error(&mut self, name: &str) -> String {
         self.fetch(Some(name)).await.unwrap_err().to_string()
+    }
+
+    /// Takes an archive that comes in two pieces.
+    pub(super) async fn send(&self, bytes: &[u8]) -> Upload {
+        let mut receiving = self.workshop.receive(None).await.unwrap();
+        let (one, two) = bytes.split_at(bytes.len() / 2);
+        for piece in [one, two] {
+            receiving.take(piece.to_vec().into()).await.unwrap();
+        }
+        receiving.finish().await.unwrap()
     }
 
     /// Builds it under a name of its own.

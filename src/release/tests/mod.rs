@@ -3,6 +3,7 @@
 mod building;
 mod fetching;
 mod kit;
+mod sending;
 
 use std::path::Path;
 
