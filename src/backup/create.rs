@@ -108,9 +108,7 @@ pub async fn create(
         warnings: oddly_small(size, last).into_iter().collect(),
         name,
     };
-    shelf.place(partial).await?;
-    sync_point!("backup.placed");
-    shelf.describe(&manifest).await?;
+    shelf.place(partial, &manifest).await?;
     copied(launcher, app, &shelf, manifest, &postgres, tell).await
 }
 

@@ -15,6 +15,8 @@ mod restore;
 pub mod retention;
 mod scratch;
 mod shelf;
+#[cfg(test)]
+mod shelf_tests;
 mod upload;
 
 use jiff::tz::TimeZone;

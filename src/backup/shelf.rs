@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock, statvfs};
 
 use super::{BackupError, DumpName, Manifest};
-use crate::{config::App, ident::AppName, sys::blocking};
+use crate::{config::App, ident::AppName, sync_point, sys::blocking};
 
 /// How long a file system may take for what is no more than a few names.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -22,8 +22,8 @@ const PARTIAL: &str = ".partial";
 /// Where the dumps of one application are.
 #[derive(Debug, Clone)]
 pub struct Shelf {
-    app: AppName,
-    directory: PathBuf,
+    pub(super) app: AppName,
+    pub(super) directory: PathBuf,
 }
 
 /// One dump there.
@@ -104,7 +104,8 @@ impl Shelf {
         .ok_or_else(|| BackupError::Busy(self.app.clone()))
     }
 
-    /// Removes what was not whole when an earlier daemon died. Only with [`Claim::Alone`].
+    /// Removes what was not whole when an earlier daemon died, or makes it whole where no more than a
+    /// name is missing. Only with [`Claim::Alone`].
     ///
     /// # Errors
     /// The system's reason.
@@ -114,10 +115,16 @@ impl Shelf {
             for entry in directory.read_dir()? {
                 let entry = entry?;
                 let name = entry.file_name();
-                let is_ours = name
-                    .to_str()
-                    .is_some_and(|name| name.starts_with(&begin) && name.ends_with(PARTIAL));
-                if is_ours {
+                let ours = name.to_str().filter(|name| name.starts_with(&begin));
+                let Some(last) =
+                    ours.and_then(|name| name.strip_prefix('.')?.strip_suffix(PARTIAL))
+                else {
+                    continue;
+                };
+                let last = directory.join(last);
+                if is_missing(&entry.path(), &last) {
+                    fs::rename(entry.path(), last)?;
+                } else {
                     fs::remove_file(entry.path())?;
                 }
             }
@@ -202,12 +209,25 @@ impl Shelf {
         .await
     }
 
-    /// Puts `partial` in its place.
+    /// Puts `dump` in its place, and what is known of it beside it. Where the daemon dies in between,
+    /// [`Shelf::sweep`] does the rest: a dump that nobody knows of is of no use, and would stay for ever.
     ///
     /// # Errors
-    /// The system's reason.
-    pub async fn place(&self, partial: Partial) -> Result<(), BackupError> {
-        self.work("write to", move || partial.settle()).await
+    /// The system's reason; nothing of it is left.
+    pub async fn place(&self, dump: Partial, manifest: &Manifest) -> Result<(), BackupError> {
+        let mut known = self.begin(manifest.name.manifest()).await?;
+        let text = manifest.text();
+        self.work("write to", move || {
+            known.file.write_all(&text)?;
+            known.file.sync_all()?;
+            let placed = dump.last.clone();
+            dump.settle()?;
+            sync_point!("backup.placed");
+            known.settle().inspect_err(|_| {
+                let _ = fs::remove_file(placed);
+            })
+        })
+        .await
     }
 
     /// Removes a dump: first the dump, then what tells of it.
@@ -268,6 +288,14 @@ impl Drop for Partial {
     }
 }
 
+/// What is known of a dump is at `partial`, and not at `last`, though the dump is in its place.
+fn is_missing(partial: &Path, last: &Path) -> bool {
+    last.extension().is_some_and(|extension| extension == "json")
+        && !last.exists()
+        && last.with_extension("dump").exists()
+        && read(partial).is_ok()
+}
+
 fn list(app: &AppName, directory: &Path) -> io::Result<Vec<Dump>> {
     let entries = match directory.read_dir() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -296,85 +324,4 @@ fn read(path: &Path) -> Result<Manifest, String> {
         _ => e.to_string(),
     })?;
     Manifest::read(&text)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::backup::{Reason, manifest::tests::sample};
-
-    fn shelf(directory: &Path) -> Shelf {
-        Shelf { app: "ledger".parse().unwrap(), directory: directory.join("backups") }
-    }
-
-    #[tokio::test]
-    async fn dumps_are_listed_with_what_is_known_of_them() {
-        let home = tempfile::tempdir().unwrap();
-        let shelf = shelf(home.path());
-        assert_eq!(shelf.list().await.unwrap(), [], "there is no directory yet");
-        let _hold = shelf.claim(Claim::Alone).await.unwrap();
-        let good = sample("2026-03-01T03:00:00Z", Reason::Manual);
-        for name in
-            [&good.name.dump(), "ledger-20260302T030000Z.dump", "other-20260302T030000Z.dump", "x"]
-        {
-            fs::write(shelf.directory().join(name), "12345").unwrap();
-        }
-        shelf.describe(&good).await.unwrap();
-        let told: Vec<_> = shelf.list().await.unwrap();
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert_eq!((told[0].size, told[0].manifest.as_ref().unwrap()), (Some(5), &good));
-        assert_eq!(told[1].manifest.as_ref().unwrap_err(), "there is no manifest beside it");
-        assert_eq!(shelf.manifests().await.unwrap(), std::slice::from_ref(&good));
-        assert_eq!(shelf.find(&good.name.to_string()).await.unwrap(), good);
-        for (name, error) in [
-            ("../x", "is not the name of a dump"),
-            ("ledger-20270101T000000Z", "ledger has no dump"),
-            ("ledger-20260302T030000Z", "there is no manifest beside it"),
-        ] {
-            let told = shelf.find(name).await.unwrap_err().to_string();
-            assert!(told.contains(error), "{told}");
-        }
-        shelf.remove(&good.name).await.unwrap();
-        shelf.remove(&good.name).await.unwrap();
-        assert_eq!(shelf.list().await.unwrap().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn what_is_not_whole_is_never_listed_and_does_not_stay() {
-        let home = tempfile::tempdir().unwrap();
-        let shelf = shelf(home.path());
-        let _hold = shelf.claim(Claim::Alone).await.unwrap();
-        let name =
-            DumpName::new("ledger".parse().unwrap(), "2026-03-01T03:00:00Z".parse().unwrap());
-        let partial = shelf.begin(name.dump()).await.unwrap();
-        let mode = partial.file().metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode, shelf.list().await.unwrap().len()), (0o600, 0));
-        // As if the daemon had been killed.
-        std::mem::forget(partial);
-        assert!(shelf.begin(name.dump()).await.is_err(), "it is in the way");
-        shelf.sweep().await.unwrap();
-        let partial = shelf.begin(name.dump()).await.unwrap();
-        drop(partial);
-        let partial = shelf.begin(name.dump()).await.unwrap();
-        shelf.place(partial).await.unwrap();
-        assert_eq!(shelf.list().await.unwrap().len(), 1);
-        shelf.sweep().await.unwrap();
-        assert_eq!(fs::read_dir(shelf.directory()).unwrap().count(), 2, "the lock and the dump");
-    }
-
-    #[tokio::test]
-    async fn who_writes_is_alone() {
-        let home = tempfile::tempdir().unwrap();
-        let shelf = shelf(home.path());
-        let reader = shelf.claim(Claim::Reading).await.unwrap();
-        let other = shelf.claim(Claim::Reading).await.unwrap();
-        assert!(matches!(shelf.claim(Claim::Alone).await, Err(BackupError::Busy(_))));
-        drop((reader, other));
-        let writer = shelf.claim(Claim::Alone).await.unwrap();
-        assert!(matches!(shelf.claim(Claim::Reading).await, Err(BackupError::Busy(_))));
-        drop(writer);
-        shelf.claim(Claim::Alone).await.unwrap();
-    }
 }
