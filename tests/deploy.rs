@@ -2,6 +2,7 @@
 
 mod archive;
 mod database;
+mod killed;
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
