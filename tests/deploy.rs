@@ -1,6 +1,7 @@
 //! Deploys: new code from git into service, and back, over whatever fails.
 
 mod archive;
+mod command;
 mod database;
 mod killed;
 

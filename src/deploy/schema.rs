@@ -100,6 +100,7 @@ impl Hands {
         };
         ears.finish(hear);
         match moved {
+            Ok(now) if now.is_empty() => Ok(Off::QUIET),
             Ok(now) => Ok(Off::saying(format!("the database is at {}", now.join(", ")))),
             Err(error) => {
                 let harm = harm(&error, schema);

@@ -77,6 +77,17 @@ pub enum MigrationError {
         /// What to do.
         advice: &'static str,
     },
+    /// It failed, and does not tell what it has done.
+    #[error(
+        "the migration failed, and where the database is cannot be told, because `migrate.current` is not \
+         set: {cause}\n{advice}"
+    )]
+    Untold {
+        /// Why.
+        cause: Box<MigrationError>,
+        /// What to do.
+        advice: &'static str,
+    },
     /// It ended well, and is not where it should be.
     #[error("the migration ended well, but the database is at {}, not at {}", at.join(", "), wanted.join(", "))]
     Elsewhere {

@@ -167,7 +167,11 @@ async fn move_to(
         (Err(cause), Ok(at)) => {
             let advice = "the code that serves was not touched; correct the migration and deploy \
                           again, or restore the dump that was made before it";
-            Err(MigrationError::Stopped { at, cause: Box::new(cause), advice })
+            let cause = Box::new(cause);
+            if matches!(tooling.migrate.tool, Tool::Command { current: None, .. }) {
+                return Err(MigrationError::Untold { cause, advice });
+            }
+            Err(MigrationError::Stopped { at, cause, advice })
         }
         (Err(cause), Err(_)) => Err(cause),
         (Ok(_), Err(e)) => Err(e),
