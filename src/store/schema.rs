@@ -112,7 +112,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     }
     let mut db = connect(path)?;
     check(&db, path)?;
-    settle(&mut db).map_err(|e| StoreError::sqlite(path, "bring the state up to date", e))?;
+    let up_to_date = settle(&db).and_then(|()| migrate(&mut db));
+    up_to_date.map_err(|e| StoreError::sqlite(path, "bring the state up to date", e))?;
     Ok(db)
 }
 
@@ -148,7 +149,10 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let fill = || -> rusqlite::Result<()> {
         let mut db = raw(&new)?;
         db.pragma_update(None, "application_id", APPLICATION)?;
-        settle(&mut db)?;
+        settle(&db)?;
+        // Nothing in it has to last before all of it does, below.
+        db.pragma_update(None, "synchronous", "OFF")?;
+        migrate(&mut db)?;
         db.close().map_err(|(_, e)| e)
     };
     fill().map_err(|e| StoreError::sqlite(&new, "make the state", e))?;
@@ -202,12 +206,17 @@ fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
     if verdict == "ok" { Ok(()) } else { Err(damaged(verdict)) }
 }
 
-/// Sets what lasts as long as the connection, and applies what is missing.
-fn settle(db: &mut Connection) -> rusqlite::Result<()> {
+/// Sets what lasts as long as the connection.
+fn settle(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "wal_autocheckpoint", 256)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
+}
+
+/// Applies what is missing.
+fn migrate(db: &mut Connection) -> rusqlite::Result<()> {
     let mut version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let missing = MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0));
     for migration in missing {

@@ -1,9 +1,10 @@
 //! Being told that files were changed, removed or renamed, without looking: inotify(7).
+#![allow(unsafe_code)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    mem::MaybeUninit,
+    mem::{ManuallyDrop, MaybeUninit},
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
@@ -12,7 +13,10 @@ use rustix::{
     fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
     io::Errno,
 };
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    runtime::Handle,
+};
 
 use super::watch;
 
@@ -49,7 +53,7 @@ impl Changes {
 /// Files that are watched.
 #[derive(Debug)]
 pub struct Inotify {
-    fd: AsyncFd<OwnedFd>,
+    fd: ManuallyDrop<AsyncFd<OwnedFd>>,
     watched: BTreeSet<i32>,
 }
 
@@ -60,7 +64,8 @@ impl Inotify {
     /// `inotify_init1(2)`'s: EMFILE at the user's limit (`fs.inotify.max_user_instances`).
     pub fn new() -> io::Result<Self> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Self { fd: watch::watch(fd, Interest::READABLE)?, watched: BTreeSet::new() })
+        let fd = ManuallyDrop::new(watch::watch(fd, Interest::READABLE)?);
+        Ok(Self { fd, watched: BTreeSet::new() })
     }
 
     /// From now on tells of these changes of what these paths name now, and of no others. A path
@@ -102,6 +107,19 @@ impl Inotify {
                 Ok(Ok(0)) | Err(_) => {}
                 Ok(taken) => return taken.map(drop),
             }
+        }
+    }
+}
+
+/// The kernel lets go of a watch only once nobody looks at it any more, for which close(2) waits some
+/// milliseconds: what ends with it, such as a daemon that stops its instances, does not.
+impl Drop for Inotify {
+    fn drop(&mut self) {
+        // SAFETY: nobody can use it after this.
+        let fd = unsafe { ManuallyDrop::take(&mut self.fd) }.into_inner();
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(fd))),
+            Err(_) => drop(fd),
         }
     }
 }
