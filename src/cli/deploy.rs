@@ -61,6 +61,12 @@ pub(super) struct BackArgs {
     /// Bring the database back, too, after a dump
     #[arg(long)]
     pub(super) db: bool,
+    /// Do it although requests may fail: where neither the services nor the database can go first
+    #[arg(long, requires = "db")]
+    force: bool,
+    /// Tell what it would do, in which order, and do nothing
+    #[arg(long, conflicts_with = "force")]
+    plan: bool,
     #[command(flatten)]
     pub(super) which: Which,
 }
@@ -72,7 +78,9 @@ pub(super) async fn back(
     screen: Screen,
 ) -> Ended {
     let app = args.which.one(daemon).await?;
-    let begun = daemon.roll_back(&app, &RollbackHow { to: args.to.clone(), db: args.db }).await?;
+    let BackArgs { db, force, plan, .. } = *args;
+    let how = RollbackHow { to: args.to.clone(), db, force, plan };
+    let begun = daemon.roll_back(&app, &how).await?;
     follow::begun(begun, patience, follow::Goal::Done, daemon, screen).await
 }
 

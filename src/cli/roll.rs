@@ -125,7 +125,7 @@ fn together(way: Way, services: &[ServiceName], force: bool) -> RollTogether {
 #[derive(Debug, Args)]
 pub(super) struct RollbackArgs {
     /// One service, to its old slot, while that is warm; without it, an application
-    #[arg(value_parser = service_name, conflicts_with_all = ["to", "app", "db"])]
+    #[arg(value_parser = service_name, conflicts_with_all = ["to", "app", "db", "force", "plan"])]
     service: Option<ServiceName>,
     #[command(flatten)]
     app: BackArgs,

@@ -105,11 +105,11 @@ pub(super) fn ended(rollout: &Rollout, goal: Goal, places: &[Place], look: Look)
         }
         (RolloutState::Undone, Goal::Undone) => {
             let undone = look.paint(look::GOOD, "cancelled");
-            format!("{head} {undone} after {took}; everything is as before\n")
+            format!("{head} {undone} after {took}; {}\n", as_before(rollout))
         }
         (RolloutState::Undone, Goal::Done | Goal::Held) => {
             let failed = look.paint(look::BAD, "failed");
-            let head = format!("{head} {failed} after {took}; everything is as before\n");
+            let head = format!("{head} {failed} after {took}; {}\n", as_before(rollout));
             head + &explained(rollout, look)
         }
         (_, _) => {
@@ -122,6 +122,16 @@ pub(super) fn ended(rollout: &Rollout, goal: Goal, places: &[Place], look: Look)
             let head = format!("{head} {failed} after {took}; {how}\n");
             head + &explained(rollout, look) + "      `aibkctl status` shows what runs now\n"
         }
+    }
+}
+
+/// What is as before: going back does not reach a database that was migrated.
+fn as_before(rollout: &Rollout) -> &'static str {
+    let migrated = |step: &Step| step.name == "migrate" && step.took_s.is_some() && !step.failed;
+    if rollout.app.is_some() && rollout.steps.iter().any(migrated) {
+        "the services are as before"
+    } else {
+        "everything is as before"
     }
 }
 

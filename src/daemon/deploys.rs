@@ -19,7 +19,7 @@ use crate::{
     config,
     deploy::{
         Asked, DeployError, Pin,
-        record::{Aim, Course, Deploy, Outcome, Scope, Taken},
+        record::{Aim, Course, Deploy, Loss, Outcome, Scope, Taken},
     },
     ident::{AppName, ReleaseId, RolloutId},
     release::{Commit, Wanted},
@@ -48,7 +48,7 @@ impl Deploys for Daemon {
     ) -> Pending<'_, Answer<types::Rollout>> {
         Box::pin(async move {
             let aim = Aim::New(Wanted::Ref(how.reference));
-            self.begin_deploy(&by, &app, aim, scope(how.scope)).await
+            self.begin_deploy(&by, &app, aim, (scope(how.scope), Loss::Refused)).await
         })
     }
 
@@ -62,7 +62,7 @@ impl Deploys for Daemon {
         Box::pin(async move {
             let upload = self.receive(&app, sent).await?;
             let (id, aim) = (upload.id, Aim::New(Wanted::Archive(upload)));
-            let begun = self.begin_deploy(&by, &app, aim, scope(how.scope)).await;
+            let begun = self.begin_deploy(&by, &app, aim, (scope(how.scope), Loss::Refused)).await;
             if begun.is_err() {
                 self.forget_upload(&app, id).await;
             }
@@ -77,12 +77,17 @@ impl Deploys for Daemon {
         how: RollbackHow,
     ) -> Pending<'_, Answer<types::Rollout>> {
         Box::pin(async move {
-            let scope = if how.db { Scope::Full } else { Scope::CodeOnly };
+            let scope = match (how.plan, how.db) {
+                (true, _) => Scope::Look,
+                (false, true) => Scope::Full,
+                (false, false) => Scope::CodeOnly,
+            };
+            let loss = if how.force { Loss::Accepted } else { Loss::Refused };
             let target = match how.to {
                 Some(id) => ReleaseId(id),
                 None => self.deploys.last_good(&app).await.map_err(|e| problems::of_deploy(&e))?,
             };
-            self.begin_deploy(&by, &app, Aim::Kept(target), scope).await
+            self.begin_deploy(&by, &app, Aim::Kept(target), (scope, loss)).await
         })
     }
 
@@ -146,10 +151,10 @@ impl Daemon {
         by: &Caller,
         app: &AppName,
         aim: Aim,
-        scope: Scope,
+        (scope, loss): (Scope, Loss),
     ) -> Answer<types::Rollout> {
         self.may_change()?;
-        let asked = Asked { aim, scope, disabled: self.disabled.all() };
+        let asked = Asked { aim, scope, loss, disabled: self.disabled.all() };
         let begun = self.deploys.begin(app, asked, name(by)).await;
         Ok(shown_alone(&begun.map_err(|e| problems::of_deploy(&e))?))
     }

@@ -12,7 +12,7 @@ use super::{
     DeployError,
     drive::Drive,
     hands::Hands,
-    record::{Aim, Course, DOCUMENT, Deploy, Scope, Step},
+    record::{Aim, Course, DOCUMENT, Deploy, Loss, Scope, Step},
     words,
 };
 use crate::{
@@ -65,6 +65,8 @@ pub struct Asked {
     pub aim: Aim,
     /// How far it goes.
     pub scope: Scope,
+    /// Whether requests may fail over it.
+    pub loss: Loss,
     /// Services that are not to run.
     pub disabled: BTreeSet<ServiceName>,
 }
@@ -154,7 +156,7 @@ impl Engine {
         asked: Asked,
         by: String,
     ) -> Result<Deploy, DeployError> {
-        let Asked { aim, scope, disabled } = asked;
+        let Asked { aim, scope, loss, disabled } = asked;
         let seen = hands.observe(app.services.iter(), None).await?;
         let services: Vec<ServiceName> = app
             .services
@@ -175,6 +177,7 @@ impl Engine {
             },
             aim,
             scope,
+            loss,
             by,
             begun: now(),
             ended: None,

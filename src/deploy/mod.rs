@@ -11,6 +11,7 @@ mod hands;
 mod history;
 mod keeping;
 mod making;
+mod order;
 mod output;
 pub mod plan;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{Aim, Course, Deploy, Outcome, Schema, Scope, Step, Way};
+use super::record::{Aim, Course, Deploy, Order, Outcome, Schema, Scope, Step, Way};
 use crate::{
     ident::{ReleaseId, ServiceName},
     release::Release,
@@ -77,8 +77,8 @@ pub fn next_step(deploy: &Deploy, world: &World) -> Next {
     }
 }
 
-/// A migration comes before the code that needs it and after a dump (`D1`); what is in service is
-/// touched last.
+/// A migration comes before the code that needs it and after a dump (`D1`); on a way back it may come
+/// after the code that cannot do without it, and the dump then holds what that code wrote.
 fn forward(deploy: &Deploy, world: &World) -> Option<Step> {
     let due = |step: Step| !deploy.passed.contains(&step);
     let is_new = matches!(deploy.aim, Aim::New(_));
@@ -88,19 +88,24 @@ fn forward(deploy: &Deploy, world: &World) -> Option<Step> {
         Scope::MigrateOnly => (deploy.needs_migration(), false),
         Scope::Look => (false, false),
     };
-    [
+    let middle = match deploy.order() {
+        Order::SchemaFirst => [Step::Backup, Step::Migrate, Step::RollOut],
+        Order::CodeFirst => [Step::RollOut, Step::Backup, Step::Migrate],
+    };
+    let touches = |step| if step == Step::RollOut { touches_code } else { touches_data };
+    let middle = middle.map(|step| (step, touches(step) && due(step)));
+    let first = [
         (Step::Fetch, is_new && due(Step::Fetch)),
         // Somebody may have removed it since it was built.
         (Step::Build, is_new && !world.sealed),
         (Step::Check, due(Step::Check)),
-        (Step::Backup, touches_data && due(Step::Backup)),
-        (Step::Migrate, touches_data && due(Step::Migrate)),
-        (Step::RollOut, touches_code && due(Step::RollOut)),
+    ];
+    let last = [
         (Step::Settle, touches_code && due(Step::Settle)),
         (Step::Prune, due(Step::Prune) && deploy.scope != Scope::Look),
-    ]
-    .into_iter()
-    .find_map(|(step, is_next)| is_next.then_some(step))
+    ];
+    let all = first.into_iter().chain(middle).chain(last);
+    all.into_iter().find_map(|(step, is_next)| is_next.then_some(step))
 }
 
 /// The service has the release, or a part of it, and had not when the deploy began.
@@ -124,6 +129,12 @@ pub(super) fn to_roll_back<'d>(
 }
 
 impl Deploy {
+    /// What goes first, the services or the database.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.schema.as_ref().map(|schema| schema.order).unwrap_or_default()
+    }
+
     /// The database is not where the release wants it.
     #[must_use]
     pub fn needs_migration(&self) -> bool {

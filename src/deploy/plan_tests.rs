@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
+    order::{Serving, choose},
     plan::{Next, Runs, World, next_step, to_roll_back},
     record::{
-        Aim, Course, DOCUMENT, Deploy, Harm, Learnt, Off, Outcome, Schema, Scope, Setback, Step,
+        Aim, Course, DOCUMENT, Deploy, Harm, Learnt, Loss, Off, Order, Outcome, Schema, Scope,
+        Setback, Step, Way,
     },
 };
 use crate::{
     ident::{AppName, ReleaseId, RolloutId, ServiceName},
+    migration::{Crossing, Effect},
     release::{History, Origin, Release, Source, Wanted, Weight},
 };
 
@@ -34,6 +37,7 @@ pub(super) fn deploy(aim: Aim, scope: Scope) -> Deploy {
         },
         aim,
         scope,
+        loss: Loss::Refused,
         by: "uid 0".to_owned(),
         begun: 1,
         ended: None,
@@ -65,8 +69,20 @@ struct Reality {
     world: World,
     dumped: bool,
     migrated: bool,
+    /// What goes back, where it goes back.
+    back: Option<Back>,
     /// The order in which things happened to the services and the database.
     broken: Option<&'static str>,
+}
+
+/// A schema that goes back from beneath the code that needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Back {
+    /// The older code runs on the schema as it is.
+    older_runs_ahead: bool,
+    /// The newer code runs on the schema from before.
+    newer_runs_behind: bool,
+    order: Order,
 }
 
 impl Reality {
@@ -75,7 +91,7 @@ impl Reality {
         let services = BTreeMap::from(["api", "admin"].map(runs));
         let current = Some(ReleaseId("old".to_owned()));
         let world = World { sealed: false, services, current };
-        Self { world, dumped: false, migrated: false, broken: None }
+        Self { world, dumped: false, migrated: false, back: None, broken: None }
     }
 
     /// What `step` does when it goes right, `far` services along.
@@ -91,6 +107,7 @@ impl Reality {
             Step::RollOut => {
                 self.break_unless(self.world.sealed, "what is not sealed was started");
                 let migrates = deploy.scope == Scope::Full && deploy.needs_migration();
+                let migrates = migrates && self.back.is_none();
                 self.break_unless(self.migrated || !migrates, "the code came before its database");
                 for service in deploy.services.iter().take(far) {
                     let new = release(&deploy.release.as_ref().unwrap().0);
@@ -116,6 +133,15 @@ impl Reality {
         }
     }
 
+    /// A service has code that cannot run on the schema. What goes back is called new.
+    fn fails_requests(&self) -> bool {
+        let Some(back) = self.back else { return false };
+        let serves =
+            |id| self.world.services.values().any(|runs| *runs == Runs::Alone(release(id)));
+        serves("old") && self.migrated && !back.newer_runs_behind
+            || serves("new") && !self.migrated && !back.older_runs_ahead
+    }
+
     fn all_run(&self, id: &str) -> bool {
         self.world.services.values().all(|runs| *runs == Runs::Alone(release(id)))
     }
@@ -132,7 +158,7 @@ fn source() -> Source {
     }
 }
 
-fn came_off(step: Step) -> Off {
+fn came_off(step: Step, reality: &Reality) -> Off {
     let learnt = match step {
         Step::Fetch => Learnt::Source(source(), ReleaseId("new".to_owned())),
         Step::Check => Learnt::Checked(
@@ -140,7 +166,9 @@ fn came_off(step: Step) -> Off {
                 from: vec!["1".to_owned()],
                 to: vec!["2".to_owned()],
                 pending: vec!["2".to_owned()],
-                ..Schema::default()
+                way: reality.back.map_or(Way::Forward, |_| Way::Back),
+                order: reality.back.map(|back| back.order).unwrap_or_default(),
+                newer: None,
             }),
             vec![],
         ),
@@ -161,9 +189,12 @@ fn outcomes(deploy: &Deploy, reality: &Reality, step: Step) -> Vec<(Deploy, Real
         after.suffer(step, &begun, far);
         // The daemon dies here: the intent is durable, the result is not.
         all.push((begun.clone(), after.clone()));
-        for harm in [Harm::None, Harm::Left] {
-            // Whoever says that nothing is changed tells the truth.
-            if harm == Harm::Left || after.migrated == reality.migrated {
+        for (harm, is_true) in [
+            (Harm::None, after.migrated == reality.migrated),
+            (Harm::Unchanged, !after.migrated),
+            (Harm::Left, true),
+        ] {
+            if is_true {
                 let mut failed = begun.clone();
                 failed.finish(Err(Setback { why: "no".to_owned(), harm }), 1);
                 all.push((failed, after.clone()));
@@ -177,7 +208,7 @@ fn outcomes(deploy: &Deploy, reality: &Reality, step: Step) -> Vec<(Deploy, Real
     }
     let mut right = (begun, reality.clone());
     right.1.suffer(step, &right.0, 2);
-    right.0.finish(Ok(came_off(step)), 1);
+    right.0.finish(Ok(came_off(step, reality)), 1);
     all.push(right);
     all
 }
@@ -194,8 +225,13 @@ fn explore(
         if let Some(what) = reality.broken {
             panic!("{what}: {deploy:#?}");
         }
-        // What it has done is no part of what it does next.
-        deploy.steps.drain(..deploy.steps.len().saturating_sub(1));
+        assert!(!reality.fails_requests(), "code on a schema that it cannot run on: {deploy:#?}");
+        // What it has done is no part of what it does next, but for a migration that nobody heard of.
+        let last = deploy.steps.pop();
+        let unheard = deploy
+            .may_have_migrated()
+            .then(|| deploy.steps.iter().find(|it| it.step == Step::Migrate));
+        deploy.steps = unheard.flatten().cloned().into_iter().chain(last).collect();
         (deploy.revision, deploy.failure) = (0, deploy.failure.map(|_| "why".to_owned()));
         if !seen.insert(format!("{deploy:?} {reality:?}")) {
             continue;
@@ -213,6 +249,8 @@ fn explore(
             Next::End(Outcome::Undone) => {
                 assert!(reality.all_run("old"), "undone, and not as before: {deploy:#?}");
                 assert_eq!(reality.world.current, deploy.before);
+                let stays = reality.back.is_some_and(|back| back.order == Order::CodeFirst);
+                assert!(!stays || !reality.migrated, "undone, and the schema is not");
                 ends.insert("undone");
             }
             Next::End(Outcome::Stuck) => {
@@ -241,6 +279,42 @@ fn every_deploy_ends_as_it_says_whatever_fails() {
     let kept = deploy(Aim::Kept(ReleaseId("new".to_owned())), Scope::CodeOnly);
     let (seen, _) = explore(next_step, kept, there);
     println!("{} states of deploys", states + seen);
+}
+
+/// A way back for each combination of what either code runs on; `order` overrules the decision.
+fn ways_back(order: Option<Order>) -> usize {
+    let effect = |runs| if runs { Effect::Harmless } else { Effect::Unknown(String::new()) };
+    let mut states = 0;
+    for (older_runs_ahead, newer_runs_behind) in [(true, true), (true, false), (false, true)] {
+        let crossing = Crossing { up: effect(older_runs_ahead), down: effect(newer_runs_behind) };
+        let chosen = choose(&crossing, Serving::Newer, Loss::Refused).unwrap().order;
+        let order = order.unwrap_or(chosen);
+        let mut reality = Reality::at_rest();
+        reality.world.sealed = true;
+        reality.back = Some(Back { older_runs_ahead, newer_runs_behind, order });
+        let back = deploy(Aim::Kept(ReleaseId("new".to_owned())), Scope::Full);
+        let (seen, ends) = explore(next_step, back, reality);
+        assert_eq!(ends, BTreeSet::from(["done", "stuck", "undone"]), "{order:?}");
+        states += seen;
+    }
+    states
+}
+
+#[test]
+fn on_a_way_back_no_code_meets_a_schema_that_it_cannot_run_on() {
+    println!("{} states of ways back", ways_back(None));
+}
+
+#[test]
+#[should_panic(expected = "code on a schema that it cannot run on")]
+fn a_schema_that_always_goes_first_is_caught() {
+    ways_back(Some(Order::SchemaFirst));
+}
+
+#[test]
+#[should_panic(expected = "code on a schema that it cannot run on")]
+fn services_that_always_go_first_are_caught() {
+    ways_back(Some(Order::CodeFirst));
 }
 
 #[test]
@@ -275,14 +349,63 @@ fn a_plan_that_migrates_too_late_is_caught() {
     explore(late, deploy(Aim::New(Wanted::Ref(None)), Scope::Full), Reality::at_rest());
 }
 
-#[test]
-fn what_goes_back_says_that_the_database_does_not() {
-    let mut deploy = deploy(Aim::New(Wanted::Ref(None)), Scope::Full);
-    deploy.passed.insert(Step::Migrate);
+fn failed(way: Way, passed: &[Step], step: Step, harm: Harm) -> Deploy {
+    let mut deploy = deploy(Aim::Kept(ReleaseId("new".to_owned())), Scope::Full);
+    let newer = (way == Way::Back).then(|| ReleaseId("newer".to_owned()));
+    let to = if way == Way::Untold { vec![] } else { vec!["b2".to_owned()] };
+    deploy.schema = Some(Schema { to, way, newer, ..Schema::default() });
+    deploy.passed.extend(passed);
     deploy.dump = Some("shop-1".to_owned());
-    deploy.begin(Step::RollOut, 1);
-    deploy.fail("api is ill", Harm::None);
-    let told = "api is ill\nthe database stays where the migration brought it; \
-                the dump from before: shop-1";
-    assert_eq!((deploy.course, deploy.failure.as_deref()), (Course::Back, Some(told)));
+    deploy.begin(step, 1);
+    deploy.finish(Err(Setback { why: "no".to_owned(), harm }), 1);
+    deploy
+}
+
+#[test]
+fn what_goes_back_says_that_the_database_does_not_and_what_to_do() {
+    let migrated = [Step::Backup, Step::Migrate];
+    let ill = |way| failed(way, &migrated, Step::RollOut, Harm::None);
+    let cut = |way| failed(way, &[Step::Backup], Step::Migrate, Harm::Left);
+    for (deploy, course, told) in [
+        (
+            ill(Way::Forward),
+            Course::Back,
+            "no\nthe database stays at b2\nthe dump from before: shop-1\n\
+             `aibkctl deploy --app shop` brings corrected code to this schema\n\
+             `aibkctl rollback --db --to old --app shop` brings the schema back",
+        ),
+        (
+            ill(Way::Untold),
+            Course::Back,
+            "no\nthe database stays where the migration brought it\nthe dump from before: shop-1\n\
+             `aibkctl deploy --app shop` goes on, once it is corrected\n\
+             `aibkctl backup restore shop-1 --yes --app shop` brings the dump back",
+        ),
+        (
+            ill(Way::Back),
+            Course::Back,
+            "no\nthe database stays at b2\nthe dump from before: shop-1\n\
+             `aibkctl rollback --db --to new --app shop` goes on\n\
+             `aibkctl rollback --db --to newer --app shop` brings the schema forward again",
+        ),
+        (
+            cut(Way::Forward),
+            Course::Ended(Outcome::Stuck),
+            "no\nthe dump from before: shop-1\n\
+             `aibkctl deploy --app shop` goes on, once it is corrected\n\
+             `aibkctl backup restore shop-1 --yes --app shop` brings the dump back",
+        ),
+        (
+            failed(Way::Forward, &[], Step::Migrate, Harm::None),
+            Course::Ended(Outcome::Undone),
+            "no",
+        ),
+        (
+            failed(Way::Back, &[Step::RollOut, Step::Backup], Step::Migrate, Harm::None),
+            Course::Back,
+            "no",
+        ),
+    ] {
+        assert_eq!((deploy.course, deploy.failure.as_deref()), (course, Some(told)));
+    }
 }

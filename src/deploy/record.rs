@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::words;
 use crate::{
     ident::{AppName, ReleaseId, RolloutId, ServiceName},
     release::{Release, Source, Upload, Wanted},
@@ -29,6 +30,9 @@ pub struct Deploy {
     pub aim: Aim,
     /// How far it goes.
     pub scope: Scope,
+    /// Whether requests may fail over it.
+    #[serde(default)]
+    pub loss: Loss,
     /// Who asked.
     pub by: String,
     /// Microseconds since the epoch.
@@ -98,6 +102,17 @@ impl Scope {
     }
 }
 
+/// Whether requests may fail over a deploy, where it cannot be done without.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// It is not begun then.
+    #[default]
+    Refused,
+    /// Whoever asked knows it.
+    Accepted,
+}
+
 /// What a release needs of the database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schema {
@@ -109,6 +124,23 @@ pub struct Schema {
     pub pending: Vec<String>,
     /// How it gets there.
     pub way: Way,
+    /// Whether the services or the database go first.
+    #[serde(default)]
+    pub order: Order,
+    /// On a way back, the release that knows the way.
+    #[serde(default)]
+    pub newer: Option<ReleaseId>,
+}
+
+/// What goes first, so that no code meets a schema that it cannot run on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// The database, then the services.
+    #[default]
+    SchemaFirst,
+    /// The services, then the database.
+    CodeFirst,
 }
 
 /// How a database gets to where a release wants it.
@@ -310,6 +342,10 @@ impl Deploy {
 
     /// Ends it where it is, or turns it back: what is in service already does not stay there alone.
     pub fn fail(&mut self, why: &str, harm: Harm) {
+        let harm = match harm {
+            Harm::None if self.may_have_migrated() => Harm::Left,
+            harm => harm,
+        };
         let taken = self.steps.last_mut();
         let step = taken.as_ref().map(|taken| taken.step);
         if let Some(taken) = taken {
@@ -318,17 +354,24 @@ impl Deploy {
         }
         self.failure = Some(match self.failure.take() {
             Some(first) => format!("{first}\nand could not be undone: {why}"),
-            None => format!("{why}{}", self.moved_schema()),
+            None => format!("{why}{}", words::aftermath(self, harm)),
         });
+        let rolled_out = self.passed.contains(&Step::RollOut);
         self.course = match (self.course, step, harm) {
             (ended @ Course::Ended(_), ..) => ended,
             (Course::Forward, Some(Step::RollOut), _) => Course::Back,
+            // The database is as it was, and what served before runs on it.
+            (Course::Forward, Some(Step::Backup | Step::Migrate), Harm::None | Harm::Unchanged)
+                if rolled_out =>
+            {
+                Course::Back
+            }
             // The release serves everywhere; what is kept no more can be removed another time.
             (Course::Forward, Some(Step::Prune), _) => Course::Forward,
             (Course::Forward, Some(Step::Settle), _)
             | (Course::Forward, _, Harm::Left)
             | (Course::Back, ..) => Course::Ended(Outcome::Stuck),
-            (Course::Forward, _, Harm::None) => Course::Ended(Outcome::Undone),
+            (Course::Forward, _, Harm::None | Harm::Unchanged) => Course::Ended(Outcome::Undone),
         };
         if step == Some(Step::Prune) {
             self.passed.insert(Step::Prune);
@@ -336,13 +379,11 @@ impl Deploy {
         self.revision += 1;
     }
 
-    /// That going back does not reach the database, where that was brought somewhere.
-    fn moved_schema(&self) -> String {
-        if !self.passed.contains(&Step::Migrate) {
-            return String::new();
-        }
-        let dump = self.dump.as_deref().map(|dump| format!("; the dump from before: {dump}"));
-        format!("\nthe database stays where the migration brought it{}", dump.unwrap_or_default())
+    /// A daemon died under the migration, so that nobody heard what came of it.
+    pub(super) fn may_have_migrated(&self) -> bool {
+        let unheard =
+            |taken: &Taken| taken.step == Step::Migrate && taken.took_ms.is_none() && !taken.failed;
+        !self.passed.contains(&Step::Migrate) && self.steps.iter().any(unheard)
     }
 
     /// It is over.
@@ -385,8 +426,10 @@ impl Deploy {
 /// Whether what a step did before it failed stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Harm {
-    /// Nothing is changed.
+    /// It changed nothing.
     None,
-    /// Something is.
+    /// It was seen that all is as it was when the deploy began.
+    Unchanged,
+    /// Something is changed.
     Left,
 }

@@ -2,8 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::record::{Schema, Way};
-use crate::release::{Between, Relation, short};
+use super::{
+    record::{Schema, Way},
+    words,
+};
+use crate::{
+    migration::Pending,
+    release::{Between, Relation, short},
+};
 
 /// Commits that are named; the rest is counted.
 const NAMED: usize = 20;
@@ -64,6 +70,18 @@ pub(super) fn schema(schema: Option<&Schema>, warnings: &[String]) -> Vec<String
     };
     let warnings = warnings.iter().map(|warning| format!("  warning: {warning}"));
     std::iter::once(head).chain(warnings).collect()
+}
+
+/// That the schema goes back.
+pub(super) fn way_back(at: &str, to: &[String]) -> String {
+    format!("the database is at {at}; with --db the schema goes back to {}", words::place(to))
+}
+
+/// What a release needs that the database has not.
+pub(super) fn lacking(pending: &Pending) -> String {
+    let ids: Vec<&str> = pending.revisions.iter().map(|revision| revision.id.as_str()).collect();
+    let at = words::place(&pending.current);
+    format!("the database is at {at}, and the release needs {} too", ids.join(", "))
 }
 
 #[cfg(test)]

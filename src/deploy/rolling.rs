@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     hands::{Hands, Tell},
-    record::{Deploy, Learnt, Off, Setback, Told},
+    record::{Deploy, Learnt, Off, Order, Setback, Told},
     words,
 };
 use crate::{
@@ -52,15 +52,22 @@ impl Hands {
         let mut asked = vec![];
         for (service, release) in targets {
             let presence = self.rollouts.presence(&service).await.map_err(|e| e.to_string())?;
-            if presence.serving != [release.clone()] {
-                let request = if presence.warm.contains(&release) {
-                    // It takes over at once.
-                    Request::of(Kind::Rollback, release)
-                } else {
-                    self.request_for(&service, release)
-                };
-                asked.push((service, request));
+            // Where the schema follows, nothing else stays beside it, however warm.
+            let alone = direction == Direction::Out && deploy.order() == Order::CodeFirst;
+            let is_there = presence.serving == [release.clone()]
+                && !(alone && presence.all().any(|other| *other != release));
+            if is_there {
+                continue;
             }
+            let request = if alone {
+                named(Kind::Rolling, release)
+            } else if presence.warm.contains(&release) {
+                // It takes over at once.
+                Request::of(Kind::Rollback, release)
+            } else {
+                self.request_for(&service, release)
+            };
+            asked.push((service, request));
         }
         if asked.is_empty() {
             let note = mine.is_empty().then(|| "every service has it already".to_owned());
@@ -79,7 +86,7 @@ impl Hands {
             RollOut::Swap if is_double => Kind::Swap,
             RollOut::Swap | RollOut::Rolling => Kind::Rolling,
         };
-        Request { named: Some(release.clone()), ..Request::of(kind, release) }
+        named(kind, release)
     }
 
     async fn begun_by(&self, by: &str) -> Result<Vec<RolloutId>, String> {
@@ -133,4 +140,8 @@ impl Hands {
             }
         }
     }
+}
+
+fn named(kind: Kind, release: Release) -> Request {
+    Request { named: Some(release.clone()), ..Request::of(kind, release) }
 }

@@ -1,7 +1,7 @@
 //! What people read of a deploy.
 
 use super::{
-    record::{Aim, Deploy, Outcome, Schema, Scope, Step, Way},
+    record::{Aim, Deploy, Harm, Order, Outcome, Schema, Scope, Step, Way},
     rolling::Direction,
 };
 use crate::release::{Source, Upload, short};
@@ -29,9 +29,9 @@ impl Deploy {
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match (&self.aim, self.scope) {
+            (_, Scope::Look) => "look",
             (Aim::Kept(_), _) => "rollback",
             (Aim::New(_), Scope::MigrateOnly) => "migrate",
-            (Aim::New(_), Scope::Look) => "look",
             (Aim::New(_), Scope::Full | Scope::CodeOnly) => "deploy",
         }
     }
@@ -94,7 +94,13 @@ pub(super) fn source(source: &Source, upload: Option<&Upload>) -> String {
 /// `2 revisions pending: 1a, 2b`.
 pub(super) fn pending(schema: &Schema) -> Option<String> {
     match (schema.pending.as_slice(), schema.way) {
-        (_, Way::Back) => Some(format!("the schema goes back to {}", schema.to.join(", "))),
+        (_, Way::Back) => {
+            let order = match schema.order {
+                Order::SchemaFirst => "before the services",
+                Order::CodeFirst => "after the services",
+            };
+            Some(format!("the schema goes back to {}, {order}", place(&schema.to)))
+        }
         (_, Way::Untold) => Some("what is pending cannot be told".to_owned()),
         ([], Way::Forward) => None,
         ([one], Way::Forward) => Some(format!("1 revision pending: {one}")),
@@ -102,4 +108,52 @@ pub(super) fn pending(schema: &Schema) -> Option<String> {
             Some(format!("{} revisions pending: {}", several.len(), several.join(", ")))
         }
     }
+}
+
+/// Where a database is.
+pub(super) fn place(revisions: &[String]) -> String {
+    if revisions.is_empty() { "no revision".to_owned() } else { revisions.join(", ") }
+}
+
+/// What `deploy` leaves behind in the database when it fails with `harm`, and what to do about it:
+/// going back does not reach the database.
+pub(super) fn aftermath(deploy: &Deploy, harm: Harm) -> String {
+    let migrated = deploy.passed.contains(&Step::Migrate);
+    let Some(schema) = deploy.schema.as_ref().filter(|_| migrated || harm == Harm::Left) else {
+        return String::new();
+    };
+    let app = &deploy.app;
+    let told = match (migrated, schema.way) {
+        (true, Way::Untold) => "\nthe database stays where the migration brought it".to_owned(),
+        (true, Way::Forward | Way::Back) => {
+            format!("\nthe database stays at {}", place(&schema.to))
+        }
+        (false, _) if deploy.may_have_migrated() => {
+            "\naibkd ended during the migration: the database may have moved".to_owned()
+        }
+        (false, _) => String::new(),
+    };
+    let dump = deploy.dump.as_ref().map(|dump| format!("the dump from before: {dump}"));
+    let back = |id: &dyn std::fmt::Display| format!("aibkctl rollback --db --to {id} --app {app}");
+    let next = match (schema.way, &deploy.release, &deploy.before) {
+        (Way::Back, Some(release), before) => {
+            let on = format!("`{}` goes on", back(release));
+            let newer = schema.newer.as_ref().or(before.as_ref());
+            let forward =
+                newer.map(|newer| format!("`{}` brings the schema forward again", back(newer)));
+            [Some(on), forward]
+        }
+        (Way::Forward, _, Some(before)) if migrated => [
+            Some(format!("`aibkctl deploy --app {app}` brings corrected code to this schema")),
+            Some(format!("`{}` brings the schema back", back(before))),
+        ],
+        (..) => [
+            Some(format!("`aibkctl deploy --app {app}` goes on, once it is corrected")),
+            deploy.dump.as_ref().map(|dump| {
+                format!("`aibkctl backup restore {dump} --yes --app {app}` brings the dump back")
+            }),
+        ],
+    };
+    let lines = dump.into_iter().chain(next.into_iter().flatten());
+    lines.fold(told, |told, line| told + "\n" + &line)
 }

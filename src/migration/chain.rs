@@ -19,7 +19,7 @@ pub struct Revision {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chain(Vec<Revision>);
 
-const BASE: &str = "<base>";
+const ORIGIN: &str = "<base>";
 
 impl Chain {
     /// Reads `a1, b2 -> c3 (head) (mergepoint), title`, one a line.
@@ -35,6 +35,12 @@ impl Chain {
             })
         };
         lines.map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// It knows `revision`.
+    #[must_use]
+    pub fn has(&self, revision: &str) -> bool {
+        self.0.iter().any(|known| known.id == revision)
     }
 
     /// The revisions that none follows.
@@ -114,7 +120,7 @@ fn revision(line: &str) -> Option<Revision> {
     let (own, title) = rest.split_once(',').unwrap_or((rest, ""));
     let own = own.split(" (").next()?;
     let after = match after.trim() {
-        BASE => vec![],
+        ORIGIN => vec![],
         several => several.split(", ").map(id).collect::<Option<_>>()?,
     };
     Some(Revision { id: id(own)?, after, title: title.trim().to_owned() })

@@ -1,18 +1,14 @@
-//! What in the SQL of a migration locks out the application, or breaks the code that still runs. Pure;
-//! the only module that knows the parser.
+//! What in the SQL of a migration locks out the application, or breaks the code that still runs. Pure.
 
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
-use sqlparser::{
-    ast::{
-        AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption,
-        CreateIndex, ObjectName, ObjectType, Statement, TableConstraint,
-    },
-    dialect::PostgreSqlDialect,
-    parser::Parser,
-    tokenizer::{Token, Tokenizer},
+use sqlparser::ast::{
+    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption, CreateIndex,
+    ObjectName, ObjectType, Statement, TableConstraint,
 };
+
+use super::script;
 
 /// What a statement does to those who use the database meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -120,83 +116,24 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The longest that is shown of a statement.
-const SHOWN: usize = 160;
-
 /// Looks at the SQL of `alembic upgrade --sql`. What happens to a table that the same SQL makes
 /// concerns nobody.
 #[must_use]
 pub fn lint(sql: &str) -> Vec<Warning> {
     let mut warnings = vec![];
     let mut new = BTreeSet::new();
-    for (revision, part) in parts(sql) {
-        for statement in statements(&part) {
-            let shown = shown(&statement);
-            let hazards = match parse(statement) {
-                Some(statement) => hazards(&statement, &mut new),
-                None => vec![Hazard::Unread],
-            };
-            warnings.extend(hazards.into_iter().map(|hazard| Warning {
-                revision: revision.clone(),
-                hazard,
-                statement: shown.clone(),
-            }));
-        }
+    for script::Piece { revision, statement, shown } in script::pieces(sql) {
+        let hazards = match statement {
+            Some(statement) => hazards(&statement, &mut new),
+            None => vec![Hazard::Unread],
+        };
+        warnings.extend(hazards.into_iter().map(|hazard| Warning {
+            revision: revision.clone(),
+            hazard,
+            statement: shown.clone(),
+        }));
     }
     warnings
-}
-
-/// The SQL of each revision: Alembic writes `-- Running upgrade a1 -> b2` above it.
-fn parts(sql: &str) -> Vec<(Option<String>, String)> {
-    let mut parts = vec![(None, String::new())];
-    for line in sql.lines() {
-        let running =
-            line.strip_prefix("-- Running upgrade ").and_then(|rest| rest.split_once("->"));
-        if let Some((_, to)) = running {
-            let to = to.split(',').next().unwrap_or_default().trim();
-            parts.push((Some(to.to_owned()), String::new()));
-        } else if let Some((_, part)) = parts.last_mut() {
-            part.push_str(line);
-            part.push('\n');
-        }
-    }
-    parts
-}
-
-/// The tokens of each statement; what cannot even be taken apart is one.
-fn statements(sql: &str) -> Vec<Result<Vec<Token>, String>> {
-    let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize() else {
-        return vec![Err(sql.to_owned())];
-    };
-    let split = tokens.split(|token| *token == Token::SemiColon);
-    let is_said = |token: &Token| !matches!(token, Token::Whitespace(_));
-    split.filter(|tokens| tokens.iter().any(is_said)).map(|tokens| Ok(tokens.to_vec())).collect()
-}
-
-fn shown(statement: &Result<Vec<Token>, String>) -> String {
-    let text = match statement {
-        Ok(tokens) => {
-            let said = tokens.iter().filter(|token| !is_comment(token));
-            said.map(ToString::to_string).collect::<String>()
-        }
-        Err(text) => text.clone(),
-    };
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let short: String = line.chars().take(SHOWN).collect();
-    if short.len() < line.len() { format!("{short}…") } else { short }
-}
-
-fn is_comment(token: &Token) -> bool {
-    use sqlparser::tokenizer::Whitespace::{MultiLineComment, SingleLineComment};
-    matches!(token, Token::Whitespace(SingleLineComment { .. } | MultiLineComment(_)))
-}
-
-fn parse(statement: Result<Vec<Token>, String>) -> Option<Statement> {
-    let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect).with_tokens(statement.ok()?);
-    let parsed = parser.parse_statement().ok()?;
-    // What is left over was not understood.
-    (parser.peek_token().token == Token::EOF).then_some(parsed)
 }
 
 fn hazards(statement: &Statement, new: &mut BTreeSet<String>) -> Vec<Hazard> {
@@ -248,7 +185,7 @@ fn of_operation(operation: &AlterTableOperation) -> Option<Hazard> {
     }
 }
 
-fn of_column(column: &ColumnDef) -> Option<Hazard> {
+pub(super) fn of_column(column: &ColumnDef) -> Option<Hazard> {
     let has =
         |is: fn(&ColumnOption) -> bool| column.options.iter().any(|option| is(&option.option));
     let filled = has(|option| {

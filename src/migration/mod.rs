@@ -3,11 +3,13 @@
 //!
 //! Alembic is run from the release's own environment, as the application's user, with the
 //! application's variables. Its answers are read strictly ([`chain`]), its SQL by a real parser
-//! ([`lint`]).
+//! ([`lint`], [`effect`]).
 
 pub mod chain;
+pub mod effect;
 mod error;
 pub mod lint;
+mod script;
 mod tool;
 
 use std::path::Path;
@@ -15,6 +17,7 @@ use std::path::Path;
 use self::tool::Tooling;
 pub use self::{
     chain::{Chain, Revision},
+    effect::{Breach, Effect},
     error::MigrationError,
     lint::{Hazard, Warning},
     tool::python_of,
@@ -83,7 +86,7 @@ pub async fn check(
                 String::new()
             } else {
                 let from = match current.as_slice() {
-                    [] => "base".to_owned(),
+                    [] => BASE.to_owned(),
                     several => several.join(","),
                 };
                 tooling.alembic(&["upgrade", &format!("{from}:head"), "--sql"]).await?
@@ -104,6 +107,48 @@ pub async fn check(
             Ok(Pending { current, revisions: lines.map(line).collect(), ..Pending::default() })
         }
     }
+}
+
+/// The way between two places in a chain, as code sees it that does not know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crossing {
+    /// What going up it does to the older code.
+    pub up: Effect,
+    /// What going down it does to the newer code.
+    pub down: Effect,
+}
+
+/// The name of where a chain begins.
+pub const BASE: &str = "base";
+
+/// The way between `low`, where an older release leads ([`BASE`]: it has no revisions), and `high`,
+/// where the database of `app` is, by the release at `at`. `None`: that does not know both. Changes
+/// nothing.
+///
+/// # Errors
+/// A tool that does not tell its revisions.
+pub async fn crossing(
+    launcher: &Launcher,
+    app: &App,
+    at: At<'_>,
+    (low, high): (&str, &str),
+    hear: Hear<'_>,
+) -> Result<Option<Crossing>, MigrationError> {
+    let mut tooling = Tooling::new(launcher, app, at, hear)?;
+    if matches!(tooling.migrate.tool, Tool::Command { .. }) {
+        return Err(MigrationError::NoWayBack);
+    }
+    let chain = Chain::read(&tooling.alembic(&["history"]).await?)?;
+    if !chain.has(high) || !(low == BASE || chain.has(low)) {
+        return Ok(None);
+    }
+    let told = |sql: Result<String, MigrationError>| match sql {
+        Ok(sql) => effect::effect(&sql),
+        Err(e) => Effect::Unknown(e.to_string()),
+    };
+    let up = told(tooling.alembic(&["upgrade", &format!("{low}:{high}"), "--sql"]).await);
+    let down = told(tooling.alembic(&["downgrade", &format!("{high}:{low}"), "--sql"]).await);
+    Ok(Some(Crossing { up, down }))
 }
 
 /// The revisions that the database of `app` is at, by the release at `at`.
@@ -165,8 +210,8 @@ async fn move_to(
             Err(MigrationError::Elsewhere { at, wanted: wanted.unwrap_or_default() })
         }
         (Err(cause), Ok(at)) => {
-            let advice = "the code that serves was not touched; correct the migration and deploy \
-                          again, or restore the dump that was made before it";
+            let advice = "correct the migration and try again, or restore the dump that was made \
+                          before it";
             let cause = Box::new(cause);
             if matches!(tooling.migrate.tool, Tool::Command { current: None, .. }) {
                 return Err(MigrationError::Untold { cause, advice });

@@ -77,7 +77,7 @@ impl<'a> Tooling<'a> {
             }
             (Tool::Alembic { .. }, Some(revision)) => {
                 self.alembic(&["downgrade", revision]).await?;
-                let base = revision == "base";
+                let base = revision == super::BASE;
                 Ok(Some(if base { vec![] } else { vec![revision.to_owned()] }))
             }
             (Tool::Command { upgrade, .. }, None) => {

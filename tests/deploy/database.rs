@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use aibk::api::types::RolloutState;
+use aibk::api::types::{Rollout, RolloutState};
 
-use crate::support::{Postgres, Shop, load::Plan};
+use crate::support::{LONG, Postgres, Shop, load::Plan, run, wait_for};
 
 #[test]
 fn a_database_is_saved_and_migrated_and_a_failure_changes_nothing() {
@@ -61,4 +61,56 @@ fn a_database_is_saved_and_migrated_and_a_failure_changes_nothing() {
     assert_eq!((at().as_str(), shop.release_that_answers()), ("b2", four.release.unwrap()));
     let report = load.finish(None).unwrap();
     assert!(report.lost == 0 && report.answered > 0, "{report}");
+}
+
+/// Whichever of the two can go first does, and all the while the code finds what it asks for.
+#[test]
+fn a_schema_goes_back_when_no_code_needs_it_any_more() {
+    let database = Postgres::started();
+    let mut shop = Shop::with(&database);
+    shop.stage.settings.set("services.api.env_file", shop.stage.path(".env").to_str().unwrap());
+    let at = || database.sql("shop", "SELECT version_num FROM alembic_version");
+    let query = |shop: &Shop, query: &str| fs::write(shop.work.join("query"), query).unwrap();
+    let table = "op.create_table('users', sa.Column('id', sa.Integer), sa.Column('n', sa.Text))";
+    shop.revision("a1", "None", table, "op.drop_table('users')");
+    query(&shop, "SELECT n FROM users");
+    shop.push("one", "ok");
+    shop.stage.start();
+    let first = shop.deploy(&[], 0).release.unwrap();
+    let load = shop.stage.load_of(Plan::gets(shop.stage.address(), 1));
+
+    // It fails after the migration: the services go back, and the way on is said, and is one.
+    let column = "op.add_column('users', sa.Column('o', sa.Text))";
+    shop.revision("b2", "'a1'", column, "op.drop_column('users', 'o')");
+    query(&shop, "SELECT o FROM users");
+    shop.push("two", "exit");
+    let why = shop.deploy(&[], 1).failure.unwrap();
+    assert!(
+        why.contains("the database stays at b2") && why.contains("the dump from before"),
+        "{why}"
+    );
+    let next = why.lines().find(|line| line.ends_with("brings the schema back")).unwrap();
+    let next = next.split('`').nth(1).unwrap().strip_prefix("aibkctl ").unwrap();
+    let next: Vec<&str> = next.split(' ').collect();
+    run(&mut shop.stage.aibkctl(&next), LONG).expect(0);
+    assert_eq!((at().as_str(), shop.release_that_answers()), ("a1", first.clone()));
+
+    // What only adds is taken away after the code that needs it, also by a second daemon.
+    shop.push("three", "ok");
+    let third = shop.deploy(&[], 0).release.unwrap();
+    let plan = shop.stage.ctl(&["rollback", "--plan"]).expect(0);
+    plan.says(&["the services go first, then the schema", "b2: ALTER TABLE users DROP COLUMN o"]);
+    assert_eq!((at().as_str(), shop.release_that_answers()), ("b2", third));
+    shop.stage.die_at("deploy.effect:4");
+    let id = shop.stage.ctl(&["rollback", "--db", "--no-wait"]).expect(0).stdout.trim().to_owned();
+    wait_for("the daemon's death", LONG, || (!shop.stage.daemon_goes_on()).then_some(()));
+    shop.stage.bury_daemon();
+    assert_eq!((at().as_str(), shop.release_that_answers()), ("a1", first.clone()));
+    shop.stage.restart_daemon();
+    let ended = run(&mut shop.stage.aibkctl(&["wait", &id, "--json"]), LONG).expect(0);
+    let report = load.finish(None).unwrap();
+    assert!(report.lost == 0 && report.answered > 0, "{report}");
+    let steps = serde_json::from_str::<Rollout>(&ended.stdout).unwrap().steps;
+    let migrate = steps.iter().position(|step| step.name == "migrate").unwrap();
+    assert!(steps[..migrate].iter().any(|step| step.name == "stop"), "{steps:#?}");
 }

@@ -51,6 +51,12 @@ pub struct RollbackHow {
     /// Bring the schema back, too, where it is beyond the release.
     #[serde(default)]
     pub db: bool,
+    /// Do it although requests may fail: where neither the services nor the schema can go first.
+    #[serde(default)]
+    pub force: bool,
+    /// Tell what it would do, in which order, and do nothing.
+    #[serde(default)]
+    pub plan: bool,
 }
 
 /// Body of what is done to one release of an application.

@@ -57,6 +57,17 @@ fn two_that_share_the_load_are_both_named() {
 }
 
 #[test]
+fn what_is_undone_after_a_migration_is_so_in_the_services_alone() {
+    let mut deploy = samples::failed_rolling();
+    deploy.app = Some("shop".into());
+    assert!(done(&deploy, &samples::all_fine()).contains("; everything is as before\n"));
+    if let Some(step) = deploy.steps.first_mut() {
+        step.name = "migrate".into();
+    }
+    assert!(done(&deploy, &samples::all_fine()).contains("; the services are as before\n"));
+}
+
+#[test]
 fn an_undone_rollout_says_why_and_what_next() {
     let rollout = samples::failed_rolling();
     insta::assert_snapshot!(ended(&rollout, Goal::Done, &[], Look::PAGE));

@@ -12,6 +12,8 @@ answers-500   / answers 500, /health does not
 slow-answers  / is answered after half a second
 ignore-term   SIGTERM does nothing
 flood         prints without end
+
+Where there is a file `query` beside it, / asks the database at DATABASE_URL that first.
 """
 
 import asyncio
@@ -37,6 +39,7 @@ MODE = text_of("mode", os.environ.get("TEST_MODE", "ok"))
 VERSION = text_of("VERSION", "none")
 RELEASE = os.environ.get("AIBK_RELEASE", VERSION)
 EXECUTED = os.environ.get("EXECUTED_LOG")
+QUERY = text_of("query", None)
 
 print(f"importing {VERSION} in mode {MODE}", flush=True)
 if MODE == "exit":
@@ -52,6 +55,15 @@ def execute(order):
         out = os.open(EXECUTED, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.write(out, f"{order}\n".encode())
         os.close(out)
+
+
+def ask_the_database():
+    """On a connection of its own, or the schema could not change."""
+    from sqlalchemy import NullPool, create_engine, text
+
+    url = os.environ["DATABASE_URL"].replace("+asyncpg", "+psycopg")
+    with create_engine(url, poolclass=NullPool).connect() as database:
+        database.execute(text(QUERY))
 
 
 async def flood():
@@ -136,6 +148,8 @@ async def http(scope, receive, send):
     elif path == "/":
         if MODE == "slow-answers":
             await asyncio.sleep(0.5)
+        if QUERY:
+            await asyncio.to_thread(ask_the_database)
         await answer(send, {"hello": "world", "release": RELEASE}, 500 if MODE == "answers-500" else 200)
     elif path == "/version":
         await answer(send, {"version": VERSION, "release": RELEASE, "pid": os.getpid(), "cwd": os.getcwd()})
