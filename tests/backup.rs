@@ -1,6 +1,10 @@
 //! Dumps of a real database: made, listed, checked, brought back, let go.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::PathBuf,
+};
 
 use aibk::api::types::{Backup, Run, RunState};
 use serde_json::json;
@@ -147,6 +151,34 @@ fn what_cannot_be_saved_or_used_is_told_and_changes_nothing() {
     assert_eq!(files(&stage), before, "nothing is left of what failed");
     let words = stage.ctl(&["events", "--json"]).expect(0).stdout;
     assert!(words.contains("backup.failed") && !words.contains("hunter2"), "{words}");
+}
+
+/// pg_dump ends well, and its dump is none: it holds nothing, or its end did not fit on the disk.
+#[test]
+fn a_dump_that_is_not_whole_is_not_kept() {
+    let (mut stage, database) = set();
+    let programs = stage.path("programs");
+    fs::create_dir(&programs).unwrap();
+    for name in ["psql", "pg_restore"] {
+        symlink(database.programs().join(name), programs.join(name)).unwrap();
+    }
+    let pg_dump = programs.join("pg_dump");
+    fs::write(&pg_dump, "").unwrap();
+    fs::set_permissions(&pg_dump, fs::Permissions::from_mode(0o755)).unwrap();
+    stage.settings.set("apps.shop.database.programs", programs.to_str().unwrap());
+    stage.start();
+    let real = database.programs().join("pg_dump").display().to_string();
+    for (how, told) in [
+        (format!("exec {real} --exclude-table='*' \"$@\""), "lists no table"),
+        (format!("exec {real} --exclude-table=users \"$@\""), "the dump lacks public.users"),
+        (format!("{real} \"$@\" | head -c -20"), "end of file"),
+        ("true".to_owned(), "input file is too short"),
+    ] {
+        fs::write(&pg_dump, format!("#!/bin/sh\n{how}\n")).unwrap();
+        stage.ctl(&["backup", "create"]).expect(1).says(&[told]);
+        assert_eq!(files(&stage), [""; 0], "{how}");
+    }
+    assert!(dumps(&stage).is_empty());
 }
 
 #[test]

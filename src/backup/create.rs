@@ -33,6 +33,9 @@ const TELL: Duration = Duration::from_secs(1);
 /// Room that is left on the disk whatever a dump takes, in bytes.
 const RESERVE: u64 = 64 * 1024 * 1024;
 
+/// A disk with less room than this is full, in bytes.
+const FULL: u64 = 1024 * 1024;
+
 /// A dump that waits for a lock longer than this fails instead, in milliseconds: others queue
 /// behind it.
 const LOCKS: &str = "--lock-wait-timeout=60000";
@@ -59,7 +62,7 @@ impl Order {
 /// Dumps the database of `app` into its directory, within `backup.deadline`.
 ///
 /// When this returns a manifest, the dump is on the disk under its name, was listed against the
-/// tables of the database, and was hashed (`D1`); a copy that failed is told in it
+/// tables of the database, read to its end, and hashed (`D1`); a copy that failed is told in it
 /// ([`Manifest::copied`]). When it fails, or this future is dropped, nothing of it is left, and
 /// whatever it ran is ended. It may be called again: that makes another dump. It needs a runtime.
 ///
@@ -86,7 +89,14 @@ pub async fn create(
     dump(&postgres, &shelf, &partial, last, tell).await?;
     sync_point!("backup.dumped");
     tell(Progress::Listing);
-    let tables = check_contents(&postgres, &partial, &before).await?;
+    let tables = match check_contents(&postgres, &partial, &before).await {
+        Ok(tables) => tables,
+        // The disk may have been full before the end of it, which pg_dump does not always tell.
+        Err(_) if shelf.free().await? < FULL => {
+            return Err(BackupError::Full(shelf.directory().to_owned()));
+        }
+        Err(e) => return Err(e),
+    };
     tell(Progress::Hashing);
     let (size, sha256) = hash(copy_of(&partial, &shelf)?, postgres.left())
         .await
@@ -234,10 +244,24 @@ async fn check_contents(
         let database = postgres.database().to_owned();
         return Err(BackupError::Empty { database, tables: tables.len() });
     }
-    match contents::lacking(&list, &tables) {
-        missing if missing.is_empty() => Ok(tables),
-        missing => Err(BackupError::Lacks { what: "the dump".to_owned(), missing }),
+    let missing = contents::lacking(&list, &tables);
+    if !missing.is_empty() {
+        return Err(BackupError::Lacks { what: "the dump".to_owned(), missing });
     }
+    read_whole(postgres, partial).await?;
+    Ok(tables)
+}
+
+/// Has the data of the dump read to its end, as a restore would. pg_dump 15 ends with 0 where the last
+/// of what it wrote did not fit on the disk, and the list is at the front.
+async fn read_whole(postgres: &Postgres<'_>, partial: &Partial) -> Result<(), BackupError> {
+    let read = || BackupError::file("read", postgres.database());
+    let mut file = partial.file().try_clone().map_err(read())?;
+    file.rewind().map_err(read())?;
+    let files = Files { input: Some(file.into()), output: None };
+    let args = ["--file=/dev/null".into()];
+    let program = Program { name: "pg_restore", args: &args, database: None, files };
+    postgres.run(program).await.map(drop).map_err(BackupError::from)
 }
 
 /// `pg_restore --list` of the dump in `file`.
