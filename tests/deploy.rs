@@ -3,6 +3,7 @@
 mod archive;
 mod command;
 mod database;
+mod full_disk;
 mod killed;
 
 use std::{fs, os::unix::fs::PermissionsExt};
