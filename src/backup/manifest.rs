@@ -123,12 +123,11 @@ pub(super) fn oddly_small(size: u64, last: Option<&Manifest>) -> Option<String> 
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub(in super::super) fn sample(at: &str, reason: Reason) -> Manifest {
+impl Manifest {
+    /// One that was begun at `at`.
+    pub(crate) fn sample(at: &str, reason: Reason) -> Self {
         let at: Timestamp = at.parse().unwrap();
-        Manifest {
+        Self {
             form: FORM,
             name: DumpName::new("ledger".parse().unwrap(), at),
             done: at,
@@ -140,7 +139,7 @@ pub(super) mod tests {
             reason,
             release: Some(ReleaseId("r1".to_owned())),
             revisions: vec!["a1".to_owned()],
-            tables: vec![Table {
+            tables: vec![crate::postgres::Table {
                 schema: "public".to_owned(),
                 name: "users".to_owned(),
                 rows: 3,
@@ -151,6 +150,11 @@ pub(super) mod tests {
             warnings: vec![],
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn a_manifest_reads_back_as_written() {
@@ -159,14 +163,14 @@ pub(super) mod tests {
             Reason::Schedule,
             Reason::BeforeMigration { to: vec!["b2".to_owned()] },
         ] {
-            let manifest = sample("2026-03-01T03:00:00Z", reason);
+            let manifest = Manifest::sample("2026-03-01T03:00:00Z", reason);
             assert_eq!(Manifest::read(&manifest.text()).unwrap(), manifest);
         }
     }
 
     #[test]
     fn what_is_none_is_refused() {
-        let mut newer = sample("2026-03-01T03:00:00Z", Reason::Manual);
+        let mut newer = Manifest::sample("2026-03-01T03:00:00Z", Reason::Manual);
         newer.form = 2;
         assert_eq!(
             Manifest::read(&newer.text()).unwrap_err(),
@@ -179,7 +183,7 @@ pub(super) mod tests {
 
     #[test]
     fn less_than_half_is_odd() {
-        let last = sample("2026-03-01T03:00:00Z", Reason::Manual);
+        let last = Manifest::sample("2026-03-01T03:00:00Z", Reason::Manual);
         assert_eq!(oddly_small(1, None), None, "there is nothing to compare it with");
         assert_eq!(oddly_small(500, Some(&last)), None);
         assert!(oddly_small(499, Some(&last)).unwrap().contains("499 bytes, ledger-2026"));

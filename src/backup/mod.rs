@@ -19,8 +19,6 @@ mod shelf;
 mod shelf_tests;
 mod upload;
 
-use jiff::tz::TimeZone;
-
 pub use self::{
     create::{Order, create},
     error::{BackupError, size},
@@ -30,33 +28,3 @@ pub use self::{
     restore::{Depth, Restored, Verified, restore, tidy, verify},
     shelf::{Claim, Dump, Hold, Shelf},
 };
-use crate::config::App;
-
-/// Whether dumps are really removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prune {
-    /// It is only told which ones would be.
-    Foresee,
-    /// They are.
-    Remove,
-}
-
-/// Lets go of the dumps of `app` that `backup.keep` does not keep; gives their names. What is no whole
-/// dump of ours is left alone.
-///
-/// # Errors
-/// What could not be removed.
-pub async fn prune(app: &App, how: Prune) -> Result<Vec<DumpName>, BackupError> {
-    let shelf = Shelf::of(app)?;
-    let Some(backup) = &app.backup else { return Ok(vec![]) };
-    let _hold = match how {
-        Prune::Foresee => None,
-        Prune::Remove => Some(shelf.claim(Claim::Alone).await?),
-    };
-    let dumps = shelf.manifests().await?;
-    let gone = retention::removable(&dumps, backup.keep, &TimeZone::system());
-    for name in gone.iter().filter(|_| how == Prune::Remove) {
-        shelf.remove(name).await?;
-    }
-    Ok(gone.into_iter().cloned().collect())
-}

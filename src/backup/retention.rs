@@ -71,17 +71,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::backup::{Reason, manifest::tests::sample};
+    use crate::backup::Reason;
 
     const NONE: Keep = Keep { daily: 0, weekly: 0, monthly: 0, migrations: 1 };
 
     fn scheduled(at: &str) -> Manifest {
-        sample(at, Reason::Schedule)
+        Manifest::sample(at, Reason::Schedule)
     }
 
     fn before(at: &str, from: &str, to: &str) -> Manifest {
         let reason = Reason::BeforeMigration { to: vec![to.to_owned()] };
-        Manifest { revisions: vec![from.to_owned()], ..sample(at, reason) }
+        Manifest { revisions: vec![from.to_owned()], ..Manifest::sample(at, reason) }
     }
 
     /// The times of those that stay.

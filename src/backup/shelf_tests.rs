@@ -3,8 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::{
-    BackupError, DumpName, Reason,
-    manifest::tests::sample,
+    BackupError, DumpName, Manifest, Reason,
     shelf::{Claim, Shelf},
 };
 
@@ -18,7 +17,7 @@ async fn dumps_are_listed_with_what_is_known_of_them() {
     let shelf = shelf(home.path());
     assert_eq!(shelf.list().await.unwrap(), [], "there is no directory yet");
     let _hold = shelf.claim(Claim::Alone).await.unwrap();
-    let good = sample("2026-03-01T03:00:00Z", Reason::Manual);
+    let good = Manifest::sample("2026-03-01T03:00:00Z", Reason::Manual);
     for name in
         [&good.name.dump(), "ledger-20260302T030000Z.dump", "other-20260302T030000Z.dump", "x"]
     {
@@ -60,9 +59,9 @@ async fn what_is_not_whole_is_never_listed_and_does_not_stay() {
     let partial = shelf.begin(name.dump()).await.unwrap();
     drop(partial);
     let partial = shelf.begin(name.dump()).await.unwrap();
-    let known = sample("2026-03-01T03:00:00Z", Reason::Manual);
+    let known = Manifest::sample("2026-03-01T03:00:00Z", Reason::Manual);
     shelf.place(partial, &known).await.unwrap();
-    assert_eq!(shelf.manifests().await.unwrap(), [known.clone()]);
+    assert_eq!(shelf.manifests().await.unwrap(), std::slice::from_ref(&known));
 
     // Killed before what is known had its name: it gets that, unless it is not whole itself.
     let at = |name: String| shelf.directory().join(name);

@@ -18,8 +18,9 @@ use crate::{
         operations::{Answer, Caller, Pending},
         types::{self, Problem, ProblemCode},
     },
-    backup::{self, BackupError, Depth, Order, Prune, Reason, Restored, Shelf},
+    backup::{self, BackupError, Depth, Order, Reason, Restored, Shelf},
     config::{App, change::Changes},
+    deploy::{self, DeployError, Prune},
     ident::{AppName, ReleaseId, RunId},
     job::due,
     process::Launcher,
@@ -39,6 +40,12 @@ enum Work {
     Make(Order),
     Verify(String, Depth),
     Restore(String),
+}
+
+/// What serves of an application, and who knows what of it is needed.
+struct Live<'d> {
+    release: Option<ReleaseId>,
+    deploys: &'d deploy::Engine,
 }
 
 impl Applications for Daemon {
@@ -106,9 +113,9 @@ impl Applications for Daemon {
         how: types::PruneBackups,
     ) -> Pending<'_, Answer<types::PrunedBackups>> {
         Box::pin(async move {
-            let app = self.app(&of)?;
             let way = if how.dry_run { Prune::Foresee } else { Prune::Remove };
-            let removed = backup::prune(&app, way).await.map_err(|e| problem(&e))?;
+            let removed = self.deploys.prune_dumps(&of, way).await;
+            let removed = removed.map_err(|e| problems::of_deploy(&e))?;
             let removed: Vec<String> = removed.iter().map(ToString::to_string).collect();
             if way == Prune::Remove && !removed.is_empty() {
                 let message = format!("{of}: uid {} let go of {}", by.uid, removed.join(", "));
@@ -198,9 +205,10 @@ impl Daemon {
                 }
             }
         };
-        let release = self.live_release(&app);
+        let (release, deploys) = (self.live_release(&app), self.deploys.clone());
         let done = |progress: Progress| async move {
-            work.done(&launcher, &app, release, &progress).await.map_err(|e| e.to_string())
+            let live = Live { release, deploys: &deploys };
+            work.done(&launcher, &app, live, &progress).await.map_err(|e| e.to_string())
         };
         me.begin_task(begin, done, tidy).await
     }
@@ -301,17 +309,21 @@ impl Work {
         self,
         launcher: &Launcher,
         app: &App,
-        release: Option<ReleaseId>,
+        live: Live<'_>,
         progress: &Progress,
-    ) -> Result<String, BackupError> {
+    ) -> Result<String, DeployError> {
         let tell = |now: backup::Progress| drop(progress.send_replace(now.to_string()));
         match self {
             Self::Make(order) => {
                 let by_schedule = order.reason == Reason::Schedule;
-                let made = backup::create(launcher, app, Order { release, ..order }, &tell).await?;
-                let gone =
-                    if by_schedule { backup::prune(app, Prune::Remove).await? } else { vec![] };
-                made_told(&made, gone.len())
+                let order = Order { release: live.release, ..order };
+                let made = backup::create(launcher, app, order, &tell).await?;
+                let gone = if by_schedule {
+                    live.deploys.prune_dumps(&app.name, Prune::Remove).await?
+                } else {
+                    vec![]
+                };
+                Ok(made_told(&made, gone.len())?)
             }
             Self::Verify(name, depth) => {
                 let found = backup::verify(launcher, app, &name, depth, &tell).await?;

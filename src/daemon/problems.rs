@@ -41,6 +41,7 @@ pub(super) fn of_engine(error: &EngineError) -> Problem {
 pub(super) fn of_deploy(error: &DeployError) -> Problem {
     let (code, hint) = match error {
         DeployError::Rollout(error) => return of_engine(error),
+        DeployError::Backup(error) => return super::backups::problem(error),
         DeployError::NoApp(_) => {
             (ProblemCode::NotFound, Some("`aibkctl releases list` knows them".to_owned()))
         }
@@ -57,9 +58,10 @@ pub(super) fn of_deploy(error: &DeployError) -> Problem {
             (ProblemCode::Refused, Some(format!("`aibkctl wait {id}` tells how it ends")))
         }
         DeployError::NoRelease(_) | DeployError::Ending => (ProblemCode::Refused, None),
-        DeployError::Store(_) | DeployError::Unreadable(..) | DeployError::NoOutput(_) => {
-            (ProblemCode::Failed, None)
-        }
+        DeployError::Store(_)
+        | DeployError::Unreadable(..)
+        | DeployError::NoOutput(_)
+        | DeployError::Unseen(_) => (ProblemCode::Failed, None),
     };
     Problem { code, message: error.to_string(), hint }
 }

@@ -12,6 +12,7 @@ use super::{
     DeployError,
     drive::Drive,
     hands::Hands,
+    history,
     record::{Aim, Course, DOCUMENT, Deploy, Loss, Scope, Step},
     words,
 };
@@ -198,8 +199,9 @@ impl Engine {
     }
 
     pub(super) fn hands(&self, app: &Arc<App>) -> Hands {
-        let Shared { launcher, rollouts, .. } = &*self.shared;
-        Hands { app: Arc::clone(app), launcher: Arc::clone(launcher), rollouts: rollouts.clone() }
+        let Shared { launcher, rollouts, store, .. } = &*self.shared;
+        let (app, launcher) = (Arc::clone(app), Arc::clone(launcher));
+        Hands { app, launcher, rollouts: rollouts.clone(), store: store.clone() }
     }
 
     /// The place of `app`.
@@ -311,8 +313,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read.
     pub async fn last_of(&self, app: &AppName, n: usize) -> Result<Vec<Deploy>, DeployError> {
-        let rows = self.shared.store.deploys_of(app, n).await?;
-        Ok(rows.iter().filter_map(|row| read(row).ok()).collect())
+        history::of(&self.shared.store, app, n).await
     }
 
     /// The last `n` deploys, newest first.

@@ -1,6 +1,7 @@
 //! Why a deploy was not begun, found, or cancelled.
 
 use crate::{
+    backup::BackupError,
     ident::{AppName, RolloutId},
     rollout::EngineError,
     store::StoreError,
@@ -24,6 +25,12 @@ pub enum DeployError {
     /// There is no such release, or it cannot be brought back.
     #[error("{0}")]
     NoRelease(String),
+    /// What there is cannot be looked at.
+    #[error("{0}")]
+    Unseen(String),
+    /// Something about its dumps.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// What its steps wrote cannot be read.
     #[error("{0}")]
     NoOutput(String),

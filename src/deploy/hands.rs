@@ -15,6 +15,7 @@ use crate::{
     process::Launcher,
     release::{Censor, Release, Wanted, Workshop},
     rollout,
+    store::Store,
 };
 
 /// Tells what is heard of a step.
@@ -26,6 +27,7 @@ pub(super) struct Hands {
     pub(super) app: Arc<App>,
     pub(super) launcher: Arc<Launcher>,
     pub(super) rollouts: rollout::Engine,
+    pub(super) store: Store,
 }
 
 impl Hands {
@@ -97,7 +99,7 @@ impl Hands {
                 self.bring(deploy, Direction::Back, targets.collect(), tell).await
             }
             Step::Settle => self.settle(deploy).await,
-            Step::Prune => self.prune(deploy).await,
+            Step::Prune => self.prune(deploy, &mut hear).await,
         };
         came.map_err(|setback| Setback { why: output.keep(&setback.why), ..setback })
     }

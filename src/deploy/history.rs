@@ -4,17 +4,26 @@ use std::collections::BTreeMap;
 
 use super::{
     DeployError,
-    engine::Engine,
-    hands::is_whole,
+    engine::{Engine, read},
     record::{Aim, Deploy, Outcome, Step},
 };
-use crate::ident::{AppName, ReleaseId};
+use crate::{
+    ident::{AppName, ReleaseId},
+    store::Store,
+};
 
 /// Deploys that are looked at.
-const LOOKED_AT: usize = 1000;
+pub(super) const LOOKED_AT: usize = 1000;
 
 /// Deploys among which the last one that came off is found: it is asked for often.
 const RECENT: usize = 20;
+
+/// The last `n` deploys of `app`, newest first.
+pub(super) async fn of(store: &Store, app: &AppName, n: usize) -> Result<Vec<Deploy>, DeployError> {
+    let rows = store.deploys_of(app, n).await?;
+    // One that cannot be read was told of when the daemon came up.
+    Ok(rows.iter().filter_map(|row| read(row).ok()).collect())
+}
 
 impl Engine {
     /// How the last deploy of each release of `app` ended.
@@ -47,10 +56,11 @@ impl Engine {
     /// When there is none.
     pub async fn last_good(&self, app: &AppName) -> Result<ReleaseId, DeployError> {
         let whole = self.app(app)?;
-        let workshop = self.workshop(&whole);
-        let current = workshop.current();
+        let hands = self.hands(&whole);
+        let current = hands.workshop().current();
         let history = self.last_of(app, LOOKED_AT).await?;
-        let there = |id: &ReleaseId| is_whole(&workshop, id);
+        let shelved = hands.shelved().await?;
+        let there = |id: &ReleaseId| shelved.iter().any(|it| it.id == *id && it.manifest.is_ok());
         last_good(&history, current.as_ref(), there).ok_or_else(|| {
             DeployError::NoRelease(format!(
                 "{app} has no release to go back to: none that served before is still there"
@@ -84,7 +94,7 @@ fn outcomes(history: &[Deploy]) -> BTreeMap<ReleaseId, Outcome> {
 /// The release before the one that is current: of those that came into service before it did for the
 /// first time the last one, unless it failed when it was last brought in. What was gone back from is
 /// not gone back to.
-fn last_good(
+pub(super) fn last_good(
     history: &[Deploy],
     current: Option<&ReleaseId>,
     there: impl Fn(&ReleaseId) -> bool,

@@ -5,6 +5,7 @@ use super::{
     engine::{Engine, now, read},
     output,
     record::Deploy,
+    retention::{self, Need},
     words,
 };
 use crate::{
@@ -55,10 +56,14 @@ impl Engine {
         if let Some(holder) = self.under_way(&app.name) {
             return Err(DeployError::Busy(words::holder(&holder, now())));
         }
-        let needed = self.hands(&app).needed().await?;
-        if needed.contains(id) {
-            let why = format!("release {id} is current or runs; roll back or deploy first");
-            return Err(DeployError::NoRelease(why));
+        let kept = self.hands(&app).kept(None).await?;
+        let release = kept.iter().find(|release| release.id == *id);
+        if let Some(Err(need)) = release.map(retention::may_go) {
+            let why = match need {
+                Need::Live => "is current or runs; roll back or deploy first",
+                Need::Before => "is what a rollback goes to; deploy another one first",
+            };
+            return Err(DeployError::NoRelease(format!("release {id} {why}")));
         }
         let removed = self.workshop(&app).remove(id).await;
         removed.map_err(|e| DeployError::NoRelease(e.to_string()))

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::{
     DeployError,
     hands::{Hands, release},
-    output,
     record::{Aim, Deploy, Harm, Learnt, Off, Setback},
     report, words,
 };
@@ -22,9 +21,6 @@ pub(super) type Hear<'h> = &'h mut (dyn FnMut(&str) + Send);
 
 /// How long the disk may take to keep what is current.
 const SETTLE: Duration = Duration::from_secs(60);
-
-/// Output of so many of the last rollouts is kept.
-const KEPT_OUTPUT: u64 = 1000;
 
 impl Hands {
     pub(super) async fn fetch(&self, deploy: &Deploy, hear: Hear<'_>) -> Result<Off, Setback> {
@@ -105,29 +101,12 @@ impl Hands {
     }
 
     /// The releases that are current or run.
-    pub(super) async fn needed(&self) -> Result<BTreeSet<ReleaseId>, DeployError> {
-        let mut needed: BTreeSet<ReleaseId> = self.workshop().current().into_iter().collect();
+    pub(super) async fn live(&self) -> Result<BTreeSet<ReleaseId>, DeployError> {
+        let mut live: BTreeSet<ReleaseId> = self.workshop().current().into_iter().collect();
         for service in &self.app.services {
             let there = self.rollouts.presence(service).await?;
-            needed.extend(there.all().map(|release| release.id.clone()));
+            live.extend(there.all().map(|release| release.id.clone()));
         }
-        Ok(needed)
-    }
-
-    /// What runs stays, and what was before: it is what a rollback goes to.
-    pub(super) async fn prune(&self, deploy: &Deploy) -> Result<Off, Setback> {
-        let mut protected = self.needed().await.map_err(|e| e.to_string())?;
-        protected.extend([&deploy.release, &deploy.before].into_iter().flatten().cloned());
-        let gone = self
-            .workshop()
-            .prune(self.app.code.keep, &protected)
-            .await
-            .map_err(|e| e.to_string())?;
-        output::prune(&self.app.home, |id| id.0 + KEPT_OUTPUT > deploy.id.0);
-        Ok(match gone.releases.len() {
-            0 => Off::QUIET,
-            1 => Off::saying("1 old release"),
-            n => Off::saying(format!("{n} old releases")),
-        })
+        Ok(live)
     }
 }

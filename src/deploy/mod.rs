@@ -16,8 +16,10 @@ mod output;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod pruning;
 pub mod record;
 mod report;
+mod retention;
 mod rolling;
 mod schema;
 mod words;
@@ -25,3 +27,4 @@ mod words;
 pub use engine::{Apps, Asked, Engine};
 pub use error::DeployError;
 pub use keeping::Pin;
+pub use pruning::Prune;

@@ -2,7 +2,7 @@
 //!
 //! Made in a [`Workshop`]: fetched (`fetch`, `git`, `refs`, `archive`, `upload`), laid out and sealed (`build`,
 //! `tree`, `share`), with an environment (`venv`, `requirements`), where there is room (`space`), and
-//! kept (`shelf`, `retain`).
+//! kept (`shelf`).
 
 mod account;
 mod archive;
@@ -16,7 +16,6 @@ mod manifest;
 mod output;
 mod refs;
 mod requirements;
-mod retain;
 mod share;
 mod shelf;
 mod source;

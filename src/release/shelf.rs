@@ -11,9 +11,7 @@ use super::{
     Manifest, Notes, Release, ShelfError, Shelved,
     build::BUILDING,
     error::file,
-    id, manifest,
-    retain::{Kept, superfluous},
-    tree, venv,
+    id, manifest, tree, venv,
     workshop::{Workshop, away},
 };
 use crate::{config::Service, ident::ReleaseId};
@@ -150,26 +148,16 @@ impl Workshop {
         Ok(())
     }
 
-    /// Removes releases beyond the newest `keep`, but none that is pinned, protected or unreadable;
-    /// then environments that nothing uses any more, and what was left over. No build may be under way.
+    /// Removes the releases `going`; then environments that nothing uses any more, and what was left
+    /// over. No build may be under way.
     ///
     /// # Errors
     /// When something cannot be read or removed; what was removed before is gone.
-    pub async fn prune(
-        &self,
-        keep: usize,
-        protected: &BTreeSet<ReleaseId>,
-    ) -> Result<Pruned, ShelfError> {
-        let kept = self.list()?.into_iter().map(|release| Kept {
-            readable: release.manifest.is_ok(),
-            pinned: release.notes.pinned,
-            id: release.id,
-        });
-        let protected: BTreeSet<_> = protected.iter().cloned().chain(self.current()).collect();
+    pub async fn prune(&self, going: &[ReleaseId]) -> Result<Pruned, ShelfError> {
         let mut pruned = Pruned::default();
-        for id in superfluous(&kept.collect::<Vec<_>>(), keep, &protected) {
-            self.remove(&id).await?;
-            pruned.releases.push(id);
+        for id in going {
+            self.remove(id).await?;
+            pruned.releases.push(id.clone());
         }
         self.tidy_mirror().await;
         let places = self.places.clone();

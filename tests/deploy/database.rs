@@ -4,6 +4,7 @@
 use std::fs;
 
 use aibk::api::types::{Rollout, RolloutState};
+use serde_json::json;
 
 use crate::support::{LONG, Postgres, Shop, load::Plan, run, wait_for};
 
@@ -15,6 +16,8 @@ fn a_database_is_saved_and_migrated_and_a_failure_changes_nothing() {
     let table = "op.create_table('users', sa.Column('id', sa.Integer), sa.Column('n', sa.Text))";
     shop.revision("a1", "None", table, "op.drop_table('users')");
     shop.push("one", "ok");
+    let nothing_but_what_must = json!({"daily": 0, "weekly": 0, "monthly": 0});
+    shop.stage.settings.set("apps.shop.backup.keep", nothing_but_what_must);
     shop.stage.start();
     let load = shop.stage.load_of(Plan::gets(shop.stage.address(), 1));
     let first = shop.deploy(&[], 0).release.unwrap();
@@ -55,7 +58,13 @@ fn a_database_is_saved_and_migrated_and_a_failure_changes_nothing() {
         "DROP COLUMN",
     ]);
     assert_eq!((at().as_str(), shop.release_that_answers()), ("a1", first.clone()));
+    shop.stage.ctl(&["backup", "create"]).expect(0);
+    let by_hand = shop.dumps().last().unwrap().name.clone();
     let four = shop.deploy(&[], 0);
+    let pruned = four.steps.last().unwrap();
+    assert_eq!((pruned.name.as_str(), pruned.note.as_deref()), ("prune", Some("1 old dump")));
+    let left: Vec<String> = shop.dumps().into_iter().map(|dump| dump.name).collect();
+    assert!(left.len() == dumps + 1 && !left.contains(&by_hand), "{left:?}");
     let output = shop.stage.ctl(&["output", &four.id.to_string()]).expect(0);
     output.says(&["== migrate", "DROP COLUMN"]);
     assert_eq!((at().as_str(), shop.release_that_answers()), ("b2", four.release.unwrap()));

@@ -54,7 +54,7 @@ impl Ordeal {
     fn begin(&mut self, words: &[&str], strike: &str) {
         self.shop.stage.die_at(strike);
         let begun = self.shop.stage.ctl(&[words, &["--no-wait"]].concat()).expect(0);
-        self.id = begun.stdout.trim().to_owned();
+        begun.stdout.trim().clone_into(&mut self.id);
         self.dies();
     }
 

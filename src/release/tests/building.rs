@@ -1,7 +1,6 @@
 //! Releases that are really built.
 
 use std::{
-    collections::BTreeSet,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
@@ -75,7 +74,7 @@ async fn a_release_is_whole_sealed_and_shares_its_environment() {
     retention(shop, first, second).await;
 }
 
-/// What is pinned or protected stays, whatever is old goes, and what is not ours is left alone.
+/// What is to go goes, what it alone needed goes with it, and what is not ours is left alone.
 async fn retention(mut shop: Shop, first: Manifest, second: Manifest) {
     let release = shop.release(&first);
     shop.workshop.pin(&first.id).unwrap();
@@ -87,14 +86,13 @@ async fn retention(mut shop: Shop, first: Manifest, second: Manifest) {
         listed,
         [(third.id.clone(), false), (second.id.clone(), false), (first.id.clone(), true)]
     );
-    let protected = BTreeSet::from([second.id.clone()]);
-    assert_eq!(shop.workshop.prune(1, &protected).await.unwrap(), Pruned::default());
+    assert_eq!(shop.workshop.prune(&[]).await.unwrap(), Pruned::default());
     shop.workshop.unpin(&first.id).unwrap();
     assert_eq!(shop.workshop.get(&first.id).unwrap().notes.heads, Some(vec!["abc".to_owned()]));
     let cut = shop.workshop.places.releases.join(format!(".{}.removing", first.id));
     fs::create_dir(&cut).unwrap();
     fs::create_dir(shop.workshop.places.releases.join("somebody-elses")).unwrap();
-    let pruned = shop.workshop.prune(1, &protected).await.unwrap();
+    let pruned = shop.workshop.prune(std::slice::from_ref(&first.id)).await.unwrap();
     assert_eq!((&pruned.releases, pruned.venvs.len()), (&vec![first.id.clone()], 0));
     assert!(!release.exists() && !cut.exists());
     let serving = shop.workshop.remove(&second.id).await;
@@ -103,7 +101,7 @@ async fn retention(mut shop: Shop, first: Manifest, second: Manifest) {
     for id in [&second.id, &third.id] {
         shop.workshop.remove(id).await.unwrap();
     }
-    let pruned = shop.workshop.prune(1, &BTreeSet::new()).await.unwrap();
+    let pruned = shop.workshop.prune(&[]).await.unwrap();
     assert_eq!(pruned.venvs, [first.venv.unwrap().hash]);
     assert!(shop.workshop.places.releases.join("somebody-elses").exists(), "it is none of ours");
     for id in ["../..", "current", ""] {
