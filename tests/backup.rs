@@ -153,7 +153,7 @@ fn what_cannot_be_saved_or_used_is_told_and_changes_nothing() {
     assert!(words.contains("backup.failed") && !words.contains("hunter2"), "{words}");
 }
 
-/// pg_dump ends well, and its dump is none: it holds nothing, or its end did not fit on the disk.
+/// `pg_dump` ends well, and its dump is none: it holds nothing, or its end did not fit on the disk.
 #[test]
 fn a_dump_that_is_not_whole_is_not_kept() {
     let (mut stage, database) = set();

@@ -252,7 +252,7 @@ async fn check_contents(
     Ok(tables)
 }
 
-/// Has the data of the dump read to its end, as a restore would. pg_dump 15 ends with 0 where the last
+/// Has the data of the dump read to its end, as a restore would. `pg_dump` 15 ends with 0 where the last
 /// of what it wrote did not fit on the disk, and the list is at the front.
 async fn read_whole(postgres: &Postgres<'_>, partial: &Partial) -> Result<(), BackupError> {
     let read = || BackupError::file("read", postgres.database());

@@ -12,19 +12,26 @@ use crate::support::{
     wait_for,
 };
 
+/// psql(1) with `args`, as it is configured.
+fn psql(database: &Postgres, args: &[&str]) -> Vec<String> {
+    let program = database.programs().join("psql");
+    let all = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"].iter().chain(args);
+    std::iter::once(program.to_str().unwrap()).chain(all.copied()).map(str::to_owned).collect()
+}
+
+/// What the command runs in the next release.
+fn schema(shop: &Shop, sql: &str) {
+    fs::write(shop.work.join("schema.sql"), sql).unwrap();
+}
+
 #[test]
 fn a_command_migrates_is_guarded_and_a_failure_changes_nothing() {
     let database = Postgres::started();
     let mut shop = Shop::with(&database);
-    let psql = database.programs().join("psql");
-    let run = |args: &[&str]| {
-        let all = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"].iter().chain(args);
-        let mut argv = vec![psql.to_str().unwrap().to_owned()];
-        argv.extend(all.map(|&argument| argument.to_owned()));
-        argv
-    };
     let migrate = json!({
-        "command": run(&["-1", "-f", "schema.sql"]), "lock_timeout": "700ms", "deadline": "50s",
+        "command": psql(&database, &["-1", "-f", "schema.sql"]),
+        "lock_timeout": "700ms",
+        "deadline": "50s",
     });
     shop.stage.settings.set("apps.shop.migrate", migrate);
     let known = fs::read_to_string(shop.stage.path(".env")).unwrap();
@@ -34,7 +41,6 @@ fn a_command_migrates_is_guarded_and_a_failure_changes_nothing() {
         PASSWORD.replace('\\', "\\\\")
     );
     fs::write(shop.stage.path(".env"), client).unwrap();
-    let schema = |shop: &Shop, sql: &str| fs::write(shop.work.join("schema.sql"), sql).unwrap();
 
     // It runs after a dump, in the release, under the lock, and with the limits of the application.
     schema(
@@ -66,14 +72,21 @@ fn a_command_migrates_is_guarded_and_a_failure_changes_nothing() {
     assert!(!why.contains("no revision") && !why.contains("hunter2"), "{why}");
     assert_eq!((failed.state, shop.release_that_answers()), (RolloutState::Undone, first.clone()));
 
-    // Somebody else migrates: it is not run at all. Where it tells of itself, that is heeded.
+    it_waits_for_nobody_and_tells_of_itself(&mut shop, &database, &first);
+    nothing_is_done_where_nothing_is_pending(&shop, &database);
+    let report = load.finish(None).unwrap();
+    assert!(report.lost == 0 && report.answered > 0, "{report}");
+}
+
+/// Somebody else migrates: it is not run at all. Where it tells of itself, that is heeded.
+fn it_waits_for_nobody_and_tells_of_itself(shop: &mut Shop, database: &Postgres, first: &str) {
     let mut migrate = shop.stage.settings.get("apps.shop.migrate").clone();
-    migrate["current"] = json!(run(&["-c", "SELECT 'v' || count(*) FROM notes"]));
+    migrate["current"] = json!(psql(database, &["-c", "SELECT 'v' || count(*) FROM notes"]));
     migrate["plan"] = json!(["cat", "pending"]);
     shop.stage.settings.set("apps.shop.migrate", migrate);
     shop.stage.write_files();
     shop.stage.ctl(&["daemon-reload"]).expect(0);
-    schema(&shop, "INSERT INTO notes VALUES ('three');");
+    schema(shop, "INSERT INTO notes VALUES ('three');");
     fs::write(shop.work.join("pending"), "add three\n").unwrap();
     shop.push("three", "ok");
     let lock = "SELECT pg_advisory_lock(hashtext('aibk migration'), hashtext('shop')); \
@@ -93,14 +106,13 @@ fn a_command_migrates_is_guarded_and_a_failure_changes_nothing() {
     let steps = format!("{:?}", three.steps);
     assert!(steps.contains("pending: add three") && steps.contains("is at v3"), "{steps}");
     assert_eq!(database.sql("shop", held), "0");
+}
 
-    // Nothing is pending: neither a dump nor a run.
+fn nothing_is_done_where_nothing_is_pending(shop: &Shop, database: &Postgres) {
     fs::write(shop.work.join("pending"), "").unwrap();
     shop.push("four", "ok");
     let dumps = shop.dumps().len();
     let four = shop.deploy(&[], 0).release.unwrap();
     assert_eq!((shop.release_that_answers(), shop.dumps().len()), (four, dumps));
     assert_eq!(database.sql("shop", "SELECT count(*) FROM notes"), "3");
-    let report = load.finish(None).unwrap();
-    assert!(report.lost == 0 && report.answered > 0, "{report}");
 }

@@ -89,7 +89,7 @@ fn a_disk_that_becomes_full_stops_the_deploy_and_leaves_nothing_half_done() {
     fs::write(shop.work.join("heavy"), "").unwrap();
     shop.push("two", "ok");
     as_before(&shop, shop.deploy(&[], 1), "build", "make room, and deploy again");
-    assert_eq!(names(&home.join("releases")), [first.clone()]);
+    assert_eq!(names(&home.join("releases")), std::slice::from_ref(&first));
 
     // While it is dumped, which waits for a lock until then.
     shop.git(&["rm", "-q", "heavy"]);
