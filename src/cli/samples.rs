@@ -162,6 +162,7 @@ pub(super) fn rolling_under_way() -> Rollout {
         release: Some("v2".into()),
         code: None,
         by: "uid 0".into(),
+        deploy: None,
         state: RolloutState::Running,
         begun: "2026-03-01T11:59:00Z".into(),
         elapsed_s: 2.9,

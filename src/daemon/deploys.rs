@@ -318,6 +318,7 @@ fn shown(deploy: &Deploy, members: Vec<types::Rollout>) -> types::Rollout {
         release: deploy.release.as_ref().map(ToString::to_string),
         code: deploy.source.as_ref().and_then(|it| code(it.commit.as_ref(), it.reference.as_ref())),
         by: deploy.by.clone(),
+        deploy: None,
         state: views::course(deploy.course),
         begun: views::moment(deploy.begun),
         elapsed_s: views::seconds_between(deploy.begun, deploy.ended.unwrap_or(now)),

@@ -27,7 +27,7 @@ impl Daemon {
     ) -> Answer<types::Rollout> {
         let services = how.services.iter().map(String::as_str);
         let asked = self.asked_together(services, how.way, how.force)?;
-        let begun = self.engine.begin_together(asked, by).await;
+        let begun = self.engine.begin_together(asked, by.into()).await;
         as_one(&begun.map_err(|e| problems::of_engine(&e))?)
     }
 
@@ -196,6 +196,7 @@ mod tests {
             release: Some("v2".into()),
             code: None,
             by: "uid 0".into(),
+            deploy: None,
             state,
             begun: String::new(),
             elapsed_s: 1.0,

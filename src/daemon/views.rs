@@ -32,6 +32,7 @@ pub(super) fn rollout(rollout: &Rollout, now: i64) -> types::Rollout {
         release: rollout.release.as_ref().map(|release| release.id.to_string()),
         code: None,
         by: rollout.by.clone(),
+        deploy: rollout.part_of.map(|part| part.deploy.0),
         state: state(rollout),
         begun: moment(rollout.begun),
         elapsed_s: seconds_between(rollout.begun, rollout.ended.unwrap_or(now)),

@@ -7,14 +7,13 @@ use super::{
     output::Output,
     plan::{self, Runs, World},
     record::{Aim, Deploy, Off, Setback, Step, Told},
-    rolling::Direction,
 };
 use crate::{
     config::{App, Variables, load_env_file},
     ident::{ReleaseId, RolloutId, ServiceName},
     process::Launcher,
     release::{Censor, Release, Wanted, Workshop},
-    rollout,
+    rollout::{self, part::Direction},
     store::Store,
 };
 

@@ -16,6 +16,7 @@ use crate::{
     rollout::{
         EngineError,
         draft::Request,
+        part::{Asker, Direction, PartOf},
         record::{Kind, Outcome, Rollout},
     },
 };
@@ -24,17 +25,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// Between two looks at who holds a service.
 const PACE: Duration = Duration::from_secs(1);
-/// Rollouts of the services among which those of a deploy are found.
-const RECENT: usize = 200;
-
-/// Which way the services go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// To the release of the deploy.
-    Out,
-    /// To what was there before.
-    Back,
-}
 
 impl Hands {
     /// Brings each service to its release; those that have it stay as they are.
@@ -45,9 +35,10 @@ impl Hands {
         targets: Vec<(ServiceName, Release)>,
         tell: Tell<'_>,
     ) -> Result<Off, Setback> {
-        let by = words::asker(deploy, direction);
+        let part = PartOf { deploy: deploy.id, direction };
         // An earlier daemon may have begun them.
-        let mine = self.begun_by(&by).await?;
+        let mine = self.rollouts.parts(part).await.map_err(|e| e.to_string())?;
+        let mine: Vec<RolloutId> = mine.iter().map(|rollout| rollout.id).collect();
         self.follow(&mine, tell).await?;
         let mut asked = vec![];
         for (service, release) in targets {
@@ -73,7 +64,7 @@ impl Hands {
             let note = mine.is_empty().then(|| "every service has it already".to_owned());
             return Ok(Off { note, learnt: Learnt::Nothing });
         }
-        let begun = self.begin_when_free(asked, &by, tell).await?;
+        let begun = self.begin_when_free(asked, words::asker(part), tell).await?;
         self.follow(&begun.iter().map(|rollout| rollout.id).collect::<Vec<_>>(), tell).await?;
         Ok(Off::QUIET)
     }
@@ -89,21 +80,15 @@ impl Hands {
         named(kind, release)
     }
 
-    async fn begun_by(&self, by: &str) -> Result<Vec<RolloutId>, String> {
-        let last = self.rollouts.last(RECENT).await.map_err(|e| e.to_string())?;
-        let mine = last.iter().rev().filter(|rollout| rollout.by == by);
-        Ok(mine.map(|rollout| rollout.id).collect())
-    }
-
     async fn begin_when_free(
         &self,
         asked: Vec<(ServiceName, Request)>,
-        by: &str,
+        who: Asker,
         tell: Tell<'_>,
     ) -> Result<Vec<Rollout>, String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.rollouts.begin_together(asked.clone(), by.to_owned()).await {
+            match self.rollouts.begin_together(asked.clone(), who.clone()).await {
                 Ok(begun) => return Ok(begun),
                 Err(EngineError::Busy(holder)) if Instant::now() < deadline => {
                     tell(Told::Line(format!("waits: {holder}")));

@@ -1,10 +1,10 @@
 //! What people read of a deploy.
 
-use super::{
-    record::{Aim, Deploy, Harm, Order, Outcome, Schema, Scope, Step, Way},
-    rolling::Direction,
+use super::record::{Aim, Deploy, Harm, Order, Outcome, Schema, Scope, Step, Way};
+use crate::{
+    release::{Source, Upload, short},
+    rollout::part::{Asker, Direction, PartOf},
 };
-use crate::release::{Source, Upload, short};
 
 impl Step {
     /// Its name.
@@ -42,13 +42,13 @@ pub(super) fn name(deploy: &Deploy) -> String {
     format!("rollout {} ({} of {})", deploy.id, deploy.word(), deploy.app)
 }
 
-/// Who asks for the rollouts of its services. By this they are found again where the daemon died
-/// before it wrote them down.
-pub(super) fn asker(deploy: &Deploy, direction: Direction) -> String {
-    match direction {
-        Direction::Out => format!("rollout {}", deploy.id),
-        Direction::Back => format!("rollout {}, going back", deploy.id),
-    }
+/// Who asks for the rollouts of its services.
+pub(super) fn asker(part: PartOf) -> Asker {
+    let by = match part.direction {
+        Direction::Out => format!("rollout {}", part.deploy),
+        Direction::Back => format!("rollout {}, going back", part.deploy),
+    };
+    Asker { by, part_of: Some(part) }
 }
 
 /// Why a deploy that somebody turned back goes back.

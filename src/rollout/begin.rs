@@ -169,6 +169,7 @@ pub(super) fn blank(service: &ServiceName, request: &Request, draft: Draft, by: 
         slot: request.slot,
         release: draft.release,
         by,
+        part_of: None,
         begun: now(),
         ended: None,
         loss: draft.loss,

@@ -12,6 +12,7 @@ use super::{
     EngineError,
     drive::Drive,
     effects::Crew,
+    part::PartOf,
     record::{Rollout, now},
     words,
 };
@@ -289,13 +290,20 @@ impl Engine {
         self.shared.store.begin_rollout(service.clone(), Box::new(write)).await
     }
 
+    /// Those that are parts of `deploy`, oldest first.
+    pub(super) async fn kept_of(&self, deploy: RolloutId) -> Result<Vec<RolloutRow>, StoreError> {
+        self.shared.store.rollouts_of_deploy(deploy).await
+    }
+
     /// As [`Engine::keep_begun`], for one rollout of each of `services`: all, or none.
     pub(super) async fn keep_begun_together(
         &self,
         services: Vec<ServiceName>,
+        part_of: Option<PartOf>,
         write: impl FnOnce(&[RolloutId]) -> Vec<String> + Send + 'static,
     ) -> Result<Vec<RolloutRow>, StoreError> {
-        self.shared.store.begin_rollouts(services, Box::new(write)).await
+        let deploy = part_of.map(|part| part.deploy);
+        self.shared.store.begin_rollouts(services, deploy, Box::new(write)).await
     }
 
     pub(super) fn change(&self, how: impl FnOnce(&mut Crews)) {

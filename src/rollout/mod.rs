@@ -30,6 +30,7 @@ pub mod hold;
 mod intended;
 pub mod judge;
 pub mod left;
+pub mod part;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;

@@ -98,6 +98,7 @@ pub(super) fn begun(id: RolloutId, kind: Kind, slot: Option<Slot>, draft: Draft)
         slot,
         release: draft.release,
         by: "uid 0".to_owned(),
+        part_of: None,
         begun: 0,
         ended: None,
         loss: draft.loss,

@@ -15,6 +15,7 @@ use super::{
     convoy::{Member, Waits},
     hold::Preview,
     left::Left,
+    part::PartOf,
     world::World,
 };
 use crate::{
@@ -84,6 +85,9 @@ pub struct Rollout {
     pub release: Option<Release>,
     /// Who asked.
     pub by: String,
+    /// What it is a part of, where a deploy asked.
+    #[serde(default)]
+    pub part_of: Option<PartOf>,
     /// Microseconds since the epoch.
     pub begun: i64,
     /// Microseconds since the epoch, once it has ended.

@@ -8,6 +8,7 @@ use super::{
     convoy::{Member, Waits},
     draft::{Draft, Request},
     engine::Engine,
+    part::Asker,
     record::{Loss, Rollout, Stage, now},
     words,
 };
@@ -25,7 +26,7 @@ impl Engine {
     pub async fn begin_together(
         &self,
         asked: Vec<(ServiceName, Request)>,
-        by: String,
+        who: Asker,
     ) -> Result<Vec<Rollout>, EngineError> {
         // In one order whoever asks, so that no two wait for each other.
         let turns: BTreeMap<_, _> =
@@ -43,7 +44,7 @@ impl Engine {
             }
             self.preview(&crew, request).await?;
         }
-        let begun = self.write_down_together(&asked, &by).await?;
+        let begun = self.write_down_together(&asked, &who).await?;
         for rollout in &begun {
             let message = format!("{} begun by {}", words::name(rollout), rollout.by);
             self.record(rollout, "rollout.begun", message);
@@ -55,20 +56,21 @@ impl Engine {
     async fn write_down_together(
         &self,
         asked: &[(ServiceName, Request)],
-        by: &str,
+        who: &Asker,
     ) -> Result<Vec<Rollout>, EngineError> {
         let services: Vec<ServiceName> = asked.iter().map(|(name, _)| name.clone()).collect();
         let blanks: Vec<Rollout> = asked
             .iter()
             .map(|(service, request)| Rollout {
                 waits: Some(Waits::of(request)),
-                ..blank(service, request, nothing_yet(), by.to_owned())
+                part_of: who.part_of,
+                ..blank(service, request, nothing_yet(), who.by.clone())
             })
             .collect();
         let write = move |ids: &[RolloutId]| -> Vec<String> {
             numbered(blanks, ids).iter().map(Rollout::written).collect()
         };
-        let rows = match self.keep_begun_together(services, write).await {
+        let rows = match self.keep_begun_together(services, who.part_of, write).await {
             Err(StoreError::Busy(orphan)) => {
                 let service = asked.first().map(|(service, _)| service);
                 return Err(match service {

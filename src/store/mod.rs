@@ -203,16 +203,19 @@ impl Store {
         })
     }
 
-    /// A new rollout of each of `services`; their ids are given to `documents` to write themselves.
+    /// A new rollout of each of `services`, parts of `deploy` where one is named; their ids are given to
+    /// `documents` to write themselves.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when one of any of them has not ended (`S2`); none has begun then.
     pub async fn begin_rollouts(
         &self,
         services: Vec<ServiceName>,
+        deploy: Option<RolloutId>,
         documents: Documents,
     ) -> Result<Vec<RolloutRow>, StoreError> {
-        let all = move |db: &rusqlite::Connection| rollouts::begin_all(db, &services, documents);
+        let all =
+            move |db: &rusqlite::Connection| rollouts::begin_all(db, &services, deploy, documents);
         let begun = self.inner.thread.write("begin rollouts", all).await?;
         begun.map_err(|refused| match refused {
             Refused::Busy(holder) => StoreError::Busy(holder),
@@ -262,6 +265,18 @@ impl Store {
         let service = service.clone();
         let read = move |db: &_| rollouts::last_of(db, &service, before, n);
         self.inner.thread.read("read the rollouts of a service", read).await
+    }
+
+    /// The rollouts that are parts of `deploy`, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn rollouts_of_deploy(
+        &self,
+        deploy: RolloutId,
+    ) -> Result<Vec<RolloutRow>, StoreError> {
+        let read = move |db: &_| rollouts::of_deploy(db, deploy);
+        self.inner.thread.read("read the rollouts of a deploy", read).await
     }
 
     /// Keeps `event` and tells every subscriber; never waits. Its id and time are filled in.

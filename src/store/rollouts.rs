@@ -61,10 +61,11 @@ fn prune(db: &Connection, newest: RolloutId) -> rusqlite::Result<usize> {
     db.execute("DELETE FROM rollouts WHERE id <= ?1 AND ended = 1", [signed(newest_gone)])
 }
 
-/// One rollout of each of `services`, or none of any.
+/// One rollout of each of `services`, or none of any; parts of `deploy`, where one is named.
 pub(super) fn begin_all(
     db: &Connection,
     services: &[ServiceName],
+    deploy: Option<RolloutId>,
     documents: Documents,
 ) -> rusqlite::Result<Result<Vec<RolloutRow>, Refused>> {
     let mut held = db.prepare("SELECT id FROM rollouts WHERE service = ?1 AND ended = 0")?;
@@ -73,11 +74,13 @@ pub(super) fn begin_all(
             return Ok(Err(Refused::Busy(RolloutId(number(0, holder)?))));
         }
     }
-    let mut insert =
-        db.prepare("INSERT INTO rollouts (service, document, ended) VALUES (?1, '', 0)")?;
+    let mut insert = db.prepare(
+        "INSERT INTO rollouts (service, document, ended, deploy) VALUES (?1, '', 0, ?2)",
+    )?;
+    let deploy = deploy.map(|deploy| signed(deploy.0));
     let mut ids = vec![];
     for service in services {
-        ids.push(RolloutId(number(0, insert.insert([service.as_str()])?)?));
+        ids.push(RolloutId(number(0, insert.insert(params![service.as_str(), deploy])?)?));
     }
     let mut update = db.prepare("UPDATE rollouts SET document = ?2 WHERE id = ?1")?;
     let mut rows = vec![];
@@ -149,6 +152,12 @@ pub(super) fn last_of(
     )?
     .query_map(params![service.as_str(), before, i64::try_from(n).unwrap_or(i64::MAX)], read)?
     .collect()
+}
+
+/// Those that are parts of `deploy`, oldest first.
+pub(super) fn of_deploy(db: &Connection, deploy: RolloutId) -> rusqlite::Result<Vec<RolloutRow>> {
+    let query = "SELECT id, service, document, ended FROM rollouts WHERE deploy = ?1 ORDER BY id";
+    db.prepare_cached(query)?.query_map([signed(deploy.0)], read)?.collect()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<RolloutRow> {

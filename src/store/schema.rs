@@ -85,6 +85,10 @@ const MIGRATIONS: &[&str] = &[
     CREATE UNIQUE INDEX one_open_deploy ON deploys (app) WHERE ended = 0;
     CREATE INDEX deploys_of_an_app ON deploys (app, id);
 ",
+    "
+    ALTER TABLE rollouts ADD COLUMN deploy INTEGER;
+    CREATE INDEX rollouts_of_a_deploy ON rollouts (deploy, id) WHERE deploy IS NOT NULL;
+",
 ];
 
 /// The newest version this program knows.

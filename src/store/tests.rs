@@ -404,13 +404,34 @@ async fn several_rollouts_begin_together_or_not_at_all() {
     let numbered = || -> Documents {
         Box::new(|ids| ids.iter().map(|id| format!("{id} of {}", ids.len())).collect())
     };
-    let begun = store.begin_rollouts(both(), numbered()).await.unwrap();
+    let begun = store.begin_rollouts(both(), Some(RolloutId(77)), numbered()).await.unwrap();
     let documents: Vec<&str> = begun.iter().map(|row| row.document.as_str()).collect();
     assert_eq!(documents, ["1 of 2", "2 of 2"]);
-    let refused = store.begin_rollouts(vec![service("worker"), service("admin")], numbered()).await;
+    assert_eq!(store.rollouts_of_deploy(RolloutId(77)).await.unwrap(), begun);
+    let others = || vec![service("worker"), service("admin")];
+    let refused = store.begin_rollouts(others(), None, numbered()).await;
     assert!(matches!(refused, Err(StoreError::Busy(RolloutId(2)))), "{refused:?}");
     assert_eq!(store.rollouts(10).await.unwrap().len(), 2, "nothing of the other one is left");
     let again = RolloutRow { ended: true, ..begun[1].clone() };
     store.put_rollout(again).await.unwrap();
-    store.begin_rollouts(vec![service("worker"), service("admin")], numbered()).await.unwrap();
+    store.begin_rollouts(others(), None, numbered()).await.unwrap();
+    assert_eq!(store.rollouts_of_deploy(RolloutId(77)).await.unwrap().len(), 2);
+}
+
+/// What an older version wrote is a part of no deploy.
+#[tokio::test]
+async fn rollouts_of_before_the_column_for_deploys_are_kept() {
+    let dir = closed();
+    let before = "DROP INDEX rollouts_of_a_deploy;
+        ALTER TABLE rollouts DROP COLUMN deploy;
+        INSERT INTO rollouts (service, document, ended) VALUES ('api', 'old', 1);
+        PRAGMA user_version = 6;";
+    Connection::open(dir.path().join("aibk.db")).unwrap().execute_batch(before).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let numbered = Box::new(|_: &[RolloutId]| vec!["new".to_owned()]);
+    let deploy = RolloutId(7);
+    let new = store.begin_rollouts(vec![service("api")], Some(deploy), numbered).await.unwrap();
+    assert_eq!(store.rollouts_of_deploy(deploy).await.unwrap(), new);
+    let all = store.rollouts(9).await.unwrap();
+    assert_eq!(all.iter().map(|row| row.document.as_str()).collect::<Vec<_>>(), ["new", "old"]);
 }

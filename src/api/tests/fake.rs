@@ -46,6 +46,7 @@ pub(super) fn rollout(id: u64) -> Rollout {
         release: None,
         code: None,
         by: "uid 0".into(),
+        deploy: None,
         state: RolloutState::Running,
         begun: "2026-01-01T00:00:00Z".into(),
         elapsed_s: 1.5,

@@ -27,6 +27,9 @@ pub struct Rollout {
     pub code: Option<Code>,
     /// Who asked for it: `uid 0`, or `aibkd`.
     pub by: String,
+    /// The deploy that it is a part of, where one asked.
+    #[serde(default)]
+    pub deploy: Option<u64>,
     /// Going on, or how it ended.
     pub state: RolloutState,
     /// RFC 3339.
