@@ -56,12 +56,23 @@ fn a_crash_loop_is_given_up_with_its_reason() {
 }
 
 #[test]
-fn an_import_that_raises_is_shown() {
+fn an_import_that_raises_is_shown_without_what_is_secret() {
     let mut stage = Stage::new();
+    let env_file = stage.path("env");
+    fs::write(&env_file, "LEDGER_TOKEN=orders\n").unwrap();
+    stage.settings.set("services.api.env_file", env_file.to_str().unwrap());
     stage.releases.write("v1", "raise");
     stage.start();
     let failed = stage.wait_state(&stage.blue_name(), InstanceState::Failed);
-    assert!(failed.detail.unwrap().contains("no such table: orders"));
+    let detail = failed.detail.unwrap();
+    assert!(detail.contains("no such table: …"), "{detail}");
+    assert!(detail.contains("main.py"), "{detail}");
+    for shown in [&["events", "-n", "100"][..], &["rollouts", "--json"], &["status", "--json"]] {
+        let shown = stage.ctl(shown).expect(0).stdout;
+        assert!(!shown.contains("orders"), "{shown}");
+    }
+    // Its own log is its own.
+    stage.ctl(&["logs", &stage.blue_name()]).expect(0).says(&["no such table: orders"]);
 }
 
 #[test]

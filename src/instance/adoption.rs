@@ -11,6 +11,7 @@ use super::{
     ending::END_DEADLINE,
     kept::{Kept, Seen},
     life::Event,
+    specify::censor,
 };
 use crate::{
     ident::InstanceId,
@@ -41,7 +42,10 @@ impl Driver {
         };
         self.predecessor = Predecessor::Settled;
         match found {
-            Ok(Some(tree)) => Some(self.take_over(row, tree, seen)),
+            Ok(Some(tree)) => {
+                self.censor = censor(&self.service).await;
+                Some(self.take_over(row, tree, seen))
+            }
             Ok(None) => match self.sweep(&row).await {
                 Ok(()) => None,
                 Err(e) => Some(self.park("instance.leftovers", &row, e.to_string())),

@@ -29,7 +29,7 @@ use crate::{
     ident::InstanceId,
     mailbox,
     process::{self, Capture, Confined, Door, Exit, Tree},
-    release::Release,
+    release::{Censor, Release},
     store::SlotRow,
 };
 
@@ -58,6 +58,8 @@ pub(super) struct Driver {
     pub(super) exit: Option<Exit>,
     /// What holds of the confinement of the tree that runs.
     pub(super) confined: Confined,
+    /// Hides what the running generation must not tell to everybody.
+    pub(super) censor: Censor,
     pub(super) appetite: Appetite,
     pub(super) probing: Probing,
     pub(super) saving: Saving,
@@ -112,6 +114,7 @@ impl Driver {
             death: None,
             exit: None,
             confined: Confined::default(),
+            censor: Censor::default(),
             appetite: Appetite::default(),
             probing,
             saving: Saving::default(),

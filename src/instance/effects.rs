@@ -10,7 +10,7 @@ use super::{
     driver::Driver,
     kept::{Kept, Seen},
     life::{self, Event, State},
-    specify::specify,
+    specify::{Specified, specify},
     stale,
     view::{Cause, Death, Phase, View},
 };
@@ -52,7 +52,9 @@ impl Driver {
         let listener = self.listener().await?;
         let generation = self.ground.store.next_generation().await.map_err(|e| e.to_string())?;
         let row = SlotRow { generation, ..row };
-        let spec = specify(&self.service, &self.id, &row, listener.as_ref()).await?;
+        let Specified { spec, censor } =
+            specify(&self.service, &self.id, &row, listener.as_ref()).await?;
+        self.censor = censor;
         stale::clear(&self.service.clears).await;
         let (id, rollout) = (row.release.clone(), row.rollout);
         self.capture.begin(Start { generation, release: Some(id), rollout });
@@ -197,10 +199,14 @@ impl Driver {
         }
     }
 
-    /// From memory: a restart waits for no log.
+    /// From memory: a restart waits for no log. More people see them than read the log, and for
+    /// longer, so what is a secret is left out.
     fn last_lines(&self, generation: Generation) -> Vec<Line> {
         let mut lines = self.capture.recent(LAST_LINES);
         lines.retain(|line| line.generation == generation);
+        for line in &mut lines {
+            line.text = self.censor.clean(&line.text);
+        }
         lines
     }
 

@@ -6,7 +6,7 @@ use crate::{
     config::{self, Service, Variables},
     ident::InstanceId,
     process::{Listener, SPAWN_WITHIN, SpawnSpec},
-    release::{self, Account, Release},
+    release::{self, Account, Censor, Release},
     store::SlotRow,
     sys::blocking,
 };
@@ -16,16 +16,22 @@ const LOOK_UP_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest that a start takes until the process runs, or has failed to.
 pub const START_WITHIN: Duration = LOOK_UP_DEADLINE.saturating_add(SPAWN_WITHIN);
 
+/// What is started, and what of it must not be seen.
+pub(super) struct Specified {
+    pub(super) spec: SpawnSpec,
+    pub(super) censor: Censor,
+}
+
 /// What is started as `id` for `row`, which names its generation.
 pub(super) async fn specify(
     service: &Arc<Service>,
     id: &InstanceId,
     row: &SlotRow,
     listener: Option<&Listener>,
-) -> Result<SpawnSpec, String> {
+) -> Result<Specified, String> {
     let (account, env_file) = look_up(service).await?;
     let release = Release { id: row.release.clone(), directory: (&row.directory).into() };
-    Ok(release::launch(&release::Start {
+    let spec = release::launch(&release::Start {
         service,
         release: &release,
         slot: id.slot,
@@ -35,7 +41,14 @@ pub(super) async fn specify(
         rollout: row.rollout,
         account: &account,
         env_file: &env_file,
-    }))
+    });
+    Ok(Specified { spec, censor: Censor::of(&env_file) })
+}
+
+/// What must not be seen of what `service` writes, by its env file as it is now; nothing is known to be
+/// where that cannot be read.
+pub(super) async fn censor(service: &Arc<Service>) -> Censor {
+    look_up(service).await.map(|(_, env_file)| Censor::of(&env_file)).unwrap_or_default()
 }
 
 /// Who runs it, and its env file. Both may wait for a network, so a thread does; none where there is

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use percent_encoding::percent_decode_str;
+
 use crate::config::Variables;
 
 /// Hears each line of output as it comes.
@@ -20,6 +22,9 @@ pub struct Censor(BTreeSet<String>);
 /// A value this short hides too much else, unless its name says that it is a secret.
 const TELLING: usize = 8;
 
+/// One that is shorter hides too much in any case.
+const SHORTEST: usize = 4;
+
 /// What is shown instead.
 const HIDDEN: &str = "…";
 
@@ -30,13 +35,21 @@ impl Censor {
         let secret = |(name, value): &(&String, &str)| {
             let name = name.to_ascii_uppercase();
             let named = ["PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "DSN", "PWD"];
-            let least = if named.iter().any(|word| name.contains(word)) { 4 } else { TELLING };
-            value.len() >= least
+            if named.iter().any(|word| name.contains(word)) {
+                return value.len() >= SHORTEST;
+            }
+            // What stands in each line of a traceback is no secret.
+            value.len() >= TELLING && !value.starts_with('/')
         };
-        let values = variables.iter().map(|(name, value)| (name, value.expose())).filter(secret);
-        // A program may write the lines of a value apart.
-        let lines = values.flat_map(|(_, value)| value.lines().map(str::trim));
-        Self(lines.filter(|line| line.len() >= 4).map(str::to_owned).collect())
+        let values = || variables.iter().map(|(name, value)| (name, value.expose()));
+        // A program may write the lines of a value apart, and a password without its URL.
+        let lines = values().filter(secret).flat_map(|(_, value)| value.lines().map(str::trim));
+        let passwords = values().filter_map(|(_, url)| password(url)).flat_map(|password| {
+            let decoded = percent_decode_str(password).decode_utf8_lossy().into_owned();
+            [password.to_owned(), decoded]
+        });
+        let all = lines.map(str::to_owned).chain(passwords);
+        Self(all.filter(|hidden| hidden.len() >= SHORTEST).collect())
     }
 
     /// `line` without secrets, and without what disturbs a terminal.
@@ -52,6 +65,13 @@ impl Censor {
         }
         without_passwords(&line)
     }
+}
+
+/// That of `scheme://user:password@host`, as it is written there.
+fn password(url: &str) -> Option<&str> {
+    let (_, after) = url.split_once("://")?;
+    let (who, _) = after.split('/').next()?.rsplit_once('@')?;
+    who.split_once(':').map(|(_, password)| password)
 }
 
 /// `://user:password@host` without the password.
@@ -193,9 +213,13 @@ mod tests {
             ("DEBUG", "true"),
             ("PEM_KEY", "-----BEGIN-----\nabcdefgh\n"),
             ("PORT", "8000"),
+            ("CACHE", "redis://:p%40ss@h"),
+            ("APP_DIR", "/srv/shop/current"),
         ]);
         let shown = |line: &str| censor.clean(line);
         assert_eq!(shown("url=postgresql://u:hunter2pw@db/x."), "url=….");
+        assert_eq!(shown("hunter2pw, p%40ss and p@ss"), "…, … and …");
+        assert_eq!(shown("in /srv/shop/current/main.py"), "in /srv/shop/current/main.py");
         assert_eq!(shown("with k3y! and abcdefgh"), "with … and …");
         assert_eq!(shown("DEBUG true on 8000"), "DEBUG true on 8000", "that hides nothing");
         let none = Censor::default();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Subject, Verdict};
 use crate::{
-    instance::specify::specify,
+    instance::specify::{Specified, specify},
     process::{Exit, SpawnSpec},
     release,
 };
@@ -20,12 +20,13 @@ pub(super) async fn ask(
     name: &str,
     within: Duration,
 ) -> Verdict {
-    let spec = specify(&subject.service, &subject.id, &subject.runs, None).await?;
+    let Specified { spec, censor } =
+        specify(&subject.service, &subject.id, &subject.runs, None).await?;
     let spec = SpawnSpec { argv: release::command(argv, subject.id.slot), ..spec };
     let ran = subject.launcher.run(&subject.id, name, &spec, within).await;
     let ran = ran.map_err(|e| e.to_string())?;
     let last = ran.said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-    let last: String = last.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
+    let last: String = censor.clean(last).chars().take(SHOWN).collect();
     let tail = if last.is_empty() { last } else { format!(": {last}") };
     match ran.exit {
         Some(Exit::Code(0)) => Ok(format!("exit status 0{tail}")),
