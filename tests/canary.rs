@@ -169,3 +169,33 @@ fn trouble_at_a_share_goes_back_and_a_dead_daemon_goes_on() {
     let report = load.finish(Some(&stage.executed())).unwrap();
     assert_eq!(report.lost, 0, "{report}");
 }
+
+/// The new one gets all, and so it stays: what is told then leads out.
+#[test]
+fn where_the_old_one_never_returns_the_way_out_is_told_and_is_one() {
+    let mut stage = Stage::new();
+    stage.flips();
+    stage.settings.set("services.api.rollout.canary", ["5%"].as_slice());
+    stage.settings.set("services.api.rollout.watch", "3s");
+    stage.settings.set("services.api.restart", serde_json::json!({"policy": "never"}));
+    stage.start();
+    brings(&stage, "v2", "ok");
+    stage.ctl(&["swap", "api", "--no-wait"]).expect(0);
+    let id = watched_at(&stage, 5).id.to_string();
+    stage.releases.write("v1", "exit");
+    kill(stage.instance(&stage.blue_name()).pid.unwrap(), Signal::KILL);
+    let told = run(&mut stage.aibkctl(&["wait", &id]), ROLLOUT).expect(5);
+    let (green, v1) = (stage.green_name(), stage.path("releases/v1").display().to_string());
+    told.says(&[&format!("{green} (release v2) serves everybody"), "goes on to release v2"]);
+    assert_eq!((stage.serving(), stage.answering()), (vec![green], "v2".to_owned()));
+
+    stage.releases.write("v1", "ok");
+    let load = load(&stage);
+    let failure = stage.rollouts()[0].failure.clone().unwrap();
+    let back = failure.lines().find(|line| line.ends_with("goes back to release v1")).unwrap();
+    assert_eq!(back, format!("`aibkctl rolling api --release {v1}` goes back to release v1"));
+    run(&mut stage.aibkctl(&["rolling", "api", "--release", &v1]), ROLLOUT).expect(0);
+    assert_eq!(stage.answering(), "v1");
+    let report = load.finish(Some(&stage.executed())).unwrap();
+    assert_eq!(report.lost, 0, "{report}");
+}

@@ -129,7 +129,7 @@ impl Refusal {
 pub fn draft(request: &Request, service: &Service, world: &World) -> Result<Draft, Refusal> {
     let scene = Scene::new(request, service, world);
     let (release, stages) = match request.kind {
-        Kind::Rolling => scene.rolling()?,
+        Kind::Rolling => scene.beginning_with_the_ill().rolling()?,
         Kind::Swap => scene.swap()?,
         Kind::Rollback => scene.rollback()?,
         Kind::Start if request.slot.is_none() => (None, scene.start_all()),
@@ -174,6 +174,21 @@ impl<'a> Scene<'a> {
             .find(|slot| world.role(*slot) == Some(Role::Serving))
             .unwrap_or(first);
         let spare = slots.into_iter().find(|slot| *slot != live);
+        Self { request, service, world, live, spare }
+    }
+
+    /// What is ill is renewed first, while the other one can have its requests.
+    fn beginning_with_the_ill(&self) -> Self {
+        let (request, service, world) = (self.request, self.service, self.world);
+        let is_gone = world.slots.get(&self.live).is_none_or(|seen| !seen.phase.is_up());
+        let takes_over = |spare: &Slot| {
+            let is_ill = is_gone || world.has_clients(*spare) && !world.is_ready(self.live);
+            is_ill && world.is_ready(*spare)
+        };
+        let (live, spare) = match self.spare.filter(takes_over) {
+            Some(live) => (live, Some(self.live)),
+            None => (self.live, self.spare),
+        };
         Self { request, service, world, live, spare }
     }
 

@@ -13,7 +13,7 @@ use super::{
     left::Told,
     plan::{self, Next},
     record::{Course, Outcome, Rollout, Step, now},
-    words,
+    way_out, words,
     world::World,
 };
 use crate::{effect_point, store::StoreError, sync_point};
@@ -81,6 +81,11 @@ impl Drive {
     }
 
     async fn end(mut self, crew: &Crew, outcome: Outcome) -> Rollout {
+        if outcome == Outcome::Stuck
+            && let Ok(world) = crew.observe().await
+        {
+            self.rollout.lead_out(&way_out::told(&self.rollout, &crew.service, &world));
+        }
         self.rollout.clients = crew.counted(&self.rollout).await;
         self.rollout.end(outcome, now());
         let message = words::closing(&self.rollout);

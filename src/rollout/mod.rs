@@ -45,6 +45,7 @@ mod rollback;
 mod together;
 mod turn;
 mod waiting;
+mod way_out;
 mod words;
 pub mod world;
 

@@ -394,6 +394,14 @@ impl Rollout {
         self.revision += 1;
     }
 
+    /// Says behind why it failed what leads out.
+    pub(super) fn lead_out(&mut self, told: &str) {
+        if let Some(why) = self.failure.as_mut().filter(|_| !told.is_empty()) {
+            why.push('\n');
+            why.push_str(told);
+        }
+    }
+
     /// Ends it where it is: nothing of it can go on.
     pub fn abandon(&mut self, why: &str) {
         self.committed = true;

@@ -5,6 +5,7 @@ use super::{
     state::State,
 };
 use crate::{
+    config::Service,
     ident::Slot,
     instance::Phase,
     nginx::Role,
@@ -13,6 +14,7 @@ use crate::{
         plan::{Next, next_step},
         plan_tests::{begun, release, service},
         record::{Course, Kind, Loss, Outcome, Rollout, Stage, Step, Want},
+        way_out::{self, WayOut},
         world::{Proof, World},
     },
 };
@@ -153,13 +155,25 @@ fn agrees(reality: &Reality, stage: &Stage, said: &str) -> Held {
     Ok(())
 }
 
-/// From where a rollout ended badly, a command leads out: `rolling --force`, once nothing else fails.
+/// From where a rollout ended badly, a command leads out, once nothing else fails: each of those that
+/// are told then, and `rolling --force` of something else.
 pub(super) fn leads_out(state: &State) -> Held {
     if state.outcome() != Some(Outcome::Stuck) {
         return Ok(());
     }
     let slots: Vec<String> = state.reality.slots.keys().map(ToString::to_string).collect();
     let service = service(&format!("[{}]", slots.join(", ")), "stopped");
+    let mut ways = way_out::ways_out(&state.durable, &service, &state.reality.observe());
+    let brings = matches!(state.durable.kind, Kind::Rolling | Kind::Swap | Kind::Rollback);
+    holds(!brings || !ways.is_empty(), || "stuck, and no way out is told".to_owned())?;
+    let gets_all = state.reality.slots.len() == 2 && state.reality.answers();
+    let gentle = ways.iter().all(|way| way.loss == Loss::Never);
+    holds(!gets_all || gentle, || "stuck while one serves, and told to lose requests".to_owned())?;
+    ways.push(WayOut { release: release("v3"), loss: Loss::Accepted });
+    ways.into_iter().try_for_each(|way| leads_out_by(way, &service, state))
+}
+
+fn leads_out_by(way: WayOut, service: &Service, state: &State) -> Held {
     let mut reality = state.reality.clone();
     // nginx is started again, by its own supervisor.
     reality.recoveries().into_iter().for_each(|(name, back)| {
@@ -167,9 +181,9 @@ pub(super) fn leads_out(state: &State) -> Held {
             reality = back;
         }
     });
-    let asked = Request { loss: Loss::Accepted, ..Request::of(Kind::Rolling, release("v3")) };
+    let asked = Request { loss: way.loss, ..Request::of(Kind::Rolling, way.release) };
     let drafted =
-        draft(&asked, &service, &reality.observe()).map_err(|no| format!("stuck: {no}"))?;
+        draft(&asked, service, &reality.observe()).map_err(|no| format!("stuck: {no}"))?;
     let mut rollout = begun(crate::ident::RolloutId(8), Kind::Rolling, None, drafted);
     for _ in 0..60 {
         let world = reality.observe();

@@ -108,8 +108,14 @@ pub(super) fn swap_by_shares(faults: u8) -> State {
 const IN_SHARES: &str = "stopped, canary: [10%, 60%]";
 const BY_A_SHARE: &str = "stopped, canary: [50%]";
 
-fn scenes() -> Vec<Scene> {
-    let two = |name, standby, world, kind, at| Scene {
+fn two(
+    name: &'static str,
+    standby: &'static str,
+    world: World,
+    kind: Kind,
+    at: Option<u16>,
+) -> Scene {
+    Scene {
         name,
         slots: "[8000, 8001]",
         standby,
@@ -118,7 +124,28 @@ fn scenes() -> Vec<Scene> {
         at,
         loss: Loss::Never,
         pause: Pause::Never,
-    };
+    }
+}
+
+/// One of the two slots is not well when it begins.
+fn ill_ones() -> Vec<Scene> {
+    let ill = |world, phase| sick(world, BLUE, phase);
+    let (shared, hot) = (|| both(Role::Serving), || both(Role::Backup));
+    vec![
+        two(
+            "rolling update, one dead",
+            "shared",
+            ill(shared(), Phase::Failed),
+            Kind::Rolling,
+            None,
+        ),
+        two("rolling update, first dead", "hot", ill(hot(), Phase::Failed), Kind::Rolling, None),
+        two("replace", "stopped", ill(at_rest(), Phase::Hung), Kind::Replace, Some(BLUE)),
+        two("relieve", "shared", ill(shared(), Phase::Unready), Kind::Relieve, Some(BLUE)),
+    ]
+}
+
+fn scenes() -> Vec<Scene> {
     let one = |name, world, kind, at, loss| Scene {
         name,
         slots: "[8000]",
@@ -130,10 +157,8 @@ fn scenes() -> Vec<Scene> {
         pause: Pause::Never,
     };
     let held = |scene| Scene { pause: Pause::BeforeTraffic, ..scene };
-    let hung = |world| sick(world, BLUE, Phase::Hung);
-    let unready = |world| sick(world, BLUE, Phase::Unready);
     let remove = two("remove", "stopped", both(Role::Backup), Kind::Remove, None);
-    vec![
+    let well = vec![
         two("rolling update", "stopped", at_rest(), Kind::Rolling, None),
         two("rolling update, hot", "hot", both(Role::Backup), Kind::Rolling, None),
         two("rolling update, shared", "shared", both(Role::Serving), Kind::Rolling, None),
@@ -157,17 +182,16 @@ fn scenes() -> Vec<Scene> {
         two("start", "hot", at_rest(), Kind::Start, Some(GREEN)),
         two("retire", "stopped", both(Role::Backup), Kind::Retire, Some(GREEN)),
         two("reconfigure", "hot", both(Role::Backup), Kind::Reconfigure, None),
-        two("replace", "stopped", hung(at_rest()), Kind::Replace, Some(BLUE)),
         two("restore", "hot", relieved(), Kind::Restore, Some(BLUE)),
         two("boot", "hot", booted(), Kind::Boot, None),
         two("start of all", "shared", stopped(), Kind::Start, None),
-        two("relieve", "shared", unready(both(Role::Serving)), Kind::Relieve, Some(BLUE)),
         Scene { loss: Loss::Accepted, ..remove },
         one("rolling update in one held slot", on_held_socket(), Kind::Rolling, None, Loss::Never),
         one("restart in one held slot", on_held_socket(), Kind::Restart, Some(BLUE), Loss::Never),
         one("rolling update by force", alone(), Kind::Rolling, None, Loss::Accepted),
         one("rolling update without nginx", unfronted(), Kind::Rolling, None, Loss::Never),
-    ]
+    ];
+    well.into_iter().chain(ill_ones()).collect()
 }
 
 /// How many faults each rollout meets, at most. `AIBK_CHECKER_FAULTS` asks for more.

@@ -49,6 +49,20 @@ fn a_swap_leads_away_from_a_sick_colour_at_once() {
 }
 
 #[test]
+fn a_rolling_update_begins_where_nobody_is_well() {
+    for role in [Role::Serving, Role::Backup] {
+        let mut world = sick(both(role), BLUE, Phase::Failed);
+        let asked = request(Kind::Rolling, None, Loss::Never);
+        let drafted = draft(&asked, &service("[8000, 8001]", "shared"), &world).unwrap();
+        let mut rollout = begin(Kind::Rolling, None, drafted);
+        let steps = words(&play(&mut rollout, &mut world, |_| Fate::Works));
+        let first = steps.iter().find(|step| step.starts_with("start")).map(String::as_str);
+        assert_eq!(first, Some("start api@8000"), "{steps:?}");
+        assert_eq!(rollout.outcome(), Some(Outcome::Done));
+    }
+}
+
+#[test]
 fn a_sick_instance_may_be_restarted_and_is_not_waited_for() {
     let one = service("[8000]", "stopped");
     let hung = World {
