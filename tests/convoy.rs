@@ -193,3 +193,34 @@ fn who_dies_while_its_service_waits_leaves_the_upstream_and_comes_back() {
     let report = load.finish(None).unwrap();
     assert!(report.lost <= 2 * 2, "no more than they had in hand: {report}");
 }
+
+/// So it is although the daemon dies between that death and the publication.
+#[test]
+fn who_dies_while_its_service_waits_leaves_the_upstream_although_the_daemon_dies_then() {
+    let mut stage = stage();
+    stage.settings.remove("services.admin.after");
+    stage.settings.set("services.admin.rollout.watch", "5m");
+    stage.settings.set("services.api.rollout.standby", "hot");
+    stage.settings.set("services.api.restart", serde_json::json!({"policy": "never"}));
+    stage.start();
+    let (blue, green) = (stage.blue_name(), stage.green_name());
+    stage.wait_state(&green, InstanceState::Ready);
+    let load = stage.load_of(Plan::gets(stage.address(), 2));
+    run(&mut stage.aibkctl(&["rolling", "admin", "api", "--no-wait"]), LONG).expect(0);
+    let id = stage.wait_step("watch").id;
+    stage.die_at("rollout.tended:1");
+    kill(stage.instance(&blue).pid.unwrap(), Signal::KILL);
+    wait_for("the daemon's death", LONG, || (!stage.daemon_goes_on()).then_some(()));
+    stage.bury_daemon();
+    // Its rollouts go on; it is up once they have ended.
+    stage.launch();
+    wait_for("an answer", LONG, || (stage.ctl(&["status"]).status == Some(0)).then_some(()));
+    wait_for("the dead one to leave", LONG, || (stage.serving() == [green.clone()]).then_some(()));
+    assert_eq!(states(&shown(&stage, id))[1], ("api", RolloutState::Waiting));
+    stage.ctl(&["cancel", &id.to_string()]).expect(0);
+    run(&mut stage.aibkctl(&["start", &blue]), LONG).expect(0);
+    assert_eq!(stage.instance(&blue).traffic, Some(Traffic::Backup));
+    assert_eq!(stage.serving(), [green]);
+    let report = load.finish(None).unwrap();
+    assert!(report.lost <= 2, "no more than they had in hand: {report}");
+}

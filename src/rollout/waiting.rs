@@ -18,7 +18,7 @@ use super::{
     words,
     world::World,
 };
-use crate::{ident::Slot, instance::View, nginx::Members};
+use crate::{ident::Slot, instance::View, nginx::Members, sync_point};
 
 /// The instances of a service as they were when they were looked at.
 pub(super) struct Stirring(Vec<watch::Receiver<View>>);
@@ -83,6 +83,7 @@ impl Drive {
         };
         // Known before it is out, so that whoever comes after brings it back.
         self.note_relieved(Some(slot)).await;
+        sync_point!("rollout.tended");
         let note = crew.publish(&members, &self.rollout).await?;
         if kind == Kind::Restore {
             self.note_relieved(None).await;
