@@ -21,6 +21,10 @@ const STEP_LIMIT: usize = 50;
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// How long the store may refuse writes (a full disk) before a deploy gives up.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may be unclear what there is before a deploy takes that for a failure, and the time
+/// between two looks.
+const SIGHT_PATIENCE: Duration = Duration::from_secs(30);
+const SIGHT_PAUSE: Duration = Duration::from_secs(1);
 
 /// One deploy being driven.
 pub(super) struct Drive {
@@ -60,6 +64,12 @@ impl Drive {
     }
 
     async fn end(mut self, outcome: Outcome) -> Deploy {
+        // While no other one may build.
+        if outcome != Outcome::Done
+            && let Err(e) = self.hands.workshop().clear_up().await
+        {
+            tracing::warn!("what was begun of a release stays until the next deploy: {e}");
+        }
         self.deploy.end(outcome, now());
         self.engine.record(&self.deploy, "deploy.ended", words::closing(&self.deploy));
         sync_point!("deploy.end");
@@ -85,13 +95,19 @@ impl Drive {
             let why = "its plan does not converge; this is a mistake in aibk";
             self.deploy.fail(why, Harm::Left);
         }
-        let services = self.deploy.services.iter();
-        match self.hands.observe(services, self.deploy.release.as_ref()).await {
-            Ok(world) => Some(world),
-            Err(e) => {
-                self.deploy.fail(&e.to_string(), Harm::None);
-                None
+        let deadline = Instant::now() + SIGHT_PATIENCE;
+        loop {
+            let services = self.deploy.services.iter();
+            match self.hands.observe(services, self.deploy.release.as_ref()).await {
+                Ok(world) => return Some(world),
+                Err(_) if *self.frozen.borrow() => return None,
+                Err(e) if Instant::now() > deadline => {
+                    self.deploy.fail(&e.to_string(), Harm::None);
+                    return None;
+                }
+                Err(e) => tracing::warn!(deploy = %self.deploy.id, "looks again: {e}"),
             }
+            self.pause(SIGHT_PAUSE).await;
         }
     }
 
@@ -165,7 +181,12 @@ impl Drive {
 
     async fn wait_for_store(&mut self, error: &StoreError) {
         tracing::error!(deploy = %self.deploy.id, "waits to be written down: {error}");
-        let _ = tokio::time::timeout(STORE_PAUSE, self.frozen.wait_for(|frozen| *frozen)).await;
+        self.pause(STORE_PAUSE).await;
+    }
+
+    /// Not longer than the daemon is there.
+    async fn pause(&mut self, pause: Duration) {
+        let _ = tokio::time::timeout(pause, self.frozen.wait_for(|frozen| *frozen)).await;
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     build::BUILDING,
     error::file,
     id, manifest, tree, venv,
-    workshop::{Workshop, away},
+    workshop::{Places, Workshop, away},
 };
 use crate::{config::Service, ident::ReleaseId};
 
@@ -162,21 +162,25 @@ impl Workshop {
         self.tidy_mirror().await;
         let places = self.places.clone();
         away(&self.places.home, move || {
-            pruned.leftovers = clear(&places.releases)?;
-            let used = used_venvs(&places.releases)?;
-            for hash in names(&places.venvs)?.into_iter().filter(|hash| !used.contains(hash)) {
-                let place = places.venvs.join(&hash);
-                let whole = venv::is_whole(&place);
-                tree::remove(&place)?;
-                if whole {
-                    pruned.venvs.push(hash);
-                } else {
-                    pruned.leftovers += 1;
-                }
+            pruned.leftovers = clear(&places)?;
+            for hash in unused_venvs(&places)? {
+                tree::remove(&places.venvs.join(&hash))?;
+                pruned.venvs.push(hash);
             }
             Ok::<_, ShelfError>(pruned)
         })
         .await
+    }
+
+    /// Removes what a build has begun and not finished. No build may be under way.
+    ///
+    /// # Errors
+    /// When something cannot be read or removed.
+    pub async fn clear_up(&self) -> Result<(), ShelfError> {
+        // What does not end is told by the next build.
+        let _ = self.quiet().await;
+        let places = self.places.clone();
+        away(&self.places.home, move || clear(&places).map(drop)).await
     }
 
     /// The release that `current` points to.
@@ -247,19 +251,28 @@ fn is_leftover(name: &str) -> bool {
     id.is_some_and(|id| id::made_at(id).is_some())
 }
 
-fn clear(releases: &Path) -> Result<usize, ShelfError> {
+/// Removes what was cut; how much that was.
+fn clear(Places { releases, venvs, .. }: &Places) -> Result<usize, ShelfError> {
     let noted = |name: &str| {
         let id = name.strip_prefix('.')?.strip_suffix(".notes.json")?;
         id::made_at(id).map(|_| releases.join(id))
     };
     let forgotten =
         |name: &str| noted(name).is_some_and(|release| release.symlink_metadata().is_err());
-    let all = names(releases)?;
-    let left: Vec<_> = all.iter().filter(|name| is_leftover(name) || forgotten(name)).collect();
-    for name in &left {
-        tree::remove(&releases.join(name.as_str()))?;
+    let left = names(releases)?.into_iter().filter(|name| is_leftover(name) || forgotten(name));
+    let left = left.map(|name| releases.join(name));
+    let half = names(venvs)?.into_iter().map(|hash| venvs.join(hash));
+    let left: Vec<_> = left.chain(half.filter(|venv| !venv::is_whole(venv))).collect();
+    for path in &left {
+        tree::remove(path)?;
     }
     Ok(left.len())
+}
+
+/// Environments that no release links to.
+fn unused_venvs(places: &Places) -> Result<Vec<String>, ShelfError> {
+    let used = used_venvs(&places.releases)?;
+    Ok(names(&places.venvs)?.into_iter().filter(|hash| !used.contains(hash)).collect())
 }
 
 /// The environments that what is in `releases` links to, whatever it is.

@@ -188,6 +188,10 @@ fn a_second_deploy_is_refused_and_told_who_deploys() {
     let shown = shop.stage.ctl(&["rollouts", &id]).expect(0).stdout;
     assert!(shown.contains("\ncancelled by uid"), "{shown}");
     assert!(shop.releases().is_empty() && shop.stage.answering() == "v1");
+    let left = |of| fs::read_dir(shop.stage.path(of)).unwrap().flatten().map(|left| left.path());
+    let left: Vec<_> = left("releases").chain(left("venvs")).collect();
+    assert!(left.iter().all(|left| !left.to_string_lossy().contains(".building")), "{left:?}");
+    assert!(shop.stage.processes("sleep").is_empty());
     shop.stage.settings.remove("apps.shop.hooks");
     shop.stage.write_files();
     shop.stage.ctl(&["daemon-reload"]).expect(0);
