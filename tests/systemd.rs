@@ -57,6 +57,10 @@ struct Booted {
     directory: PathBuf,
 }
 
+/// What ran before there was aibkd.
+const OLD_UNIT: &str = "[Service]\nUser=books\nWorkingDirectory=/home/books/app/server\n\
+    ExecStart=/srv/app/venv/bin/uvicorn main:app --host 127.0.0.1 --port %i\nRestart=always\n";
+
 impl Booted {
     /// Boots one, or says why there is none.
     fn up() -> Result<Self, String> {
@@ -243,6 +247,40 @@ fn the_unit_serves_swaps_and_survives() {
     booted.sh("systemctl stop aibkd").expect(0);
     let left = booted.sh("pgrep -fa '[u]vicorn' || :").expect(0);
     assert_eq!(left.stdout, "", "left behind:\n{left}");
+    a_host_is_set_up(&booted, scratch.path());
+}
+
+/// From units as they were before aibkd: nothing is done but what was shown, once, and it is enough to
+/// serve.
+fn a_host_is_set_up(booted: &Booted, scratch: &Path) {
+    booted.write(scratch, OLD_UNIT, "/etc/systemd/system/books-api@.service");
+    booted
+        .sh("rm /etc/aibk/aibk.yaml /etc/nginx/sites-enabled/default /etc/nginx/conf.d/aibk.conf
+            mkdir -p /home/books/app; cp -r /srv/app/releases/v1 /home/books/app/server
+            systemctl daemon-reload")
+        .expect(0);
+    let everything = || {
+        let looked =
+            "find /etc /home /srv /usr /opt -xdev -printf '%p %y %m %u %s %T@ %l\\n' | sort";
+        booted.sh(looked).expect(0).stdout
+    };
+    let setup = "aibkctl setup --server-name books.example.org --from-systemd books-api@8000 \
+                 --from-systemd books-api@8001";
+    let before = everything();
+    booted.sh(setup).expect(0).says(&["/etc/aibk/aibk.yaml", "do it with --apply"]);
+    assert!(everything() == before, "a plan changes nothing");
+    booted.sh(&format!("{setup} --apply")).expect(0);
+    booted.sh("id books; aibkctl config check /etc/aibk/aibk.yaml").expect(0);
+    let after = everything();
+    booted.sh(&format!("{setup} --apply")).expect(0).says(&["nothing to do"]);
+    assert!(everything() == after, "the second time nothing is done");
+    booted.sh("systemctl start aibkd; systemctl restart nginx").expect(0);
+    wait_for("an answer through nginx", LONG, || {
+        let asked =
+            "curl -sfk --resolve books.example.org:443:127.0.0.1 https://books.example.org/health";
+        (booted.sh(asked).status == Some(0)).then_some(())
+    });
+    booted.sh("systemctl stop aibkd").expect(0);
 }
 
 /// systemd keeps what tells of it. The daemon is killed first, so that it cannot be the one who saw.
