@@ -24,7 +24,7 @@ pub use fetch::fetch;
 pub use places::{newer_nginx, root, target, venv};
 pub use ports::Ports;
 pub use postgres::{ALEMBIC_ENV, Postgres};
-pub use processes::{children_of, ends, is_alive, is_reaped, kill, listener_on};
+pub use processes::{Onlooker, children_of, ends, is_alive, is_reaped, kill, listener_on};
 pub use proxy::{Nginx, Site};
 pub use releases::Releases;
 pub use settings::Settings;

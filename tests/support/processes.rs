@@ -1,6 +1,17 @@
 //! Processes, as /proc shows them (proc(5)).
 
-use std::{collections::BTreeSet, fs, os::unix::ffi::OsStrExt, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use procfs::{net::TcpState, process::FDTarget};
 use rustix::process::{Pid, Signal, kill_process};
@@ -82,6 +93,43 @@ fn touches(pid: i32, directory: &Path) -> bool {
         fds.into_iter().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(directory)))
     };
     says("cmdline") || says("environ") || links("cwd") || opened()
+}
+
+/// Looks at the arguments of whatever runs on this host, while a test goes on.
+#[derive(Debug)]
+pub struct Onlooker {
+    is_over: Arc<AtomicBool>,
+    /// Commands that name what is looked for, and those that were looked at, by their first word.
+    looks: JoinHandle<(Vec<String>, BTreeSet<String>)>,
+}
+
+impl Onlooker {
+    /// Looks for `secret` from now on.
+    pub fn of(secret: &'static str) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let looks = thread::spawn(move || {
+            let (mut naming, mut seen) = (Vec::new(), BTreeSet::new());
+            while !over.load(Ordering::Relaxed) {
+                for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+                    let command = process.cmdline().unwrap_or_default();
+                    naming
+                        .extend(Some(command.join(" ")).filter(|command| command.contains(secret)));
+                    let program = command.first().and_then(|program| program.rsplit('/').next());
+                    seen.extend(program.map(str::to_owned));
+                }
+                thread::park_timeout(Duration::from_millis(5));
+            }
+            (naming, seen)
+        });
+        Self { is_over, looks }
+    }
+
+    /// What it has seen.
+    pub fn told(self) -> (Vec<String>, BTreeSet<String>) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.looks.join().unwrap()
+    }
 }
 
 fn command_of(pid: i32) -> String {
