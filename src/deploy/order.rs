@@ -77,6 +77,13 @@ pub(super) fn choose(
     }
 }
 
+/// Why the older code may serve while the schema stays as it is, where it may.
+pub(super) fn stays(crossing: &Crossing) -> Option<&'static str> {
+    let only_adds =
+        "the database stays as it is: what came since only adds, and the release runs on it";
+    (crossing.up == Effect::Harmless).then_some(only_adds)
+}
+
 /// `what`, with the statements that say so.
 fn told(what: &str, effect: &Effect) -> Vec<String> {
     match effect {
@@ -126,6 +133,8 @@ mod tests {
             assert_eq!(chosen(Serving::Newer, Loss::Accepted), Some(accepted), "{crossing:?}");
             let alone = chosen(Serving::Older, Loss::Refused);
             assert_eq!(alone, Some(Order::SchemaFirst), "{crossing:?}");
+            let runs_on_it = order == Some(Order::CodeFirst);
+            assert_eq!(stays(&crossing).is_some(), runs_on_it, "{crossing:?}");
         }
     }
 

@@ -72,7 +72,15 @@ impl Hands {
                 let (schema, told) = self.way_back(deploy, at, heads, hear).await?;
                 Ok((Some(schema), told))
             }
-            (Err(error @ MigrationError::Unknown { .. }), Aim::Kept(_), _) => {
+            (Err(MigrationError::Unknown { at, heads }), Aim::Kept(_), _) => {
+                let low = heads.first().map_or(migration::BASE, String::as_str);
+                let crossing = self.crossing(deploy, (low, &at), hear).await;
+                if let Some(stays) = crossing.ok().and_then(|(_, crossing)| order::stays(&crossing))
+                {
+                    hear(stays);
+                    return Ok((None, vec![stays.to_owned()]));
+                }
+                let error = MigrationError::Unknown { at, heads };
                 Err(format!("{error}\n{LEFT_BEHIND}").into())
             }
             (Err(error), ..) => Err(error.to_string().into()),

@@ -100,6 +100,12 @@ impl Workshop {
         for module in modules {
             tell(&format!("warning: the submodule {module} is left empty: aibk fetches none"));
         }
+        for attributes in git.left_to_lfs(&commit).await {
+            tell(&format!(
+                "warning: {attributes} leaves files to Git LFS: the release gets pointers to them, for \
+                 aibk fetches none"
+            ));
+        }
         Ok(Source {
             origin: Origin::Git,
             digest: described.id.clone(),

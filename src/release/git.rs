@@ -143,6 +143,15 @@ impl<'w> Git<'w> {
         Ok(parse_tree(&self.ask(&args, &mut |_| {}).await?))
     }
 
+    /// The files by which `commit` leaves others to Git LFS: what it has of those are pointers.
+    pub(super) async fn left_to_lfs(&self, commit: &str) -> Vec<String> {
+        let pattern = ["grep", "-l", "--full-name", "-F", "-e", "filter=lfs"];
+        let args = [&pattern[..], &[commit, "--", ":(glob)**/.gitattributes"]].concat();
+        let found = self.maybe(&args).await.unwrap_or_default();
+        let path = |line: &str| line.split_once(':').map_or(line, |(_, path)| path).to_owned();
+        found.lines().map(path).collect()
+    }
+
     /// Lays out the files of `commit` in `directory`.
     pub(super) async fn lay_out(
         &self,

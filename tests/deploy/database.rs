@@ -112,6 +112,9 @@ fn a_schema_goes_back_when_no_code_needs_it_any_more() {
     // What only adds is taken away after the code that needs it, also by a second daemon.
     shop.push("three", "ok");
     let third = shop.deploy(&[], 0).release.unwrap();
+    let back = shop.rollback(&[], 0).release;
+    assert_eq!((at().as_str(), back.as_ref()), ("b2", Some(&first)), "the older code runs on it");
+    shop.rollback(&["--to", &third], 0);
     let plan = shop.stage.ctl(&["rollback", "--plan"]).expect(0);
     plan.says(&["the services go first, then the schema", "b2: ALTER TABLE users DROP COLUMN o"]);
     assert_eq!((at().as_str(), shop.release_that_answers()), ("b2", third));

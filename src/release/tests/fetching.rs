@@ -50,6 +50,14 @@ async fn a_branch_a_tag_and_a_commit_are_fetched_and_their_history_is_known() {
     assert_eq!((between.relation, between.commits.len()), (Relation::Apart, 1));
     let gone = shop.workshop.commits_between(&"0".repeat(40), &other).await.unwrap();
     assert_eq!(gone.relation, Relation::Unknown);
+
+    // What git does not have is told.
+    let told = |shop: &Shop, of: &str| shop.told.iter().any(|line| line.contains(of));
+    assert!(!told(&shop, "Git LFS"), "{:?}", shop.told);
+    shop.write("models/.gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
+    shop.commit("Models");
+    shop.fetch(Some("main")).await.unwrap();
+    assert!(told(&shop, "models/.gitattributes leaves files to Git LFS"), "{:?}", shop.told);
 }
 
 #[tokio::test]
