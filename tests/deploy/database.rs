@@ -10,7 +10,7 @@ use crate::support::{LONG, Onlooker, Postgres, Shop, load::Plan, run, wait_for};
 
 #[test]
 fn a_database_is_saved_and_migrated_and_a_failure_changes_nothing() {
-    let database = Postgres::started();
+    let mut database = Postgres::started();
     let mut shop = Shop::with(&database);
     let at = || database.sql("shop", "SELECT version_num FROM alembic_version");
     let table = "op.create_table('users', sa.Column('id', sa.Integer), sa.Column('n', sa.Text))";
@@ -73,8 +73,19 @@ fn a_database_is_saved_and_migrated_and_a_failure_changes_nothing() {
     let output = shop.stage.ctl(&["output", &four.id.to_string()]).expect(0);
     output.says(&["== migrate", "DROP COLUMN"]);
     assert_eq!((at().as_str(), shop.release_that_answers()), ("b2", four.release.unwrap()));
+    without_it_nothing_is_begun(&shop, &mut database);
     let report = load.finish(None).unwrap();
     assert!(report.lost == 0 && report.answered > 0, "{report}");
+}
+
+fn without_it_nothing_is_begun(shop: &Shop, database: &mut Postgres) {
+    let serving = shop.release_that_answers();
+    database.stop();
+    shop.push("five", "ok");
+    let dead = shop.deploy(&[], 1);
+    let why = dead.failure.unwrap();
+    assert!(why.contains(&database.port.to_string()) && !why.contains("hunter2"), "{why}");
+    assert_eq!((dead.state, shop.release_that_answers()), (RolloutState::Undone, serving));
 }
 
 /// Whichever of the two can go first does, and all the while the code finds what it asks for.
