@@ -119,7 +119,7 @@ impl Hands {
         (low, high): (&str, &str),
         hear: Hear<'_>,
     ) -> Result<(ReleaseId, Crossing), Setback> {
-        let kept = self.workshop().list().map_err(|e| e.to_string())?;
+        let kept = self.shelved().await.map_err(|e| e.to_string())?;
         let kept = kept.into_iter().filter(|kept| kept.manifest.is_ok()).map(|kept| kept.id);
         let current = deploy.before.clone();
         let others =

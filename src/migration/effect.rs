@@ -7,12 +7,15 @@
 use std::{collections::BTreeSet, fmt};
 
 use sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, AlterTypeOperation, ColumnDef,
-    ColumnOption, CreateIndex, Expr, Ident, IndexColumn, ObjectName, ObjectType, Statement,
-    TableConstraint,
+    AlterColumnOperation, AlterTable, AlterTableOperation, AlterTypeOperation, AssignmentTarget,
+    ColumnDef, ColumnOption, CreateIndex, Expr, FromTable, Ident, IndexColumn, ObjectName,
+    ObjectType, Statement, TableConstraint, TableFactor, Update,
 };
 
 use super::{Hazard, lint, script};
+
+/// Where Alembic keeps the revision that a database is at.
+const VERSIONS: &str = "alembic_version";
 
 /// What SQL does to code that does not know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +70,23 @@ impl New {
         self.tables.contains(&table.to_string())
     }
 
+    /// Rows of `table` that are changed or go are nobody else's.
+    fn has_rows_of(&self, table: &TableFactor) -> bool {
+        let TableFactor::Table { name, .. } = table else { return false };
+        let last = name.0.last().and_then(|part| part.as_ident());
+        self.has_table(name) || last.is_some_and(|last| last.value == VERSIONS)
+    }
+
+    /// What `update` sets is new, too.
+    fn has_what_is_set(&self, update: &Update) -> bool {
+        let TableFactor::Table { name, .. } = &update.table.relation else { return false };
+        let set = update.assignments.iter().map(|assignment| match &assignment.target {
+            AssignmentTarget::ColumnName(column) => column.0.last()?.as_ident(),
+            AssignmentTarget::Tuple(_) => None,
+        });
+        self.has_rows_of(&update.table.relation) || self.have(name, set.collect())
+    }
+
     /// All of `columns`, which are none where one is not known.
     fn have(&self, table: &ObjectName, columns: Option<Vec<&Ident>>) -> bool {
         let is_new =
@@ -90,6 +110,11 @@ fn is_harmless(statement: &Statement, new: &mut New) -> bool {
         Statement::Drop { object_type: ObjectType::Table, names, .. } => {
             names.iter().all(|name| new.has_table(name))
         }
+        Statement::Update(update) => new.has_what_is_set(update),
+        Statement::Delete(delete) => {
+            let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+            from.iter().all(|table| new.has_rows_of(&table.relation))
+        }
         Statement::CreateView(view) => !view.or_replace,
         Statement::AlterType(alter) => {
             matches!(alter.operation, AlterTypeOperation::AddValue(_))
@@ -104,8 +129,6 @@ fn is_harmless(statement: &Statement, new: &mut New) -> bool {
         | Statement::Analyze(_)
         | Statement::Set(_)
         | Statement::Insert(_)
-        | Statement::Update(_)
-        | Statement::Delete(_)
         | Statement::Query(_)
         | Statement::StartTransaction { .. }
         | Statement::Commit { .. } => true,
@@ -185,7 +208,10 @@ mod tests {
             "ALTER TABLE users DROP CONSTRAINT c",
             "CREATE INDEX i ON users (n); DROP INDEX i",
             "ALTER TYPE mood ADD VALUE 'x'",
-            "CREATE VIEW v AS SELECT 1; INSERT INTO kinds VALUES (1); DELETE FROM kinds",
+            "CREATE VIEW v AS SELECT 1; INSERT INTO kinds VALUES (1)",
+            "DELETE FROM alembic_version WHERE version_num = 'a1'",
+            "ALTER TABLE users ADD COLUMN o INTEGER; UPDATE users SET o = 7",
+            "CREATE TABLE t (id INTEGER); UPDATE t SET id = 1; DELETE FROM t",
             "COMMENT ON TABLE users IS 'DROP TABLE users;'",
         ] {
             assert_eq!(effect(sql), Effect::Harmless, "{sql}");
@@ -213,6 +239,8 @@ mod tests {
             "ALTER TABLE users ENABLE ROW LEVEL SECURITY",
             "CREATE OR REPLACE VIEW v AS SELECT 1",
             "DROP VIEW v",
+            "UPDATE users SET n = upper(n)",
+            "DELETE FROM kinds",
             "TRUNCATE users",
             "FROBNICATE users",
             "SELECT 'open",

@@ -69,9 +69,13 @@ impl Censor {
 
 /// That of `scheme://user:password@host`, as it is written there.
 fn password(url: &str) -> Option<&str> {
-    let (_, after) = url.split_once("://")?;
-    let (who, _) = after.split('/').next()?.rsplit_once('@')?;
-    who.split_once(':').map(|(_, password)| password)
+    url.split_once("://").and_then(|(_, after)| credentials(after)).map(|(_, password)| password)
+}
+
+/// User and password, where `after` is what stands behind `://`.
+fn credentials(after: &str) -> Option<(&str, &str)> {
+    let authority = after.split(|c: char| c == '/' || c.is_whitespace()).next()?;
+    authority.rsplit_once('@')?.0.split_once(':')
 }
 
 /// `://user:password@host` without the password.
@@ -81,17 +85,12 @@ fn without_passwords(line: &str) -> String {
     while let Some((before, after)) = rest.split_once("://") {
         clean.push_str(before);
         clean.push_str("://");
-        let authority =
-            after.split(|c: char| c == '/' || c.is_whitespace()).next().unwrap_or_default();
-        rest = match authority
-            .rsplit_once('@')
-            .and_then(|(who, _)| who.split_once(':').map(|(user, _)| (user, who.len())))
-        {
-            Some((user, whole)) => {
+        rest = match credentials(after) {
+            Some((user, password)) => {
                 clean.push_str(user);
                 clean.push(':');
                 clean.push_str(HIDDEN);
-                after.get(whole..).unwrap_or_default()
+                after.get(user.len() + 1 + password.len()..).unwrap_or_default()
             }
             None => after,
         };

@@ -252,20 +252,29 @@ fn is_leftover(name: &str) -> bool {
 }
 
 /// Removes what was cut; how much that was.
-fn clear(Places { releases, venvs, .. }: &Places) -> Result<usize, ShelfError> {
+fn clear(places: &Places) -> Result<usize, ShelfError> {
+    let Places { releases, venvs, .. } = places;
     let noted = |name: &str| {
         let id = name.strip_prefix('.')?.strip_suffix(".notes.json")?;
         id::made_at(id).map(|_| releases.join(id))
     };
     let forgotten =
         |name: &str| noted(name).is_some_and(|release| release.symlink_metadata().is_err());
-    let left = names(releases)?.into_iter().filter(|name| is_leftover(name) || forgotten(name));
-    let left = left.map(|name| releases.join(name));
-    let half = names(venvs)?.into_iter().map(|hash| venvs.join(hash));
-    let left: Vec<_> = left.chain(half.filter(|venv| !venv::is_whole(venv))).collect();
+    let mut left: Vec<_> = names(releases)?
+        .into_iter()
+        .filter(|name| is_leftover(name) || forgotten(name))
+        .map(|name| releases.join(name))
+        .collect();
     for path in &left {
         tree::remove(path)?;
     }
+    // What half a release links to is free now; what a whole one does stays, whatever it is.
+    let half = unused_venvs(places)?.into_iter().map(|hash| venvs.join(hash));
+    let half: Vec<_> = half.filter(|venv| !venv::is_whole(venv)).collect();
+    for path in &half {
+        tree::remove(path)?;
+    }
+    left.extend(half);
     Ok(left.len())
 }
 

@@ -87,6 +87,13 @@ async fn retention(mut shop: Shop, first: Manifest, second: Manifest) {
         [(third.id.clone(), false), (second.id.clone(), false), (first.id.clone(), true)]
     );
     assert_eq!(shop.workshop.prune(&[]).await.unwrap(), Pruned::default());
+    // Somebody opens what a release runs with: it looks unfinished, and is needed all the same.
+    let venv = shop.workshop.places.venvs.join(&first.venv.as_ref().unwrap().hash);
+    for mode in [0o755, 0o555] {
+        fs::set_permissions(&venv, fs::Permissions::from_mode(mode)).unwrap();
+        shop.workshop.clear_up().await.unwrap();
+        assert!(venv.join("bin/python").exists(), "it was removed under what runs");
+    }
     shop.workshop.unpin(&first.id).unwrap();
     assert_eq!(shop.workshop.get(&first.id).unwrap().notes.heads, Some(vec!["abc".to_owned()]));
     let cut = shop.workshop.places.releases.join(format!(".{}.removing", first.id));
