@@ -48,7 +48,7 @@ impl Deploys for Daemon {
     ) -> Pending<'_, Answer<types::Rollout>> {
         Box::pin(async move {
             let aim = Aim::New(Wanted::Ref(how.reference));
-            self.begin_deploy(&by, &app, aim, (scope(how.scope), Loss::Refused)).await
+            self.begin_deploy(&by, &app, aim, (scope(how.scope), Loss::Never)).await
         })
     }
 
@@ -62,7 +62,7 @@ impl Deploys for Daemon {
         Box::pin(async move {
             let upload = self.receive(&app, sent).await?;
             let (id, aim) = (upload.id, Aim::New(Wanted::Archive(upload)));
-            let begun = self.begin_deploy(&by, &app, aim, (scope(how.scope), Loss::Refused)).await;
+            let begun = self.begin_deploy(&by, &app, aim, (scope(how.scope), Loss::Never)).await;
             if begun.is_err() {
                 self.forget_upload(&app, id).await;
             }
@@ -82,7 +82,7 @@ impl Deploys for Daemon {
                 (false, true) => Scope::Full,
                 (false, false) => Scope::CodeOnly,
             };
-            let loss = if how.force { Loss::Accepted } else { Loss::Refused };
+            let loss = if how.force { Loss::Accepted } else { Loss::Never };
             let target = match how.to {
                 Some(id) => ReleaseId(id),
                 None => self.deploys.last_good(&app).await.map_err(|e| problems::of_deploy(&e))?,

@@ -65,7 +65,7 @@ pub(super) fn choose(
                     why.push(line("that is accepted: the schema goes first, then the services"));
                     chosen(Order::SchemaFirst, why)
                 }
-                Loss::Refused => {
+                Loss::Never => {
                     why.push(line(
                         "nothing was done; `--force` accepts it: the schema goes first, then the \
                          services, and requests may fail until they are there",
@@ -128,10 +128,10 @@ mod tests {
         ] {
             let crossing = Crossing { up, down };
             let chosen = |serving, loss| choose(&crossing, serving, loss).map(|it| it.order).ok();
-            assert_eq!(chosen(Serving::Newer, Loss::Refused), order, "{crossing:?}");
+            assert_eq!(chosen(Serving::Newer, Loss::Never), order, "{crossing:?}");
             let accepted = order.unwrap_or(Order::SchemaFirst);
             assert_eq!(chosen(Serving::Newer, Loss::Accepted), Some(accepted), "{crossing:?}");
-            let alone = chosen(Serving::Older, Loss::Refused);
+            let alone = chosen(Serving::Older, Loss::Never);
             assert_eq!(alone, Some(Order::SchemaFirst), "{crossing:?}");
             let runs_on_it = order == Some(Order::CodeFirst);
             assert_eq!(stays(&crossing).is_some(), runs_on_it, "{crossing:?}");
@@ -141,13 +141,13 @@ mod tests {
     #[test]
     fn a_refusal_names_the_statements_and_the_way_on() {
         let crossing = Crossing { up: unknown(), down: breaks() };
-        let told = choose(&crossing, Serving::Newer, Loss::Refused).unwrap_err().join("\n");
+        let told = choose(&crossing, Serving::Newer, Loss::Never).unwrap_err().join("\n");
         for said in ["whatever goes first", "no offline mode", "b2: DROP TABLE users", "--force"] {
             assert!(told.contains(said), "{told}");
         }
         let one = Breach { revision: None, statement: "DROP TABLE users".to_owned() };
         let many = Crossing { up: Effect::Harmless, down: Effect::Breaks(vec![one; 7]) };
-        let why = choose(&many, Serving::Newer, Loss::Refused).unwrap().why;
+        let why = choose(&many, Serving::Newer, Loss::Never).unwrap().why;
         assert_eq!((why.len(), why.last().unwrap().as_str()), (8, "    and 2 more"));
     }
 }

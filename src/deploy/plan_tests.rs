@@ -37,7 +37,7 @@ pub(super) fn deploy(aim: Aim, scope: Scope) -> Deploy {
         },
         aim,
         scope,
-        loss: Loss::Refused,
+        loss: Loss::Never,
         by: "uid 0".to_owned(),
         begun: 1,
         ended: None,
@@ -287,7 +287,7 @@ fn ways_back(order: Option<Order>) -> usize {
     let mut states = 0;
     for (older_runs_ahead, newer_runs_behind) in [(true, true), (true, false), (false, true)] {
         let crossing = Crossing { up: effect(older_runs_ahead), down: effect(newer_runs_behind) };
-        let chosen = choose(&crossing, Serving::Newer, Loss::Refused).unwrap().order;
+        let chosen = choose(&crossing, Serving::Newer, Loss::Never).unwrap().order;
         let order = order.unwrap_or(chosen);
         let mut reality = Reality::at_rest();
         reality.world.sealed = true;

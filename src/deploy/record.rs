@@ -12,7 +12,7 @@ use crate::{
     store::DeployRow,
 };
 
-pub use crate::rollout::record::{Course, Outcome};
+pub use crate::rollout::record::{Course, Loss, Outcome};
 
 /// Version of this document in the store.
 pub const DOCUMENT: u32 = 1;
@@ -100,17 +100,6 @@ impl Scope {
     pub const fn reaches_services(self) -> bool {
         matches!(self, Self::Full | Self::CodeOnly)
     }
-}
-
-/// Whether requests may fail over a deploy, where it cannot be done without.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// It is not begun then.
-    #[default]
-    Refused,
-    /// Whoever asked knows it.
-    Accepted,
 }
 
 /// What a release needs of the database.

@@ -137,7 +137,7 @@ pub struct Rollout {
     pub revision: u64,
 }
 
-/// Whether a rollout may lose requests (`T1`).
+/// Whether a rollout, or a deploy, may lose requests (`T1`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
