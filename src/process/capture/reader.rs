@@ -1,6 +1,10 @@
 //! The task that reads one instance's two FIFOs.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Request, Shared, Stream,
@@ -10,6 +14,9 @@ use crate::{mailbox, process::line::Splitter};
 
 /// Bytes taken at once.
 const CHUNK: usize = 16 * 1024;
+/// Lines that come faster than this after one another are taken this far apart: each time costs three
+/// threads a turn, the child's included. A FIFO has room for far more than comes meanwhile.
+const GATHER: Duration = Duration::from_millis(5);
 /// The most that settling reads: what two full FIFOs hold, with room to spare. A process that
 /// still writes must not keep it for ever.
 const SETTLE_AT_MOST: usize = 4 * 1024 * 1024;
@@ -79,6 +86,7 @@ pub(super) async fn run(
 ) {
     let mut out = Source::new(stdout, Stream::Stdout);
     let mut err = Source::new(stderr, Stream::Stderr);
+    let mut waits_since = Instant::now();
     loop {
         let taken = tokio::select! {
             ready = out.readable() => ready.and_then(|()| out.take(&shared)),
@@ -88,6 +96,18 @@ pub(super) async fn run(
                 answer(&shared, [&mut out, &mut err], request).await
             }
         };
+        let comes_fast = |n: usize| (1..CHUNK).contains(&n) && waits_since.elapsed() < GATHER;
+        let taken = match taken {
+            Ok(n) if comes_fast(n) => tokio::select! {
+                () = tokio::time::sleep(GATHER) => Ok(0),
+                request = requests.recv() => {
+                    let Some(request) = request else { return };
+                    answer(&shared, [&mut out, &mut err], request).await
+                }
+            },
+            taken => taken,
+        };
+        waits_since = Instant::now();
         match taken {
             Ok(0) => {}
             // Others get their turn, however fast the child writes.
