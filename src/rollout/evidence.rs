@@ -177,8 +177,11 @@ impl Crew {
         }
     }
 
-    /// `None` where there is nothing to judge by.
+    /// `None` where there is nothing to judge by, or no time for it.
     fn trial(&self, slots: &[Slot], rollout: &Rollout) -> Option<Trial<'_>> {
+        if self.service.rollout.watch.is_zero() {
+            return None;
+        }
         let (Clients::Since(mark), Some(by)) = (&rollout.clients, self.service.rollout.judge)
         else {
             return None;
