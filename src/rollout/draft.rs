@@ -201,7 +201,7 @@ impl<'a> Scene<'a> {
                 let mut stages = self.shares(spare, release, Start::Fresh);
                 // Where both serve, each has half.
                 if stages.is_empty() || self.service.rollout.canary.last() < Some(&Share::HALF) {
-                    stages.push(Stage { wants: vec![fresh(spare)], watch: true });
+                    stages.push(self.beside_the_old(spare, release));
                 }
                 stages.extend([
                     Stage { wants: vec![fresh(spare), fresh(self.live)], watch: true },
@@ -218,6 +218,14 @@ impl<'a> Scene<'a> {
             (None, Some(_)) => return Err(Refusal::OneSlot(self.service.name.clone())),
         };
         Ok((Some(release.clone()), stages))
+    }
+
+    /// `spare` serves and is watched; where nothing is watched, it is only ready to: clients see one
+    /// switch less.
+    fn beside_the_old(&self, spare: Slot, release: &Release) -> Stage {
+        let watch = !self.service.rollout.watch.is_zero();
+        let role = watch.then_some(Role::Serving);
+        Stage { wants: vec![(spare, run(release, Start::Fresh, role))], watch }
     }
 
     /// What the second slot does between rollouts.

@@ -114,6 +114,11 @@ fn replace(
     if seen.phase.is_up() {
         return Some(leave(slot, stage, rollout, world, seen));
     }
+    // It is gone, and another one is ready that nobody asks.
+    let alone = world.has_traffic(slot) && !is_covered(slot, world);
+    if let Some(members) = without(slot, stage, world).filter(|_| alone) {
+        return Some(Step::Publish { members });
+    }
     if seen.phase == Phase::Failed && !right {
         return Some(Step::Stop { slot });
     }
@@ -196,12 +201,12 @@ fn other(slot: Slot, world: &World) -> Slot {
     world.slots.keys().copied().find(|other| *other != slot).unwrap_or(slot)
 }
 
-/// Waits for whoever is to have traffic. On the way back, what was not well before and kept its role
+/// Waits for whoever is to have traffic, and for what is new. On the way back, what was not well before and kept its role
 /// is not waited for: it is no worse off.
 fn await_ready(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> {
     stage.wants.iter().find_map(|(slot, want)| {
-        let Want::Run { role, .. } = want else { return None };
-        let outside = role.is_none() && world.members.is_some();
+        let Want::Run { role, start, .. } = want else { return None };
+        let outside = role.is_none() && *start != Start::Fresh && world.members.is_some();
         let as_before = rollout.course == Course::Back
             && world.is_sick(*slot)
             && world.members.is_some()

@@ -236,6 +236,21 @@ fn a_rolling_update_goes_from_t0_to_t5() {
 }
 
 #[test]
+fn where_nothing_is_watched_there_is_no_publish_for_it() {
+    let (mut world, service) = (both(Role::Serving), service("[8000, 8001]", "shared, watch: 0s"));
+    let asked = request(Kind::Rolling, None, Loss::Never);
+    let mut rollout = begin(Kind::Rolling, None, draft(&asked, &service, &world).unwrap());
+    let steps = play(&mut rollout, &mut world, |_| Fate::Works);
+    let publishes: Vec<_> =
+        words(&steps).into_iter().filter(|step| step.starts_with("publish")).collect();
+    assert_eq!(publishes, ["publish 8000", "publish 8001", "publish 8000 8001"]);
+    let ready = steps.iter().position(|step| *step == Step::AwaitReady { slot: slot(GREEN) });
+    let shown = steps.iter().rposition(|step| matches!(step, Step::Drain { .. }));
+    assert!(ready < shown, "{:?}", words(&steps));
+    assert_eq!(rollout.outcome(), Some(Outcome::Done));
+}
+
+#[test]
 fn a_swap_is_one_publish_where_the_other_colour_is_warm() {
     let (mut world, service) = (both(Role::Backup), service("[8000, 8001]", "stopped"));
     let asked = request(Kind::Swap, None, Loss::Never);

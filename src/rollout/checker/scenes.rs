@@ -106,6 +106,8 @@ pub(super) fn swap_by_shares(faults: u8) -> State {
 
 /// What `rollout` says then.
 const IN_SHARES: &str = "stopped, canary: [10%, 60%]";
+const UNWATCHED: &str = "stopped, watch: 0s";
+const BOTH: &str = "shared, watch: 0s";
 const BY_A_SHARE: &str = "stopped, canary: [50%]";
 
 fn two(
@@ -162,6 +164,8 @@ fn scenes() -> Vec<Scene> {
         two("rolling update", "stopped", at_rest(), Kind::Rolling, None),
         two("rolling update, hot", "hot", both(Role::Backup), Kind::Rolling, None),
         two("rolling update, shared", "shared", both(Role::Serving), Kind::Rolling, None),
+        two("rolling update, unwatched", UNWATCHED, at_rest(), Kind::Rolling, None),
+        two("rolling update, shared, unwatched", BOTH, both(Role::Serving), Kind::Rolling, None),
         two("swap", "stopped", at_rest(), Kind::Swap, None),
         two("swap, warm", "stopped", both(Role::Backup), Kind::Swap, None),
         held(two("swap, held", "stopped", at_rest(), Kind::Swap, None)),
