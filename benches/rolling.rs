@@ -1,6 +1,7 @@
 //! A rolling update of two slots under half of the load that the machine can bear: how long it takes, and
-//! what clients see. Beside it, under the same load, the sequence of the script that aibk replaces. Then a
-//! thousand swaps in a row, and what they leave behind (fewer with `AIBK_SWAPS`).
+//! what clients see. Beside it, under the same load, what as many bare reloads of nginx and starts of the
+//! application do to them, and the sequence of the script that aibk replaces. Then a thousand swaps in a
+//! row, and what they leave behind (fewer with `AIBK_SWAPS`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,8 +16,8 @@
 
 #[path = "common/mod.rs"]
 mod common;
-#[path = "rolling/script.rs"]
-mod script;
+#[path = "rolling/peer.rs"]
+mod peer;
 #[allow(dead_code, unused_imports, reason = "a benchmark needs a part of it")]
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -45,7 +46,9 @@ fn main() {
     );
     let ours: Vec<Round> = (0..ROUNDS).map(|round| roll(&mut stage, half, round)).collect();
     show(&ours);
-    let naive: Vec<Report> = (0..ROUNDS).map(|_| script::run(&stage, half)).collect();
+    let bare: Vec<_> = (0..ROUNDS).map(|_| peer::bare(&stage, half, PHASE)).collect();
+    show_bare(&bare);
+    let naive: Vec<Report> = (0..ROUNDS).map(|_| peer::script(&stage, half)).collect();
     drop(stage);
     losses("aibkctl rolling", ours.iter().map(|round| &round.during));
     losses("the script: start 8001, restart 8000", naive.iter());
@@ -116,22 +119,32 @@ fn took(rollout: &Rollout, names: &[&str]) -> f64 {
 
 fn show(rounds: &[Round]) {
     println!("{:<44}{:>9}{:>9}{:>10}", "", "median", "max", "target");
-    let row = |what: &str, of: &dyn Fn(&Round) -> f64, target: &str| {
-        let mut all: Vec<f64> = rounds.iter().map(of).collect();
-        all.sort_by(f64::total_cmp);
-        let line =
-            format!("{what:<44}{:>9.2}{:>9.2}{target:>10}", all[all.len() / 2], all[all.len() - 1]);
-        println!("{}", line.trim_end());
-    };
-    row("total, s", &|round| round.total, "");
-    row("  the two start-ups", &|round| round.starts, "");
-    row("  drains", &|round| round.drains, "");
-    row("  beyond both", &|round| round.total - round.starts - round.drains, "<= 1");
-    row("p99 before, ms", &|round| round.before.p99_ms, "");
-    row("p99 during, ms", &|round| round.during.p99_ms, "");
-    row("  ratio", &|round| round.during.p99_ms / round.before.p99_ms, "<= 1.5");
-    row("longest pause between two answers, ms", &|round| round.during.longest_pause_ms, "");
+    row("total, s", rounds, |round| round.total, "");
+    row("  the two start-ups", rounds, |round| round.starts, "");
+    row("  drains", rounds, |round| round.drains, "");
+    row("  beyond both", rounds, |round| round.total - round.starts - round.drains, "<= 1");
+    row("p99 before, ms", rounds, |round| round.before.p99_ms, "");
+    row("p99 during, ms", rounds, |round| round.during.p99_ms, "");
+    row("  ratio", rounds, |round| round.during.p99_ms / round.before.p99_ms, "<= 1.5");
+    let longest = |round: &Round| round.during.longest_pause_ms;
+    row("longest pause between two answers, ms", rounds, longest, "");
+}
+
+/// Each with its report of before.
+fn show_bare(rounds: &[(Report, Report)]) {
+    println!("three bare reloads, two bare starts");
+    row("  p99 before, ms", rounds, |(before, _)| before.p99_ms, "");
+    row("  p99 during, ms", rounds, |(_, during)| during.p99_ms, "");
+    row("  ratio", rounds, |(before, during)| during.p99_ms / before.p99_ms, "");
     println!();
+}
+
+fn row<T>(what: &str, rounds: &[T], of: impl Fn(&T) -> f64, target: &str) {
+    let mut all: Vec<f64> = rounds.iter().map(of).collect();
+    all.sort_by(f64::total_cmp);
+    let line =
+        format!("{what:<44}{:>9.2}{:>9.2}{target:>10}", all[all.len() / 2], all[all.len() - 1]);
+    println!("{}", line.trim_end());
 }
 
 fn losses<'a>(what: &str, reports: impl Iterator<Item = &'a Report>) {
