@@ -74,8 +74,8 @@ impl Crew {
         };
         let ports = self.instances.keys().filter_map(|slot| slot.port()).collect();
         let books = Books::new(whose, ports, published(rollout));
-        match nginx.requests_since(*mark, from_ms(rollout), books, Books::add).await {
-            Ok(books) => Clients::Counted(books.seen()),
+        match nginx.requests_since(*mark, Some(from_ms(rollout)), books, Books::add).await {
+            Ok((books, _)) => Clients::Counted(books.seen()),
             Err(why) => Clients::Uncounted(why.to_string()),
         }
     }

@@ -72,6 +72,7 @@ impl Colours {
 }
 
 /// The answers of both, in the making.
+#[derive(Clone)]
 struct Compared {
     whose: Whose,
     slots: Vec<Port>,
@@ -112,14 +113,21 @@ struct Trial<'a> {
     from_ms: u64,
     colours: Colours,
     by: Judge,
+    /// Up to a place in the log; the next look has only what comes after it.
+    seen: Option<(Compared, Mark)>,
 }
 
 impl Trial<'_> {
     /// `None` where the log does not tell any more.
-    async fn look(&self) -> Option<Compared> {
-        let compared = Compared::new(self.whose.clone(), self.colours.clone());
-        let read = self.nginx.requests_since(self.mark, self.from_ms, compared, Compared::add);
-        read.await.inspect_err(|e| tracing::warn!("requests are not judged: {e}")).ok()
+    async fn look(&mut self) -> Option<Compared> {
+        let anew = || (Compared::new(self.whose.clone(), self.colours.clone()), self.mark);
+        let earlier = self.seen.is_none().then_some(self.from_ms);
+        let (compared, mark) = self.seen.take().unwrap_or_else(anew);
+        let read = self.nginx.requests_since(mark, earlier, compared, Compared::add).await;
+        let (compared, next) =
+            read.inspect_err(|e| tracing::warn!("requests are not judged: {e}")).ok()?;
+        self.seen = next.map(|next| (compared.clone(), next));
+        Some(compared)
     }
 
     /// The first of the new ones that `judged` finds worse, with the evidence.
@@ -132,7 +140,7 @@ impl Trial<'_> {
     }
 
     /// Never returns but with failures that tell against the new colour.
-    async fn failing(&self) -> (Port, Evidence) {
+    async fn failing(&mut self) -> (Port, Evidence) {
         let mut pause = PAUSE;
         loop {
             tokio::time::sleep(pause).await;
@@ -149,15 +157,15 @@ impl Trial<'_> {
 impl Crew {
     /// Watches `slots` as long as the operator wants it; the first trouble ends it.
     pub(super) async fn watch(&self, slots: &[Slot], rollout: &Rollout) -> Result {
-        let Some(trial) = self.trial(slots, rollout) else {
+        let Some(mut trial) = self.trial(slots, rollout) else {
             return tokio::time::timeout(self.service.rollout.watch, self.probed(slots))
                 .await
                 .unwrap_or(Ok(None));
         };
         let name =
             |port: &Port| InstanceId::new(self.service.name.clone(), Slot::Port(*port)).to_string();
+        let old: Vec<String> = trial.colours.old.iter().map(|(port, _)| name(port)).collect();
         let told = |(port, evidence): (Port, Evidence)| {
-            let old: Vec<String> = trial.colours.old.iter().map(|(port, _)| name(port)).collect();
             let old = if old == [name(&port)] { "it before".to_owned() } else { old.join(" and ") };
             Err(format!("while watched, {}", evidence.told(&name(&port), &old)))
         };
@@ -194,6 +202,7 @@ impl Crew {
             from_ms: clients::from_ms(rollout),
             colours: Colours::of(rollout, slots),
             by,
+            seen: None,
         })
     }
 }

@@ -87,34 +87,41 @@ pub enum Side {
 }
 
 /// Calls `each` with every request that was logged since `mark`, and with those before it that
-/// ended at `from_ms` or later and are still in the same file. The log at `path` may have been
-/// rotated any number of times meanwhile.
+/// ended at `earlier_ms` or later and are still in the same file. The log at `path` may have been
+/// rotated any number of times meanwhile. Tells from where on the next reading has the rest; not after
+/// a rotation, when nginx may still write into a file of before.
 ///
 /// # Errors
 /// When something written since `mark` is missing, or may be.
 pub(super) fn read(
     path: &Path,
     mark: Mark,
-    from_ms: u64,
+    earlier_ms: Option<u64>,
     each: &mut dyn FnMut(Side, &Logged<'_>),
-) -> Result<(), Lost> {
+) -> Result<Option<Mark>, Lost> {
     let mut cut = 0;
-    for (n, (file, log)) in files(path, mark)?.into_iter().enumerate() {
+    let mut ends = mark.offset;
+    let files = files(path, mark)?;
+    for (n, (file, log)) in files.iter().enumerate() {
         let begin = if n == 0 { mark.offset } else { 0 };
-        if n == 0 {
-            if log.size() < begin {
-                return Err(Lost::Emptied(path.to_owned()));
-            }
-            let earlier = first_since(&file, from_ms, begin).map_err(unreadable(&file))?;
-            let mut before = |logged: &Logged<'_>| each(Side::Before, logged);
-            lines(&file, earlier, begin - earlier, &mut before).map_err(unreadable(&file))?;
+        if log.size() < begin {
+            return Err(Lost::Emptied(path.to_owned()));
         }
-        let rest = log.size() - begin;
+        if let Some(from_ms) = earlier_ms.filter(|_| n == 0) {
+            let earlier = first_since(file, from_ms, begin).map_err(unreadable(file))?;
+            let mut before = |logged: &Logged<'_>| each(Side::Before, logged);
+            lines(file, earlier, begin - earlier, &mut before).map_err(unreadable(file))?;
+        }
         let mut since = |logged: &Logged<'_>| each(Side::Since, logged);
-        cut += lines(&file, begin, rest, &mut since).map_err(unreadable(&file))?;
+        let read = lines(file, begin, log.size() - begin, &mut since).map_err(unreadable(file))?;
+        cut += read.cut;
+        ends = begin + read.whole;
     }
     room(path)?;
-    if cut > 0 { Err(Lost::Cut { path: path.to_owned(), lines: cut }) } else { Ok(()) }
+    if cut > 0 {
+        return Err(Lost::Cut { path: path.to_owned(), lines: cut });
+    }
+    Ok((files.len() == 1).then_some(Mark { offset: ends, ..mark }))
 }
 
 /// The file with `mark` in it and those that were begun since, in order. Whoever rotates a log
@@ -144,31 +151,36 @@ fn files(path: &Path, mark: Mark) -> Result<Vec<(PathBuf, fs::Metadata)>, Lost> 
     }
 }
 
-/// Calls `each` with every request in `length` bytes from `begin`; how many lines are none. A last
-/// line without its end is still being written.
+/// What was read of a file.
+struct Passed {
+    /// Lines that are no requests.
+    cut: u64,
+    /// Bytes of all lines. A last one without its end is still being written, and none of them.
+    whole: u64,
+}
+
+/// Calls `each` with every request in `length` bytes from `begin`.
 fn lines(
     file: &Path,
     begin: u64,
     length: u64,
     each: &mut dyn FnMut(&Logged<'_>),
-) -> io::Result<u64> {
+) -> io::Result<Passed> {
     let mut log = File::open(file)?;
     log.seek(SeekFrom::Start(begin))?;
     let mut log = BufReader::with_capacity(128 * 1024, log.take(length));
-    let (mut line, mut cut) = (Vec::new(), 0);
+    let (mut line, mut all) = (Vec::new(), Passed { cut: 0, whole: 0 });
     loop {
         line.clear();
-        let read = log.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            return Ok(cut);
+        let read = length_of(log.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?);
+        let text = line.strip_suffix(b"\n").map(std::str::from_utf8);
+        if text.is_none() && read < LONGEST_LINE {
+            return Ok(all);
         }
-        match line.strip_suffix(b"\n").map(std::str::from_utf8) {
-            Some(Ok(text)) => match Logged::read(text) {
-                Some(logged) => each(&logged),
-                None => cut += 1,
-            },
-            None if u64::try_from(read).is_ok_and(|read| read < LONGEST_LINE) => {}
-            Some(Err(_)) | None => cut += 1,
+        all.whole += read;
+        match text.and_then(Result::ok).and_then(Logged::read) {
+            Some(logged) => each(&logged),
+            None => all.cut += 1,
         }
     }
 }
@@ -211,11 +223,11 @@ fn line_from(log: &mut File, from: u64, end: u64) -> io::Result<(Option<u64>, u6
     let mut log = BufReader::with_capacity(1024, log.take(end - begins));
     let mut line = Vec::new();
     if from > 0 {
-        begins += length(log.read_until(b'\n', &mut line)?);
+        begins += length_of(log.read_until(b'\n', &mut line)?);
     }
     loop {
         line.clear();
-        let read = length(log.read_until(b'\n', &mut line)?);
+        let read = length_of(log.read_until(b'\n', &mut line)?);
         if read == 0 {
             return Ok((None, end));
         }
@@ -227,7 +239,7 @@ fn line_from(log: &mut File, from: u64, end: u64) -> io::Result<(Option<u64>, u6
     }
 }
 
-fn length(bytes: usize) -> u64 {
+fn length_of(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 

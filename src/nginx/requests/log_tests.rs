@@ -4,6 +4,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+/// Before, since, and from where to go on.
+type Found = (Vec<u64>, Vec<u64>, Option<Mark>);
+
 struct Log {
     dir: TempDir,
 }
@@ -43,12 +46,17 @@ impl Log {
 
     /// When those ended that stand before and behind `mark`.
     fn read(&self, mark: Mark, from_ms: u64) -> Result<(Vec<u64>, Vec<u64>), Lost> {
+        self.go_on(mark, Some(from_ms)).map(|(before, since, _)| (before, since))
+    }
+
+    /// The same, with the place to go on from.
+    fn go_on(&self, mark: Mark, earlier_ms: Option<u64>) -> Result<Found, Lost> {
         let (mut before, mut since) = (vec![], vec![]);
-        read(&self.path(), mark, from_ms, &mut |side, logged| match side {
+        let next = read(&self.path(), mark, earlier_ms, &mut |side, logged| match side {
             Side::Before => before.push(logged.at_ms),
             Side::Since => since.push(logged.at_ms),
         })?;
-        Ok((before, since))
+        Ok((before, since, next))
     }
 }
 
@@ -67,6 +75,24 @@ fn what_was_written_since_and_shortly_before_is_read() {
     for from in 0..=100 {
         assert_eq!(log.read(mark, from).unwrap().0, (from..100).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn what_was_read_is_not_read_again() {
+    let log = Log::new();
+    log.write([1]);
+    let mark = log.mark();
+    let half = line(3);
+    log.write([2]).raw(&half[..10]);
+    let (before, since, next) = log.go_on(mark, Some(0)).unwrap();
+    assert_eq!((before, since), (vec![1], vec![2]));
+    log.raw(&half[10..]).write([4]);
+    let (before, since, next) = log.go_on(next.unwrap(), None).unwrap();
+    assert_eq!((before, since), (vec![], vec![3, 4]), "the line that was cut in two included");
+    log.rotate("requests.log.1");
+    log.write([5]);
+    let (_, since, next) = log.go_on(next.unwrap(), None).unwrap();
+    assert_eq!((since, next), (vec![5], None), "the old one may still be written");
 }
 
 #[test]

@@ -111,22 +111,23 @@ impl Nginx {
     }
 
     /// Hands `to` every request that was logged since `mark`, and those before it that ended at
-    /// `from_ms` (since the epoch) or later; gives it back when there are no more.
+    /// `earlier_ms` (since the epoch) or later; gives it back when there are no more, with the place
+    /// from which the next reading goes on. Without one it has to begin anew.
     ///
     /// # Errors
     /// When one of those since `mark` is missing, or may be.
     pub async fn requests_since<T: Send + 'static>(
         &self,
         mark: Mark,
-        from_ms: u64,
+        earlier_ms: Option<u64>,
         mut to: T,
         mut each: impl FnMut(&mut T, Side, &Logged<'_>) + Send + 'static,
-    ) -> Result<T, Uncounted> {
+    ) -> Result<(T, Option<Mark>), Uncounted> {
         let path = self.logging.in_use()?;
         let read = blocking(move || {
             let mut one = |side, logged: &Logged<'_>| each(&mut to, side, logged);
-            let read = log::read(&path, mark, from_ms, &mut one);
-            Ok(read.map(|()| to).map_err(Uncounted::from))
+            let read = log::read(&path, mark, earlier_ms, &mut one);
+            Ok(read.map(|next| (to, next)).map_err(Uncounted::from))
         });
         read.await?
     }
