@@ -1,4 +1,4 @@
-//! sock_diag(7): the kernel's table of sockets, filtered by the kernel.
+//! `sock_diag(7)`: the kernel's table of sockets, filtered by the kernel.
 
 use std::{io, time::Duration};
 
@@ -20,7 +20,7 @@ use rustix::{
 
 use super::table::{Row, State};
 
-/// The kernel puts no more into one answer: `netlink_dump` of linux/net/netlink/af_netlink.c.
+/// The kernel puts no more into one answer: `netlink_dump` of `net/netlink/af_netlink.c`.
 const ANSWER: usize = 32 * 1024;
 
 /// The kernel answers while it is asked; this is for a kernel that does not.
@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// As [`super::table::rows`].
 pub(super) fn rows(state: State, port: Option<u16>) -> io::Result<Vec<Row>> {
-    let mut rows = dump(AF_INET, SocketId::new_v4(), state, port)?;
-    match dump(AF_INET6, SocketId::new_v6(), state, port) {
+    let mut rows = dump(AF_INET, state, port)?;
+    match dump(AF_INET6, state, port) {
         Ok(more) => rows.extend(more),
         // A kernel without IPv6.
         Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
@@ -38,7 +38,7 @@ pub(super) fn rows(state: State, port: Option<u16>) -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn dump(family: u8, any: SocketId, state: State, port: Option<u16>) -> io::Result<Vec<Row>> {
+fn dump(family: u8, state: State, port: Option<u16>) -> io::Result<Vec<Row>> {
     let protocol = Some(netlink::SOCK_DIAG);
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
@@ -47,7 +47,7 @@ fn dump(family: u8, any: SocketId, state: State, port: Option<u16>) -> io::Resul
         protocol,
     )?;
     sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    let request = request(family, any, state, port);
+    let request = request(family, state, port);
     let kernel = SocketAddrNetlink::new(0, 0);
     rustix::net::sendto(&socket, &request, SendFlags::empty(), &kernel)?;
     let mut answer = vec![0; ANSWER];
@@ -61,13 +61,13 @@ fn dump(family: u8, any: SocketId, state: State, port: Option<u16>) -> io::Resul
     }
 }
 
-fn request(family: u8, any: SocketId, state: State, port: Option<u16>) -> Vec<u8> {
+fn request(family: u8, state: State, port: Option<u16>) -> Vec<u8> {
     let states = match state {
         State::Established => StateFlags::ESTABLISHED,
         State::Listening => StateFlags::LISTEN,
     };
     // Of the socket id, a dump heeds the ports, where they are not 0.
-    let socket_id = SocketId { source_port: port.unwrap_or(0), ..any };
+    let socket_id = SocketId { source_port: port.unwrap_or(0), ..SocketId::new_v4() };
     let extensions = ExtensionFlags::empty();
     let request = InetRequest { family, protocol: IPPROTO_TCP, extensions, states, socket_id };
     let mut header = NetlinkHeader::default();
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_refuses_is_told_as_its_error() {
-        let refused = dump(250, SocketId::new_v4(), State::Listening, None).unwrap_err();
+        let refused = dump(250, State::Listening, None).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(Errno::INVAL.raw_os_error()));
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel's table of TCP sockets: by sock_diag(7), else as /proc/net/tcp.
+//! The kernel's table of TCP sockets: by `sock_diag(7)`, else as /proc/net/tcp.
 
 use std::{io, net::SocketAddr};
 
