@@ -26,7 +26,9 @@ pub fn script(stage: &Stage, plan: Plan) -> Report {
         end(&mut first);
         [peer.instance(peer.ports[0]), second]
     });
-    ended.into_iter().for_each(|mut instance| end(&mut instance));
+    for mut instance in ended {
+        end(&mut instance);
+    }
     report
 }
 
