@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::{LONG, Running, Stage, run, wait_for};
+use crate::support::{LONG, Running, Stage, children_of, ends, run, wait_for};
 
 /// `aibkctl` as a person runs it: on a terminal, which script(1) makes.
 fn on_a_terminal(stage: &Stage, args: &str) -> Command {
@@ -26,7 +26,7 @@ fn events_and_the_status_are_followed_and_a_rollout_shows_its_progress() {
     let (events, screen) = (stage.path("events.out"), stage.path("screen.out"));
     let mut follow = stage.aibkctl(&["events", "-f", "--json"]);
     let _following = Running::start_logged(&mut follow, &events);
-    let _watching = Running::start_logged(&mut on_a_terminal(&stage, "status --watch"), &screen);
+    let watching = Running::start_logged(&mut on_a_terminal(&stage, "status --watch"), &screen);
     wait_for_text(&screen, &stage.blue_name());
     wait_for_text(&events, "daemon.up");
 
@@ -38,4 +38,8 @@ fn events_and_the_status_are_followed_and_a_rollout_shows_its_progress() {
 
     let plain = stage.ctl(&["swap", "api"]).expect(0);
     assert!(!plain.stdout.contains('\u{1b}'), "elsewhere, plain lines: {plain}");
+    let watchers = children_of(watching.pid());
+    drop(watching);
+    // Their terminal is gone, which ends them in their own time.
+    watchers.into_iter().for_each(|watcher| ends(watcher, LONG));
 }
