@@ -41,5 +41,7 @@ fn events_and_the_status_are_followed_and_a_rollout_shows_its_progress() {
     let watchers = children_of(watching.pid());
     drop(watching);
     // Their terminal is gone, which ends them in their own time.
-    watchers.into_iter().for_each(|watcher| ends(watcher, LONG));
+    for watcher in watchers {
+        ends(watcher, LONG);
+    }
 }
