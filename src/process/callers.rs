@@ -35,7 +35,7 @@ impl Callers {
         Self { port, since: BTreeMap::new() }
     }
 
-    /// Looks once. It reads the whole table of the host: not for the thread that serves.
+    /// Looks once. The kernel goes through the table of the whole host: not for the thread that serves.
     ///
     /// # Errors
     /// When the kernel cannot be asked.

@@ -220,12 +220,23 @@ impl<'a> Scene<'a> {
         Ok((Some(release.clone()), stages))
     }
 
-    /// `spare` serves and is watched; where nothing is watched, it is only ready to: clients see one
-    /// switch less.
+    /// `spare` serves beside the old one, and is watched.
     fn beside_the_old(&self, spare: Slot, release: &Release) -> Stage {
-        let watch = !self.service.rollout.watch.is_zero();
+        let watch = !self.is_exchanged_at_once(spare);
         let role = watch.then_some(Role::Serving);
         Stage { wants: vec![(spare, run(release, Start::Fresh, role))], watch }
+    }
+
+    /// Where nothing is watched, `spare` need not be shown before the old one leaves, but only be
+    /// ready: clients see one switch less. Not where it is better than what they have.
+    fn is_exchanged_at_once(&self, spare: Slot) -> bool {
+        let rollout = &self.service.rollout;
+        let is_up = self.world.slots.get(&spare).is_some_and(|seen| seen.phase.is_up());
+        rollout.watch.is_zero()
+            && rollout.canary.is_empty()
+            && self.world.has_clients(self.live)
+            && self.world.is_ready(self.live)
+            && (is_up || self.world.role(spare).is_none())
     }
 
     /// What the second slot does between rollouts.

@@ -122,7 +122,7 @@ impl Trial<'_> {
     async fn look(&mut self) -> Option<Compared> {
         let anew = || (Compared::new(self.whose.clone(), self.colours.clone()), self.mark);
         let earlier = self.seen.is_none().then_some(self.from_ms);
-        let (compared, mark) = self.seen.take().unwrap_or_else(anew);
+        let (compared, mark) = self.seen.clone().unwrap_or_else(anew);
         let read = self.nginx.requests_since(mark, earlier, compared, Compared::add).await;
         let (compared, next) =
             read.inspect_err(|e| tracing::warn!("requests are not judged: {e}")).ok()?;

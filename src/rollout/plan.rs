@@ -114,7 +114,7 @@ fn replace(
     if seen.phase.is_up() {
         return Some(leave(slot, stage, rollout, world, seen));
     }
-    // It is gone, and another one is ready that nobody asks.
+    // It is gone and alone had the requests: who is ready gets them before it is started again.
     let alone = world.has_traffic(slot) && !is_covered(slot, world);
     if let Some(members) = without(slot, stage, world).filter(|_| alone) {
         return Some(Step::Publish { members });
@@ -201,8 +201,8 @@ fn other(slot: Slot, world: &World) -> Slot {
     world.slots.keys().copied().find(|other| *other != slot).unwrap_or(slot)
 }
 
-/// Waits for whoever is to have traffic, and for what is new. On the way back, what was not well before and kept its role
-/// is not waited for: it is no worse off.
+/// Waits for whoever is to have traffic, and for what is new. On the way back, what was not well
+/// before and kept its role is not waited for: it is no worse off.
 fn await_ready(stage: &Stage, rollout: &Rollout, world: &World) -> Option<Step> {
     stage.wants.iter().find_map(|(slot, want)| {
         let Want::Run { role, start, .. } = want else { return None };

@@ -11,6 +11,9 @@ use super::{
     writer::Origin,
 };
 
+/// The capacity of a pipe from which on it counts as large, in bytes.
+const ROOMY: usize = 256 * 1024;
+
 #[derive(Debug)]
 pub(super) struct Inlet {
     pipe: Arc<Receiver>,
@@ -100,6 +103,12 @@ impl Inlet {
     /// Bytes that are in the pipe or wait here.
     pub(super) fn pending(&self) -> io::Result<u64> {
         Ok(rustix::io::ioctl_fionread(&self.pipe)? + (self.size - self.next))
+    }
+
+    /// Whether the pipe could be enlarged: then a writer has room for far more than it writes within
+    /// milliseconds.
+    pub(super) fn is_roomy(&self) -> bool {
+        rustix::pipe::fcntl_getpipe_size(&self.pipe).is_ok_and(|bytes| bytes >= ROOMY)
     }
 
     /// Waits until there may be something in the pipe.

@@ -14,8 +14,8 @@ use crate::{mailbox, process::line::Splitter};
 
 /// Bytes taken at once.
 const CHUNK: usize = 16 * 1024;
-/// Lines that come faster than this after one another are taken this far apart: each time costs three
-/// threads a turn, the child's included. A FIFO has room for far more than comes meanwhile.
+/// Lines that come faster than this after one another are taken this far apart, where the FIFO has room
+/// for them: each time costs two threads a turn.
 const GATHER: Duration = Duration::from_millis(5);
 /// The most that settling reads: what two full FIFOs hold, with room to spare. A process that
 /// still writes must not keep it for ever.
@@ -88,23 +88,25 @@ pub(super) async fn run(
     let mut err = Source::new(stderr, Stream::Stderr);
     let mut waits_since = Instant::now();
     loop {
-        let taken = tokio::select! {
-            ready = out.readable() => ready.and_then(|()| out.take(&shared)),
-            ready = err.readable() => ready.and_then(|()| err.take(&shared)),
+        let (taken, sources) = tokio::select! {
+            ready = out.readable() => {
+                (ready.and_then(|()| out.take(&shared)), [&mut out, &mut err])
+            }
+            ready = err.readable() => {
+                (ready.and_then(|()| err.take(&shared)), [&mut err, &mut out])
+            }
             request = requests.recv() => {
                 let Some(request) = request else { return };
-                answer(&shared, [&mut out, &mut err], request).await
+                let answered = answer(&shared, [&mut out, &mut err], request).await;
+                (answered, [&mut out, &mut err])
             }
         };
         let comes_fast = |n: usize| (1..CHUNK).contains(&n) && waits_since.elapsed() < GATHER;
         let taken = match taken {
-            Ok(n) if comes_fast(n) => tokio::select! {
-                () = tokio::time::sleep(GATHER) => Ok(0),
-                request = requests.recv() => {
-                    let Some(request) = request else { return };
-                    answer(&shared, [&mut out, &mut err], request).await
-                }
-            },
+            Ok(n) if comes_fast(n) && sources[0].inlet.is_roomy() => {
+                let Some(taken) = gather(&shared, sources, &mut requests).await else { return };
+                taken
+            }
             taken => taken,
         };
         waits_since = Instant::now();
@@ -117,6 +119,21 @@ pub(super) async fn run(
                 return;
             }
         }
+    }
+}
+
+/// Leaves what comes from the first of `sources` where it is, for a while; `None` when every handle
+/// of the capture is gone.
+async fn gather(
+    shared: &Shared,
+    [from, other]: [&mut Source; 2],
+    requests: &mut mailbox::Receiver<Request>,
+) -> Option<io::Result<usize>> {
+    tokio::select! {
+        () = tokio::time::sleep(GATHER) => Some(Ok(0)),
+        // What waits was written before it, and is taken before it.
+        ready = other.readable() => Some(ready.and_then(|()| from.take(shared))),
+        request = requests.recv() => Some(answer(shared, [from, other], request?).await),
     }
 }
 

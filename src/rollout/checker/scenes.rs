@@ -106,8 +106,6 @@ pub(super) fn swap_by_shares(faults: u8) -> State {
 
 /// What `rollout` says then.
 const IN_SHARES: &str = "stopped, canary: [10%, 60%]";
-const UNWATCHED: &str = "stopped, watch: 0s";
-const BOTH: &str = "shared, watch: 0s";
 const BY_A_SHARE: &str = "stopped, canary: [50%]";
 
 fn two(
@@ -147,6 +145,23 @@ fn ill_ones() -> Vec<Scene> {
     ]
 }
 
+/// What is new is not watched.
+fn unwatched() -> Vec<Scene> {
+    let (shared, hot) = ("shared, watch: 0s", "hot, watch: 0s");
+    let one_dead = || sick(both(Role::Serving), BLUE, Phase::Failed);
+    let nobody = || World { members: Some(members(&[(BLUE, Role::Down)])), ..booted() };
+    let rolling = |name, standby, world| two(name, standby, world, Kind::Rolling, None);
+    vec![
+        rolling("unwatched", "stopped, watch: 0s", at_rest()),
+        rolling("unwatched, shared", shared, both(Role::Serving)),
+        rolling("unwatched, hot", hot, both(Role::Backup)),
+        rolling("unwatched, one dead", shared, one_dead()),
+        rolling("unwatched, nobody serves", shared, nobody()),
+        rolling("unwatched, by a share", "stopped, watch: 0s, canary: [10%]", at_rest()),
+        two("reconfigure, unwatched", hot, both(Role::Backup), Kind::Reconfigure, None),
+    ]
+}
+
 fn scenes() -> Vec<Scene> {
     let one = |name, world, kind, at, loss| Scene {
         name,
@@ -164,8 +179,6 @@ fn scenes() -> Vec<Scene> {
         two("rolling update", "stopped", at_rest(), Kind::Rolling, None),
         two("rolling update, hot", "hot", both(Role::Backup), Kind::Rolling, None),
         two("rolling update, shared", "shared", both(Role::Serving), Kind::Rolling, None),
-        two("rolling update, unwatched", UNWATCHED, at_rest(), Kind::Rolling, None),
-        two("rolling update, shared, unwatched", BOTH, both(Role::Serving), Kind::Rolling, None),
         two("swap", "stopped", at_rest(), Kind::Swap, None),
         two("swap, warm", "stopped", both(Role::Backup), Kind::Swap, None),
         held(two("swap, held", "stopped", at_rest(), Kind::Swap, None)),
@@ -195,7 +208,7 @@ fn scenes() -> Vec<Scene> {
         one("rolling update by force", alone(), Kind::Rolling, None, Loss::Accepted),
         one("rolling update without nginx", unfronted(), Kind::Rolling, None, Loss::Never),
     ];
-    well.into_iter().chain(ill_ones()).collect()
+    well.into_iter().chain(unwatched()).chain(ill_ones()).collect()
 }
 
 /// How many faults each rollout meets, at most. `AIBK_CHECKER_FAULTS` asks for more.

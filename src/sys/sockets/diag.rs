@@ -9,13 +9,10 @@ use netlink_packet_sock_diag::{
     AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage,
     inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags},
 };
-use rustix::{
-    io::Errno,
-    net::{
-        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType,
-        netlink::{self, SocketAddrNetlink},
-        sockopt::{self, Timeout},
-    },
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType,
+    netlink::{self, SocketAddrNetlink},
+    sockopt::{self, Timeout},
 };
 
 use super::table::{Row, State};
@@ -29,12 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// As [`super::table::rows`].
 pub(super) fn rows(state: State, port: Option<u16>) -> io::Result<Vec<Row>> {
     let mut rows = dump(AF_INET, state, port)?;
-    match dump(AF_INET6, state, port) {
-        Ok(more) => rows.extend(more),
-        // A kernel without IPv6.
-        Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
-        Err(error) => return Err(error),
-    }
+    rows.extend(dump(AF_INET6, state, port)?);
     Ok(rows)
 }
 
@@ -119,6 +111,8 @@ fn row(told: &InetResponseHeader) -> Row {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]

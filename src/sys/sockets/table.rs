@@ -1,8 +1,13 @@
 //! The kernel's table of TCP sockets: by `sock_diag(7)`, else as /proc/net/tcp.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use procfs::net::{TcpNetEntry, TcpState};
+use rustix::io::Errno;
 
 use super::diag;
 
@@ -25,14 +30,39 @@ pub(super) struct Row {
     pub(super) waiting: u32,
 }
 
+/// `sock_diag(7)` is not to be had: the kernel is without it, or a sandbox lets nobody have netlink.
+static WITHOUT_DIAG: AtomicBool = AtomicBool::new(false);
+
 /// The sockets in `state`, of both families; with `port`, only those of that local port.
 ///
 /// # Errors
 /// When the kernel tells it in neither way.
 pub(super) fn rows(state: State, port: Option<u16>) -> io::Result<Vec<Row>> {
-    // A kernel without the module, or a sandbox without netlink. The kernel writes /proc/net/tcp
-    // connection by connection, those that are over included: milliseconds, where this takes 0.3.
-    diag::rows(state, port).or_else(|_| listed(state, port))
+    if WITHOUT_DIAG.load(Relaxed) {
+        return listed(state, port);
+    }
+    // In /proc/net/tcp the kernel writes every connection, those that are over included.
+    diag::rows(state, port).or_else(|error| {
+        if is_for_good(&error) {
+            tracing::debug!("connections are looked up in /proc/net/tcp: sock_diag: {error}");
+            WITHOUT_DIAG.store(true, Relaxed);
+        }
+        listed(state, port)
+    })
+}
+
+fn is_for_good(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw_os_error),
+        Some(
+            Errno::NOENT
+                | Errno::PROTONOSUPPORT
+                | Errno::AFNOSUPPORT
+                | Errno::PERM
+                | Errno::ACCESS
+                | Errno::AGAIN // the kernel did not answer
+        )
+    )
 }
 
 fn listed(state: State, port: Option<u16>) -> io::Result<Vec<Row>> {
