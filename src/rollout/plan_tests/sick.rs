@@ -183,3 +183,18 @@ fn a_replacement_that_does_not_come_up_leaves_everything_as_it_was() {
         }
     }
 }
+
+#[test]
+fn who_is_ready_gets_the_requests_of_one_that_died_before_that_starts_again() {
+    let service = service("[8000, 8001]", "stopped, watch: 0s");
+    let asked = request(Kind::Rolling, None, Loss::Never);
+    let mut rollout = begin(Kind::Rolling, None, draft(&asked, &service, &at_rest()).unwrap());
+    rollout.advance();
+    let green = Seen { rollout: Some(rollout.id), ..seen(Phase::Ready, Some("v2")) };
+    for phase in [Phase::Backoff, Phase::Failed] {
+        let mut world = sick(at_rest(), BLUE, phase);
+        world.slots.insert(slot(GREEN), green.clone());
+        let to_green = Step::Publish { members: members(&[(GREEN, Role::Serving)]) };
+        assert_eq!(next_step(&rollout, &world), Next::Do(to_green), "{phase:?}");
+    }
+}
