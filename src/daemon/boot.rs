@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Daemon, DaemonError,
+    calm::give_back_when_calm,
     enable::Disabled,
     journal::Journal,
     managed_nginx,
@@ -35,11 +36,9 @@ use crate::{
         was_serving,
     },
     store::{self, RolloutRow, SlotRow, Store},
-    sys::{blocking, memory},
+    sys::blocking,
 };
 
-/// After so long nothing of what coming up began goes on, unless it is slow.
-const CALM: Duration = Duration::from_secs(5);
 /// How long it may take to look up who the daemon is; whoever needs it tells why it cannot be.
 const LOOK_UP: Duration = Duration::from_secs(10);
 /// How long a managed nginx may take to answer before services are started without it.
@@ -152,8 +151,8 @@ impl Daemon {
         tokio::spawn(Arc::clone(&self).keep_backups());
         // By now everybody has taken what is theirs.
         self.ground.shelf.clear();
+        tokio::spawn(give_back_when_calm(self.store.subscribe()));
         self.record("daemon.up", format!("aibkd {} is up", env!("CARGO_PKG_VERSION")));
-        tokio::spawn(settle_down());
         Ok(())
     }
 
@@ -281,12 +280,6 @@ impl Daemon {
             ..store::Event::default()
         });
     }
-}
-
-/// What coming up took is given back once nothing more of it is in use.
-pub(super) async fn settle_down() {
-    tokio::time::sleep(CALM).await;
-    memory::give_back();
 }
 
 fn make_dirs(config: &Config) -> Result<(), DaemonError> {

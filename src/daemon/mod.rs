@@ -3,6 +3,7 @@
 mod backup_views;
 mod backups;
 mod boot;
+mod calm;
 mod deploys;
 mod enable;
 mod error;

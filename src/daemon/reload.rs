@@ -12,7 +12,6 @@ use tokio::{signal::unix::Signal, time::timeout};
 
 use super::{
     Daemon,
-    boot::settle_down,
     muster::{Muster, kept, site},
     problems,
 };
@@ -90,7 +89,6 @@ impl Daemon {
                 let names: Vec<_> = reloaded.changes.iter().map(|c| c.service.as_str()).collect();
                 let message = format!("{by} changed the configuration of {}", names.join(", "));
                 self.record("config.reloaded", message);
-                tokio::spawn(settle_down());
             }
             Err(problem) => {
                 let message = format!("{by} cannot change the configuration: {}", problem.message);

@@ -17,8 +17,9 @@ use rustix::net::{
 
 use super::table::{Row, State};
 
-/// The kernel puts no more into one answer: `netlink_dump` of `net/netlink/af_netlink.c`.
-const ANSWER: usize = 32 * 1024;
+/// The kernel makes its answers no larger than the room that there is for them, if that is a page or 8
+/// KiB: netlink(7).
+const ANSWER: usize = 8 * 1024;
 
 /// The kernel answers while it is asked; this is for a kernel that does not.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,10 +43,10 @@ fn dump(family: u8, state: State, port: Option<u16>) -> io::Result<Vec<Row>> {
     let request = request(family, state, port);
     let kernel = SocketAddrNetlink::new(0, 0);
     rustix::net::sendto(&socket, &request, SendFlags::empty(), &kernel)?;
-    let mut answer = vec![0; ANSWER];
+    let mut answer = [0; ANSWER];
     let mut rows = Vec::new();
     loop {
-        let (_, size) = rustix::net::recv(&socket, answer.as_mut_slice(), RecvFlags::TRUNC)?;
+        let (_, size) = rustix::net::recv(&socket, &mut answer, RecvFlags::TRUNC)?;
         let whole = answer.get(..size).ok_or_else(|| io::Error::other("a cut answer"))?;
         if collect(whole, &mut rows)? == More::No {
             return Ok(rows);
