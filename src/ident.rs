@@ -3,7 +3,7 @@
 //! They are newtypes so that nothing from a configuration or a request can be mistaken for
 //! something else, or escape into a path or into nginx's syntax.
 
-use std::{fmt, num::NonZeroU16, str::FromStr};
+use std::{fmt, num::NonZeroU16, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,18 +22,18 @@ impl InvalidName {
     }
 }
 
-/// A named program kept running: `api`, `admin`.
+/// A named program kept running: `api`, `admin`. Cheap to clone, as many places hold it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ServiceName(String);
+pub struct ServiceName(Arc<str>);
 
 /// What is deployed as one: its code, its services, its database.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct AppName(String);
+pub struct AppName(Arc<str>);
 
 /// The rule of names that an operator chooses: they become parts of paths and of nginx's syntax.
-fn plain(what: &'static str, name: &str) -> Result<String, InvalidName> {
+fn plain(what: &'static str, name: &str) -> Result<Arc<str>, InvalidName> {
     const RULE: &str =
         "use 1 to 32 lower-case letters, digits, `-` or `_`, beginning with a letter";
     let mut chars = name.chars();
@@ -41,7 +41,7 @@ fn plain(what: &'static str, name: &str) -> Result<String, InvalidName> {
     let tail =
         chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'));
     if head && tail && name.len() <= 32 {
-        Ok(name.to_owned())
+        Ok(name.into())
     } else {
         Err(InvalidName::new(what, name, RULE))
     }
@@ -75,7 +75,7 @@ impl ServiceName {
     /// The service that a managed nginx is.
     #[must_use]
     pub fn managed_nginx() -> Self {
-        Self("nginx".to_owned())
+        Self("nginx".into())
     }
 
     /// The name as text.

@@ -247,7 +247,7 @@ fn of_kind(old: &Kind, new: &Kind, behind_nginx: bool) -> Vec<Key> {
         }
         (Kind::Command(_), Kind::Asgi(_)) => return vec![Key { name: "app", needs: Needs::Gap }],
     };
-    let Asgi { app, venv, host, socket, workers, event_loop, http, args } = old;
+    let Asgi { app, venv, host, socket, workers, event_loop, http, args } = &**old;
     let moved = if behind_nginx { Needs::Gap } else { Needs::Start };
     let all = [
         ("app", *app != new.app, Needs::Start),

@@ -57,7 +57,7 @@ pub struct Thresholds {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum How {
     /// A GET on a fresh connection.
-    Http(Http),
+    Http(Box<Http>),
     /// A connection to its port. The kernel answers for a process that hangs, too.
     Tcp,
     /// A program that is run as the instance is; status 0 is yes. `{port}` is the slot's port.
@@ -184,7 +184,7 @@ pub(super) fn ready(s: &mut Section<'_>, around: Around) -> Ready {
     let asks = around.is_asgi && !s.has("alive") || !written.is_empty();
     let usual = || {
         let (socket, path, status) = (None, "/health".to_owned(), Statuses::success());
-        How::Http(Http { socket, path, status, header: None, body: None })
+        How::Http(Box::new(Http { socket, path, status, header: None, body: None }))
     };
     let how = asks.then(|| how(s, around, Some(usual()))).flatten();
     if !asks {
@@ -226,12 +226,12 @@ pub(super) fn startup(s: &mut Section<'_>, around: Around, ready: &Ready) -> Opt
 /// long as it gives any answer to that; `none` is none.
 pub(super) fn live(s: &mut Section<'_>, around: Around, ready: &Ready) -> Option<Check> {
     let usual = match &ready.sign {
-        Sign::Asked(Check { how: How::Http(http), .. }) => Some(How::Http(Http {
+        Sign::Asked(Check { how: How::Http(http), .. }) => Some(How::Http(Box::new(Http {
             status: Statuses::any(),
             header: None,
             body: None,
-            ..http.clone()
-        })),
+            ..(**http).clone()
+        }))),
         Sign::Asked(_) | Sign::Alive { .. } => None,
     };
     let read = |s: &mut Section<'_>, usual| {
@@ -271,13 +271,13 @@ fn how(s: &mut Section<'_>, around: Around, usual: Option<How>) -> Option<How> {
         }
     }
     let how = match written.first() {
-        Some(&"path") => Some(How::Http(Http {
+        Some(&"path") => Some(How::Http(Box::new(Http {
             socket: None,
             path: s.get("path", scalar::request_path)?,
             status: Statuses::success(),
             header: None,
             body: None,
-        })),
+        }))),
         Some(&"tcp") => {
             s.get("tcp", only_true)?;
             Some(How::Tcp)
@@ -286,7 +286,7 @@ fn how(s: &mut Section<'_>, around: Around, usual: Option<How>) -> Option<How> {
         None => usual,
     };
     match how {
-        Some(How::Http(http)) => Some(How::Http(matching(s, http))),
+        Some(How::Http(http)) => Some(How::Http(Box::new(matching(s, *http)))),
         Some(other) => {
             s.refuse(MATCH, "only a check by `path` has this");
             Some(other)

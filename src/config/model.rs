@@ -131,12 +131,12 @@ pub struct Service {
     pub group: Option<String>,
     /// What its processes may use and do.
     pub confinement: Confinement,
-    /// Variables given in the configuration itself; they win over the env file's.
-    pub env: BTreeMap<String, Secret>,
+    /// Variables given in the configuration itself, by name; they win over the env file's.
+    pub env: Box<[(String, Secret)]>,
     /// A dotenv file, read afresh at each start.
     pub env_file: Option<PathBuf>,
     /// What makes it a job; `None`: it is kept running.
-    pub job: Option<Job>,
+    pub job: Option<Box<Job>>,
     /// What it waits for.
     pub depends: Depends,
     /// When it has come up; `None`: when it is ready.
@@ -150,7 +150,7 @@ pub struct Service {
     /// What happens when it ends by itself.
     pub restart: Restart,
     /// How it is told to read its own configuration again, where it can be.
-    pub reload: Option<Reload>,
+    pub reload: Option<Box<Reload>>,
     /// How traffic leaves it.
     pub drain: Drain,
     /// What rollouts leave behind.
@@ -159,14 +159,14 @@ pub struct Service {
     /// start's bind, so they are removed before a start when nobody answers on them.
     pub clears: Vec<PathBuf>,
     /// How nginx talks to it; `None` when it is not behind nginx.
-    pub upstream: Option<UpstreamOptions>,
+    pub upstream: Option<Box<UpstreamOptions>>,
 }
 
 /// What a service runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A uvicorn process.
-    Asgi(Asgi),
+    Asgi(Box<Asgi>),
     /// Any argument vector; `{port}` in an argument becomes the slot's port.
     Command(Vec<String>),
 }
@@ -231,10 +231,12 @@ impl Service {
     #[must_use]
     pub const fn held(&self) -> Option<u16> {
         match &self.kind {
-            Kind::Asgi(Asgi { socket: Socket::Held, workers, .. }) => Some(match workers.by {
-                By::Aibkd => workers.count,
-                By::Uvicorn => 1,
-            }),
+            Kind::Asgi(asgi) if matches!(asgi.socket, Socket::Held) => {
+                Some(match asgi.workers.by {
+                    By::Aibkd => asgi.workers.count,
+                    By::Uvicorn => 1,
+                })
+            }
             Kind::Asgi(_) | Kind::Command(_) => None,
         }
     }

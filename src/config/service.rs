@@ -42,7 +42,11 @@ impl Reader<'_> {
         let is_asgi = which(s);
         let ports = self.ports(s);
         let has_port = !ports.is_empty();
-        let kind = if is_asgi { asgi::asgi(s).map(Kind::Asgi) } else { command(s, has_port) };
+        let kind = if is_asgi {
+            asgi::asgi(s).map(|asgi| Kind::Asgi(Box::new(asgi)))
+        } else {
+            command(s, has_port)
+        };
         if is_asgi && !s.has("slots") {
             s.missing("slots");
         }
@@ -66,19 +70,20 @@ impl Reader<'_> {
             env_file: env_file.zip(directory.as_ref()).map(|(file, base)| base.join(file)),
             user: s.get("user", scalar::account),
             group: s.get("group", scalar::account),
-            env: env(s),
+            env: env(s).into_iter().collect(),
             depends: self.wishes.read(s, self.name),
             confinement: sandbox::confinement(s, directory.as_deref()),
-            job,
+            job: job.map(Box::new),
             stop: s.section("stop", |s| stop(s, &drain, least_stop)),
             restart: s.section("restart", restart::restart),
             reload: s
                 .has("reload")
                 .then(|| s.section("reload", |s| reload::reload(s, has_port)))
-                .flatten(),
+                .flatten()
+                .map(Box::new),
             rollout: s.section("rollout", |s| rollout(s, grounds)),
             clears: vec![],
-            upstream,
+            upstream: upstream.map(Box::new),
             // What is missing was noted, so these defaults reach nobody.
             kind: kind.unwrap_or_else(|| Kind::Command(Vec::new())),
             directory: directory.unwrap_or_default(),

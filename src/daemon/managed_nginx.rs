@@ -1,6 +1,6 @@
 //! The private nginx of `nginx.mode: managed`, as a service like any other.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use crate::{
     config::{
@@ -16,13 +16,13 @@ use crate::{
 /// nginx as a service: one slot, ready when its proof socket answers.
 pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) -> Service {
     let ask = |status, failures| Check {
-        how: How::Http(Http {
+        how: How::Http(Box::new(Http {
             socket: Some(config.proof_socket.clone()),
             path: PROOF_PATH.to_owned(),
             status,
             header: None,
             body: None,
-        }),
+        })),
         interval: Duration::from_secs(10),
         timeout: Duration::from_secs(5),
         thresholds: Thresholds { successes: 1, failures },
@@ -37,7 +37,7 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
         user: None,
         group: None,
         confinement: Confinement::default(),
-        env: BTreeMap::new(),
+        env: Box::default(),
         env_file: None,
         job: None,
         depends: config::Depends::default(),

@@ -76,10 +76,9 @@ impl Muster<'_> {
     /// Begins to keep the job `name`, if it is one.
     pub(super) fn job(&self, name: &ServiceName) -> Result<Option<Job>, DaemonError> {
         let Some(service) = self.config.services.get(name) else { return Ok(None) };
-        let Some(job) = service.job.clone() else { return Ok(None) };
-        let service = Arc::clone(service);
-        let instance = self.begin(InstanceId::new(name.clone(), Slot::Sole), &service)?;
-        Ok(Some(Job::begin(service, job, instance, self.ground.store.clone())))
+        let Some(job) = service.job.as_deref() else { return Ok(None) };
+        let instance = self.begin(InstanceId::new(name.clone(), Slot::Sole), service)?;
+        Ok(Some(Job::begin(Arc::clone(service), job.clone(), instance, self.ground.store.clone())))
     }
 
     /// The crew of `service`: the instances that `there` has, and those that are missing. What it
@@ -170,10 +169,10 @@ fn keeping(logs: &Logs) -> Keeping {
 /// How nginx reaches each service that is behind it.
 pub(super) fn site(config: &Config) -> Site {
     let behind = config.services.values().filter_map(|service| {
-        let options = service.upstream.clone()?;
+        let options = service.upstream.as_deref()?;
         let flip = config.nginx.as_ref().filter(|_| options.switch == config::Switch::Flip);
         let flip = flip.and_then(|nginx| Flip::new(&service.name, service.slots, &nginx.flags));
-        let switch = flip.map_or(Switch::Reload, Switch::Flip);
+        let (options, switch) = (options.clone(), flip.map_or(Switch::Reload, Switch::Flip));
         Some((service.name.clone(), Proxied { options, host: service.host(), switch }))
     });
     behind.collect()

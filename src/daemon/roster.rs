@@ -59,9 +59,9 @@ impl Daemon {
             match (difference, self.jobs.get(name), new.services.get(name)) {
                 (Difference::Removed, Some(job), _) => self.let_go(job).await,
                 (_, there, Some(service)) => {
-                    let Some(of) = service.job.clone() else { continue };
+                    let Some(of) = service.job.as_deref() else { continue };
                     let job = match there {
-                        Some(job) => job.adapt(Arc::clone(service), of).await,
+                        Some(job) => job.adapt(Arc::clone(service), of.clone()).await,
                         None => self.new_job(new, name).await?,
                     };
                     self.jobs.put(job.clone());

@@ -82,7 +82,7 @@ pub(super) fn links(config: &Config) -> Vec<Link> {
     for service in config.services.values() {
         let file = service.env_file.as_ref().map(|file| service.directory.join(file));
         let mut variables = file.and_then(|file| load_env_file(&file).ok()).unwrap_or_default();
-        variables.extend(service.env.clone());
+        variables.extend(service.env.iter().cloned());
         of_variables(service.name.as_str(), &variables).into_iter().for_each(&mut add);
     }
     for app in config.apps.values() {

@@ -1,7 +1,7 @@
 //! A driver's surroundings for tests: a real store whose disk can fail, a real launcher, real
 //! children.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 
@@ -156,7 +156,7 @@ pub(super) fn service() -> Service {
         user: None,
         group: None,
         confinement: Confinement::default(),
-        env: BTreeMap::new(),
+        env: Box::default(),
         env_file: None,
         job: None,
         depends: crate::config::Depends::default(),

@@ -1,6 +1,6 @@
 //! Who a process is (`P1`).
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::sys::proc;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
+    pub boot_id: Arc<str>,
     /// Process id.
     pub pid: i32,
     /// Field 22 of `/proc/PID/stat`, in clock ticks since boot.
@@ -19,10 +19,10 @@ pub struct Identity {
 
 impl Identity {
     /// The process that has `pid` now; `None` when there is none. Hold a pidfd of it while you ask.
-    pub(super) fn read(boot_id: &str, pid: i32) -> io::Result<Option<Self>> {
+    pub(super) fn read(boot_id: &Arc<str>, pid: i32) -> io::Result<Option<Self>> {
         let stat = proc::stat(pid)?;
         Ok(stat.map(|stat| Self {
-            boot_id: boot_id.to_owned(),
+            boot_id: Arc::clone(boot_id),
             pid,
             start_ticks: stat.start_ticks,
         }))
@@ -46,7 +46,7 @@ impl Identity {
 
     /// Whether the process that has our pid now is us; a zombie still tells how it ended.
     pub(super) fn is_there(&self, boot_id: &str) -> io::Result<bool> {
-        if self.boot_id != boot_id {
+        if *self.boot_id != *boot_id {
             return Ok(false);
         }
         Ok(proc::stat(self.pid)?.is_some_and(|stat| stat.start_ticks == self.start_ticks))
@@ -54,7 +54,7 @@ impl Identity {
 
     /// Whether the process that has our pid now is us, and alive.
     pub(super) fn is_alive(&self, boot_id: &str) -> io::Result<bool> {
-        if self.boot_id != boot_id {
+        if *self.boot_id != *boot_id {
             return Ok(false);
         }
         let stat = proc::stat(self.pid)?;

@@ -51,7 +51,7 @@ pub(super) type Ends<'a> = &'a (dyn Fn() -> Result<[OwnedFd; 3], ProcessError> +
 /// Starts and adopts process trees. One per daemon.
 #[derive(Debug)]
 pub struct Launcher {
-    boot_id: String,
+    boot_id: Arc<str>,
     base: Option<Base>,
     sessions: PathBuf,
     null: OwnedFd,
@@ -78,7 +78,7 @@ impl Launcher {
         base: Option<Base>,
         kernel: Arc<dyn Kernel>,
     ) -> Result<Arc<Self>, ProcessError> {
-        let boot_id = proc::boot_id().map_err(ProcessError::kernel("read the boot id"))?;
+        let boot_id = proc::boot_id().map_err(ProcessError::kernel("read the boot id"))?.into();
         let null = Path::new("/dev/null");
         let null = fs::File::open(null).map_err(ProcessError::file("open", null))?.into();
         spawn::reserve().map_err(ProcessError::kernel("reserve descriptors"))?;
@@ -353,7 +353,8 @@ impl Launcher {
             None => self.remember_session(&name.to_string(), who)?,
         };
         let pidfd = reaper::track(|| Ok::<_, ProcessError>((who.pid, pidfd)))?;
-        self.tree(name, who.clone(), pidfd, place).map(Some)
+        let who = Identity { boot_id: Arc::clone(&self.boot_id), ..who.clone() };
+        self.tree(name, who, pidfd, place).map(Some)
     }
 
     /// Takes over what is left of a tree whose main process `who` has ended, from which its end is

@@ -23,7 +23,7 @@ impl Launcher {
             .map(|stream| capture::fifo_path(runtime_dir, of, stream));
         let nameless: Vec<&PathBuf> =
             paths.iter().filter(|path| fs::symlink_metadata(path).is_err()).collect();
-        if nameless.is_empty() || who.boot_id != self.boot_id() {
+        if nameless.is_empty() || *who.boot_id != *self.boot_id() {
             return;
         }
         let tree = self.tree_of(of, who);

@@ -100,7 +100,8 @@ pub fn command(argv: &[String], slot: Slot) -> Vec<OsString> {
 fn environment(start: &Start<'_>) -> Vec<(OsString, OsString)> {
     let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
     env.extend(base(start));
-    let own = start.env_file.iter().chain(&start.service.env);
+    let configured = start.service.env.iter().map(|(name, value)| (name, value));
+    let own = start.env_file.iter().chain(configured);
     env.extend(own.map(|(name, value)| (name.into(), value.expose().into())));
     env.extend(identity(start));
     env.into_iter().collect()

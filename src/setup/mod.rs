@@ -121,7 +121,8 @@ impl Setup {
         let wants = wants.collect::<Result<Vec<_>, SetupError>>()?;
         let generated = generated.unwrap_or_default();
         let hints = hints::hints(&config, &hints::look(&root, &config), &options.units);
-        let values = config.services.values().flat_map(|service| service.env.values());
+        let values =
+            config.services.values().flat_map(|service| service.env.iter().map(|(_, value)| value));
         let hidden =
             values.map(|value| value.expose().to_owned()).chain(generated.hidden).collect();
         Ok(Self { wants, kept, hidden, notes: generated.notes, hints, root })

@@ -112,7 +112,7 @@ mod tests {
             panic!("is not asked")
         };
         let How::Http(http) = &check.how else { panic!("not by HTTP") };
-        http.clone()
+        (**http).clone()
     }
 
     /// Asks somebody who answers with `answer` to any request, and keeps the connection open.

@@ -98,7 +98,7 @@ async fn the_exit_of_a_process_that_is_not_our_child_is_told() {
     let (parent, pid) = daemon.spawn_up(&sh("sleep 1000 & echo $!")).await;
     let (pid, boot_id) = (pid.parse().unwrap(), crate::sys::proc::boot_id().unwrap());
     within(parent.exited()).await;
-    let who = Identity::read(&boot_id, pid).unwrap().unwrap();
+    let who = Identity::read(&boot_id.into(), pid).unwrap().unwrap();
     let tree = daemon.launcher.adopt(&daemon.name, &who).unwrap().unwrap();
     within(tree.end(LONG)).await.unwrap();
     // Linux before 6.15 does not tell when its parent reaps it before we look.
