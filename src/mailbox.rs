@@ -3,14 +3,14 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
 };
-
-use tokio::sync::Notify;
 
 /// A new one. What is sent waits until it is taken, however much it is.
 pub(crate) fn mailbox<T>() -> (Sender<T>, Receiver<T>) {
-    let place = Arc::new(Place { letters: Mutex::default(), knock: Notify::new() });
+    let place = Arc::new(Place { letters: Mutex::default() });
     (Sender(Arc::new(Post(Arc::clone(&place)))), Receiver(place))
 }
 
@@ -33,13 +33,14 @@ struct Post<T>(Arc<Place<T>>);
 #[derive(Debug)]
 struct Place<T> {
     letters: Mutex<Letters<T>>,
-    knock: Notify,
 }
 
 #[derive(Debug)]
 struct Letters<T> {
     waiting: VecDeque<T>,
     ends: Ends,
+    /// Who waits for the next one.
+    reader: Option<Waker>,
 }
 
 /// Who is left.
@@ -52,7 +53,15 @@ enum Ends {
 
 impl<T> Default for Letters<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), ends: Ends::Both }
+        Self { waiting: VecDeque::new(), ends: Ends::Both, reader: None }
+    }
+}
+
+impl<T> Letters<T> {
+    fn knock(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 }
 
@@ -72,7 +81,7 @@ impl<T> Sender<T> {
             return Err(letter);
         }
         letters.waiting.push_back(letter);
-        post.0.knock.notify_one();
+        letters.knock();
         Ok(())
     }
 
@@ -98,28 +107,29 @@ impl<T> WeakSender<T> {
 impl<T> Receiver<T> {
     /// The next one; `None` once nobody sends any more. Cancel safe.
     pub(crate) async fn recv(&mut self) -> Option<T> {
-        loop {
-            {
-                let mut letters = self.0.letters();
-                if let Some(letter) = letters.waiting.pop_front() {
-                    return Some(letter);
-                }
-                // It took room for what came at once.
-                letters.waiting.shrink_to_fit();
-                if letters.ends == Ends::NoSender {
-                    return None;
-                }
-            }
-            // What was sent since the look has knocked already.
-            self.0.knock.notified().await;
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    fn poll_recv(&mut self, context: &Context<'_>) -> Poll<Option<T>> {
+        let mut letters = self.0.letters();
+        if let Some(letter) = letters.waiting.pop_front() {
+            return Poll::Ready(Some(letter));
         }
+        // It took room for what came at once.
+        letters.waiting.shrink_to_fit();
+        if letters.ends == Ends::NoSender {
+            return Poll::Ready(None);
+        }
+        letters.reader = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 
 impl<T> Drop for Post<T> {
     fn drop(&mut self) {
-        self.0.letters().ends = Ends::NoSender;
-        self.0.knock.notify_one();
+        let mut letters = self.0.letters();
+        letters.ends = Ends::NoSender;
+        letters.knock();
     }
 }
 

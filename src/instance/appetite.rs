@@ -21,6 +21,11 @@ impl Appetite {
         Self { limit, due: limit.map(|limit| Instant::now() + limit.sample) }
     }
 
+    /// Whether there is a limit to see to.
+    pub(super) const fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
     /// Waits until `tree` is above its limit; returns the bytes that it uses, and those it may.
     /// Cancel safe: it is due when it was.
     pub(super) async fn outgrown(&mut self, tree: Option<&Tree>) -> (u64, u64) {

@@ -1,7 +1,7 @@
 //! What is behind a handle: a process tree with a socket of its own, or several on one that the
 //! daemon holds. Where its service gets the other kind, the next start of a slot is of that kind.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{future::Future, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -63,26 +63,33 @@ impl Place {
         Ok(Body::Team(Box::new(team.shown_on(self))))
     }
 
-    /// Lets `body`, and whatever follows it, take `orders`.
-    pub(super) async fn live(self, mut body: Body, mut orders: mailbox::Receiver<Command>) {
-        let mut first = None;
-        loop {
-            let left = match &mut body {
-                Body::Tree(driver) => driver.run(&mut orders, first.take()).await,
-                Body::Team(team) => team.run(&mut orders, first.take()).await,
-            };
-            let Left::Other(command) = left else { return };
-            let (service, gone) = match &body {
-                Body::Tree(driver) => (Arc::clone(&driver.service), vec![self.id.clone()]),
-                Body::Team(team) => (team.service(), team.workers()),
-            };
-            match self.body(service) {
-                Ok(other) => {
-                    body = other;
-                    first = Some(command);
-                    self.forget(gone).await;
+    /// Lets `body`, and whatever follows it, take `orders`. Not an `async fn`: it would keep its
+    /// arguments twice, and there are many of these.
+    pub(super) fn live(
+        self,
+        mut body: Body,
+        mut orders: mailbox::Receiver<Command>,
+    ) -> impl Future<Output = ()> + Send {
+        async move {
+            let mut first = None;
+            loop {
+                let left = match &mut body {
+                    Body::Tree(driver) => driver.run(&mut orders, first.take()).await,
+                    Body::Team(team) => Box::pin(team.run(&mut orders, first.take())).await,
+                };
+                let Left::Other(command) = left else { return };
+                let (service, gone) = match &body {
+                    Body::Tree(driver) => (Arc::clone(&driver.service), vec![self.id.clone()]),
+                    Body::Team(team) => (team.service(), team.workers()),
+                };
+                match self.body(service) {
+                    Ok(other) => {
+                        body = other;
+                        first = Some(command);
+                        Box::pin(self.forget(gone)).await;
+                    }
+                    Err(e) => drop(command.1.send(Err(e))),
                 }
-                Err(e) => drop(command.1.send(Err(e))),
             }
         }
     }

@@ -1,12 +1,15 @@
 //! The task that drives one instance: waits for what can happen, asks [`life::next`], does it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
+    future::Future,
     hash::{BuildHasher, Hasher, RandomState},
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::future::OptionFuture;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -22,6 +25,7 @@ use super::{
     probing::Probing,
     resting::Resting,
     saving::Saving,
+    timers::Timers,
     view::{Death, Phase, View},
 };
 use crate::{
@@ -64,7 +68,7 @@ pub(super) struct Driver {
     pub(super) probing: Probing,
     pub(super) saving: Saving,
     pub(super) predecessor: Predecessor,
-    timers: BTreeMap<Timer, Instant>,
+    timers: Timers,
     born: Instant,
     since: std::time::Instant,
     view: watch::Sender<View>,
@@ -119,7 +123,7 @@ impl Driver {
             probing,
             saving: Saving::default(),
             predecessor: Predecessor::Settled,
-            timers: BTreeMap::new(),
+            timers: Timers::default(),
             born: Instant::now(),
             since: std::time::Instant::now(),
         };
@@ -188,7 +192,7 @@ impl Driver {
                     }
                 }
                 Woken::Timer(timer) => {
-                    self.timers.remove(&timer);
+                    self.timers.disarm(timer);
                     if timer == Timer::StartDeadline {
                         self.note_not_ready();
                     }
@@ -207,23 +211,30 @@ impl Driver {
     }
 
     async fn wait(&mut self, orders: &mut mailbox::Receiver<Command>) -> Woken {
-        let timer = self.timers.iter().min_by_key(|(_, at)| **at).map(|(t, at)| (*t, *at));
+        let timer = self.timers.next().map(|(timer, at)| async move {
+            sleep_until(at).await;
+            timer
+        });
         let state = self.life.state;
         // The death of one that could not be ended is no news.
         let tree = self.tree.as_ref().filter(|_| life::running(state).is_some());
-        let (probing, appetite) = (&mut self.probing, &mut self.appetite);
+        let (probing, appetite, saving) = (&mut self.probing, &mut self.appetite, &mut self.saving);
         let (id, service, ground) = (&self.id, &self.service, &self.ground);
         let door = self.door.as_ref();
         let whom = self.runs.as_ref().map(|runs| Whom { id, service, ground, door, runs });
+        let pids = || tree.map(Tree::pids).unwrap_or_default();
+        let probed = probing.is_due(state).then(|| probing.next(state, whom, pids));
         let grown = tree.filter(|_| life::in_good_order(state).is_some());
+        let outgrown = appetite.is_limited().then(|| appetite.outgrown(grown));
+        let saved = saving.owes().then(|| saving.attempt(&ground.store));
         tokio::select! {
             biased;
-            exit = async { match tree { Some(tree) => tree.exited().await, None => std::future::pending().await } } => Woken::Died(exit),
+            Some(exit) = OptionFuture::from(tree.map(Tree::exited)) => Woken::Died(exit),
             command = orders.recv() => Woken::Command(command),
-            timer = async { match timer { Some((timer, at)) => { sleep_until(at).await; timer } None => std::future::pending().await } } => Woken::Timer(timer),
-            event = probing.next(state, whom, || tree.map(Tree::pids).unwrap_or_default()) => Woken::Probed(event),
-            (used, limit) = appetite.outgrown(grown) => Woken::Outgrown(used, limit),
-            () = self.saving.attempt(&self.ground.store) => Woken::Saved,
+            Some(timer) = seldom(timer) => Woken::Timer(timer),
+            Some(event) = seldom(probed) => Woken::Probed(event),
+            Some((used, limit)) = seldom(outgrown) => Woken::Outgrown(used, limit),
+            Some(()) = seldom(saved) => Woken::Saved,
         }
     }
 
@@ -348,11 +359,11 @@ impl Driver {
             }
             Action::End => self.end().await,
             Action::Arm(timer, after) => {
-                self.timers.insert(timer, Instant::now() + after);
+                self.timers.arm(timer, Instant::now() + after);
                 None
             }
             Action::Disarm(timer) => {
-                self.timers.remove(&timer);
+                self.timers.disarm(timer);
                 None
             }
             Action::Rest => {
@@ -376,7 +387,7 @@ impl Driver {
             identity: self.tree.as_ref().map(|tree| tree.identity().clone()),
             restarts: self.life.restarts,
             since: self.since,
-            next_start: self.timers.get(&Timer::Backoff).map(|at| at.into_std()),
+            next_start: self.timers.due(Timer::Backoff).map(Instant::into_std),
             complaint: self.probing.complaint(),
             death: self.death.clone(),
             exit: self.exit,
@@ -386,6 +397,11 @@ impl Driver {
             beside: None,
         });
     }
+}
+
+/// What there seldom is to wait for is apart from whoever waits, who is small while there is none.
+fn seldom<F: Future>(what: Option<F>) -> OptionFuture<Pin<Box<F>>> {
+    what.map(Box::pin).into()
 }
 
 /// A service of two slots behind nginx starts the other one first, and on a held socket another

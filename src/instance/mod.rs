@@ -32,6 +32,7 @@ mod specify;
 mod stale;
 mod state;
 mod team;
+mod timers;
 mod view;
 
 use std::{path::Path, sync::Arc, time::Duration};

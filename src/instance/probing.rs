@@ -67,6 +67,11 @@ impl Probing {
         }
     }
 
+    /// Whether something is asked, or will be, in `state`.
+    pub(super) fn is_due(&self, state: State) -> bool {
+        life::probed(state).is_some() && self.schedules.iter().any(Schedule::is_due)
+    }
+
     /// Waits for the next answer. Cancel safe: what was asked is asked on.
     pub(super) async fn next(
         &mut self,

@@ -17,7 +17,7 @@ type Writing = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
 /// What is held for true of a slot and may not be durable yet.
 #[derive(Default)]
 pub(super) struct Saving {
-    owed: Option<Owed>,
+    owed: Option<Box<Owed>>,
 }
 
 struct Owed {
@@ -40,14 +40,19 @@ impl Saving {
     pub(super) fn owe(&mut self, row: SlotRow) {
         let (due, pause, writing) = (Instant::now(), PAUSE.0, None);
         let told = self.owed.take().map_or(Told::No, |before| before.told);
-        self.owed = Some(Owed { row, due, pause, told, writing });
+        self.owed = Some(Box::new(Owed { row, due, pause, told, writing }));
     }
 
     /// What is durable now is what is held for true.
     pub(super) fn settle(&mut self) {
-        if let Some(Owed { row, told: Told::Yes, .. }) = self.owed.take() {
-            tracing::info!(instance = %row.instance, "its state is written down again");
+        if let Some(owed) = self.owed.take().filter(|owed| owed.told == Told::Yes) {
+            tracing::info!(instance = %owed.row.instance, "its state is written down again");
         }
+    }
+
+    /// Whether there is something that may not be durable.
+    pub(super) const fn owes(&self) -> bool {
+        self.owed.is_some()
     }
 
     /// One attempt, when it is due; never done while nothing is owed. Cancel safe: what was begun

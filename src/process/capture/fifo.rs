@@ -9,17 +9,17 @@ use std::{
         unix::fs::{DirBuilderExt, FileTypeExt},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{FileType, Mode, OFlags},
     io::Errno,
 };
-use tokio::net::unix::pipe;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{ProcessError, Shelf, files::with_suffix};
-use crate::{ident::InstanceId, process::Stream};
+use crate::{ident::InstanceId, process::Stream, sys::watch::watch};
 
 /// What a child may write ahead of us, in bytes. The kernel's default is 64 KiB, and without
 /// privilege the limit is /proc/sys/fs/pipe-max-size, usually this much.
@@ -30,7 +30,8 @@ pub(super) struct Fifo {
     path: PathBuf,
     /// Since when there is one.
     pub(super) since: Since,
-    reader: Arc<pipe::Receiver>,
+    /// Our own end, which never waits and never sees an end of file.
+    reader: AsyncFd<OwnedFd>,
 }
 
 /// Whether an earlier daemon may have used something.
@@ -55,9 +56,8 @@ impl Fifo {
     /// Makes the one at `path`, or finds it again: by its name, or on `shelf`. Needs a runtime.
     pub(super) fn make(path: PathBuf, shelf: &Shelf) -> Result<Self, ProcessError> {
         if let Some(found) = shelf.take_fifo(&path) {
-            let opened = pipe::Receiver::from_owned_fd(found);
-            let reader = opened.map_err(ProcessError::file("open the FIFO", &path))?;
-            return Ok(Self { path, since: Since::Before, reader: Arc::new(reader) });
+            let reader = watched(found).map_err(ProcessError::file("open the FIFO", &path))?;
+            return Ok(Self { path, since: Since::Before, reader });
         }
         let since = match make(&path) {
             Err(Errno::NOENT) => {
@@ -72,7 +72,7 @@ impl Fifo {
         if since == Since::Before {
             is_fifo(&path)?;
         }
-        let reader = Arc::new(open(&path)?);
+        let reader = open(&path)?;
         Ok(Self { path, since, reader })
     }
 
@@ -81,14 +81,33 @@ impl Fifo {
         with_suffix(&self.path, ".spool")
     }
 
-    /// Our own end, which never waits and never sees an end of file.
-    pub(super) fn reader(&self) -> Arc<pipe::Receiver> {
-        Arc::clone(&self.reader)
+    /// Whether there may be something in it; else `context` is woken once there may be. For one task
+    /// only: no second one is woken.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(ready!(self.reader.poll_read_ready(context)).map(|mut it| it.retain_ready()))
+    }
+
+    /// Does `read`, and waits for more before the next time where it found nothing.
+    pub(super) fn try_read<T>(
+        &self,
+        read: impl FnOnce(&OwnedFd) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.reader.try_io(Interest::READABLE, read)
+    }
+
+    /// Bytes that are in it.
+    pub(super) fn pending(&self) -> io::Result<u64> {
+        Ok(rustix::io::ioctl_fionread(&self.reader)?)
+    }
+
+    /// What it has room for, in bytes.
+    pub(super) fn capacity(&self) -> io::Result<usize> {
+        Ok(rustix::pipe::fcntl_getpipe_size(&self.reader)?)
     }
 
     /// Whether nobody has removed its name.
     pub(super) fn has_name(&self) -> bool {
-        let own = rustix::fs::fstat(&*self.reader).map(|seen| (seen.st_dev, seen.st_ino));
+        let own = rustix::fs::fstat(&self.reader).map(|seen| (seen.st_dev, seen.st_ino));
         let named = rustix::fs::lstat(&self.path).map(|seen| (seen.st_dev, seen.st_ino));
         matches!((own, named), (Ok(own), Ok(named)) if own == named)
     }
@@ -119,12 +138,23 @@ fn is_fifo(path: &Path) -> Result<(), ProcessError> {
     Err(ProcessError::File { action: "use", path: path.to_owned(), source })
 }
 
-fn open(path: &Path) -> Result<pipe::Receiver, ProcessError> {
-    let opened = pipe::OpenOptions::new().read_write(true).open_receiver(path);
-    let reader = opened.map_err(ProcessError::file("open the FIFO", path))?;
+fn open(path: &Path) -> Result<AsyncFd<OwnedFd>, ProcessError> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
+    let reader = opened.and_then(watched).map_err(ProcessError::file("open the FIFO", path))?;
     if let Err(error) = rustix::pipe::fcntl_setpipe_size(reader.as_fd(), CAPACITY) {
         // EPERM: the user's share is used up (pipe-user-pages-soft). It works without.
         tracing::debug!(path = %path.display(), %error, "a FIFO keeps its usual capacity");
     }
     Ok(reader)
+}
+
+/// `fd`, which must be of a FIFO, as the runtime watches it.
+fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+    if kind != FileType::Fifo {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no FIFO"));
+    }
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    watch(fd, Interest::READABLE)
 }

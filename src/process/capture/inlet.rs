@@ -1,8 +1,6 @@
 //! Where the bytes of one FIFO come in: through its [`Spool`], or where there can be none, past it.
 
-use std::{io, path::PathBuf, sync::Arc};
-
-use tokio::net::unix::pipe::Receiver;
+use std::{future::poll_fn, io, sync::Arc};
 
 use super::{
     fifo::Fifo,
@@ -16,8 +14,7 @@ const ROOMY: usize = 256 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Inlet {
-    pipe: Arc<Receiver>,
-    path: PathBuf,
+    fifo: Arc<Fifo>,
     /// The time of the last line that an earlier daemon put into the log.
     last: i64,
     /// Made when the first byte comes: most write to one of two streams only.
@@ -50,11 +47,11 @@ impl Taken {
 impl Inlet {
     /// Opens the reading end of `fifo`; what an earlier daemon took and had not written when the
     /// last line in the log was of the time `last` comes first.
-    pub(super) fn open(fifo: &Fifo, last: i64) -> Self {
-        let (pipe, path, health) = (fifo.reader(), fifo.spool(), Health::Good);
+    pub(super) fn open(fifo: &Arc<Fifo>, last: i64) -> Self {
+        let (fifo, health) = (Arc::clone(fifo), Health::Good);
         let (next, size, line, missing) = (0, 0, 0, 0);
-        let mut inlet = Self { pipe, path, last, spool: None, next, size, line, missing, health };
-        let found = Spool::find(&inlet.path)
+        let mut inlet = Self { fifo, last, spool: None, next, size, line, missing, health };
+        let found = Spool::find(&inlet.fifo.spool())
             .and_then(|spool| spool.map(|spool| inlet.go_on(spool)).transpose());
         if let Err(e) = found {
             inlet.is_ill(&e);
@@ -83,7 +80,7 @@ impl Inlet {
     /// Where somebody has removed the name of the spool, the next bytes are taken into another one.
     /// What is on its way from the old one into the log gets there, unless we are killed meanwhile.
     pub(super) fn renew(&mut self) {
-        let has_name = |spool: &Arc<Spool>| spool.is_at(&self.path);
+        let has_name = |spool: &Arc<Spool>| spool.is_at(&self.fifo.spool());
         if !self.waits() && !self.spool.as_ref().is_none_or(has_name) {
             self.spool = None;
             (self.next, self.size, self.line) = (0, 0, 0);
@@ -102,18 +99,18 @@ impl Inlet {
 
     /// Bytes that are in the pipe or wait here.
     pub(super) fn pending(&self) -> io::Result<u64> {
-        Ok(rustix::io::ioctl_fionread(&self.pipe)? + (self.size - self.next))
+        Ok(self.fifo.pending()? + (self.size - self.next))
     }
 
     /// Whether the pipe could be enlarged: then a writer has room for far more than it writes within
     /// milliseconds.
     pub(super) fn is_roomy(&self) -> bool {
-        rustix::pipe::fcntl_getpipe_size(&self.pipe).is_ok_and(|bytes| bytes >= ROOMY)
+        self.fifo.capacity().is_ok_and(|bytes| bytes >= ROOMY)
     }
 
     /// Waits until there may be something in the pipe.
     pub(super) async fn readable(&self) -> io::Result<()> {
-        self.pipe.readable().await
+        poll_fn(|context| self.fifo.poll_readable(context)).await
     }
 
     /// The next bytes, at most as many as `buffer` has room for; none where there are none now.
@@ -147,16 +144,16 @@ impl Inlet {
     fn fill(&mut self, n: usize) -> io::Result<()> {
         let spool = match &self.spool {
             Some(spool) => Arc::clone(spool),
-            None => self.go_on(Spool::make(&self.path)?)?,
+            None => self.go_on(Spool::make(&self.fifo.spool())?)?,
         };
         let size = self.size;
-        let moved = self.pipe.try_io(|| spool.fill(&self.pipe, size, n))?;
+        let moved = self.fifo.try_read(|pipe| spool.fill(pipe, size, n))?;
         self.size += moved as u64;
         Ok(())
     }
 
     fn read_past(&self, buffer: &mut [u8]) -> io::Result<Taken> {
-        match self.pipe.try_read(buffer) {
+        match self.fifo.try_read(|pipe| Ok(rustix::io::read(pipe, buffer)?)) {
             Ok(n) => Ok(Taken::Loose(n)),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Taken::Loose(0)),
             Err(e) => Err(e),
@@ -166,7 +163,7 @@ impl Inlet {
     fn is_ill(&mut self, error: &io::Error) {
         if std::mem::replace(&mut self.health, Health::Bad) == Health::Good {
             tracing::warn!(
-                path = %self.path.display(), %error,
+                path = %self.fifo.spool().display(), %error,
                 "output goes to its log directly: lines may be lost if aibkd is killed now"
             );
         }
@@ -174,7 +171,7 @@ impl Inlet {
 
     fn is_well(&mut self) {
         if std::mem::replace(&mut self.health, Health::Good) == Health::Bad {
-            tracing::info!(path = %self.path.display(), "output is safe from a kill of aibkd again");
+            tracing::info!(path = %self.fifo.spool().display(), "output is safe from a kill of aibkd again");
         }
     }
 }

@@ -92,7 +92,7 @@ enum Request {
 
 #[derive(Debug)]
 struct Shared {
-    fifos: [Fifo; 2],
+    fifos: [Arc<Fifo>; 2],
     files: LogFiles,
     hub: Arc<Mutex<Hub>>,
     /// The time of the last line that an earlier daemon put into the files.
@@ -225,7 +225,7 @@ impl Capture {
         let mut nameless = false;
         for capture in all {
             capture.ask(Request::Rename).await;
-            nameless |= !capture.shared.fifos.iter().all(Fifo::has_name);
+            nameless |= !capture.shared.fifos.iter().all(|fifo| fifo.has_name());
         }
         nameless
     }
@@ -299,7 +299,11 @@ impl Capture {
     }
 }
 
-fn fifos(name: &InstanceId, runtime_dir: &Path, shelf: &Shelf) -> Result<[Fifo; 2], ProcessError> {
-    let make = |stream| Fifo::make(fifo::path(runtime_dir, name, stream), shelf);
+fn fifos(
+    name: &InstanceId,
+    runtime_dir: &Path,
+    shelf: &Shelf,
+) -> Result<[Arc<Fifo>; 2], ProcessError> {
+    let make = |stream| Fifo::make(fifo::path(runtime_dir, name, stream), shelf).map(Arc::new);
     Ok([make(Stream::Stdout)?, make(Stream::Stderr)?])
 }

@@ -1,6 +1,7 @@
 //! The task that reads one instance's two FIFOs.
 
 use std::{
+    future::Future,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -78,45 +79,50 @@ fn notice(missing: u64) -> String {
     )
 }
 
-/// Reads until every handle of the capture is gone.
-pub(super) async fn run(
+/// Reads until every handle of the capture is gone. There are many of these, and most only wait: as an
+/// `async fn` it would keep its arguments twice, and what it seldom does is boxed.
+pub(super) fn run(
     shared: Arc<Shared>,
     [stdout, stderr]: [Inlet; 2],
     mut requests: mailbox::Receiver<Request>,
-) {
+) -> impl Future<Output = ()> + Send {
     let mut out = Source::new(stdout, Stream::Stdout);
     let mut err = Source::new(stderr, Stream::Stderr);
-    let mut waits_since = Instant::now();
-    loop {
-        let (taken, sources) = tokio::select! {
-            ready = out.readable() => {
-                (ready.and_then(|()| out.take(&shared)), [&mut out, &mut err])
-            }
-            ready = err.readable() => {
-                (ready.and_then(|()| err.take(&shared)), [&mut err, &mut out])
-            }
-            request = requests.recv() => {
-                let Some(request) = request else { return };
-                let answered = answer(&shared, [&mut out, &mut err], request).await;
-                (answered, [&mut out, &mut err])
-            }
-        };
-        let comes_fast = |n: usize| (1..CHUNK).contains(&n) && waits_since.elapsed() < GATHER;
-        let taken = match taken {
-            Ok(n) if comes_fast(n) && sources[0].inlet.is_roomy() => {
-                let Some(taken) = gather(&shared, sources, &mut requests).await else { return };
-                taken
-            }
-            taken => taken,
-        };
-        waits_since = Instant::now();
-        match taken {
-            Ok(0) => {}
-            // Others get their turn, however fast the child writes.
-            Ok(_) => tokio::task::yield_now().await,
-            Err(error) => {
-                tracing::error!(%error, "cannot read an instance's output any more");
-                return;
+    async move {
+        let mut waits_since = Instant::now();
+        loop {
+            let (taken, sources) = tokio::select! {
+                ready = out.readable() => {
+                    (ready.and_then(|()| out.take(&shared)), [&mut out, &mut err])
+                }
+                ready = err.readable() => {
+                    (ready.and_then(|()| err.take(&shared)), [&mut err, &mut out])
+                }
+                request = requests.recv() => {
+                    let Some(request) = request else { return };
+                    let sources = [&mut out, &mut err];
+                    let answered = Box::pin(answer(&shared, sources, request)).await;
+                    (answered, [&mut out, &mut err])
+                }
+            };
+            let comes_fast = |n: usize| (1..CHUNK).contains(&n) && waits_since.elapsed() < GATHER;
+            let taken = match taken {
+                Ok(n) if comes_fast(n) && sources[0].inlet.is_roomy() => {
+                    let gathered = Box::pin(gather(&shared, sources, &mut requests)).await;
+                    let Some(taken) = gathered else { return };
+                    taken
+                }
+                taken => taken,
+            };
+            waits_since = Instant::now();
+            match taken {
+                Ok(0) => {}
+                // Others get their turn, however fast the child writes.
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => {
+                    tracing::error!(%error, "cannot read an instance's output any more");
+                    return;
+                }
             }
         }
     }
