@@ -65,6 +65,7 @@ impl Place {
 
     /// Lets `body`, and whatever follows it, take `orders`. Not an `async fn`: it would keep its
     /// arguments twice, and there are many of these.
+    #[allow(clippy::manual_async_fn)]
     pub(super) fn live(
         self,
         mut body: Body,

@@ -19,6 +19,7 @@ use super::{
     program, reaper,
     tree::{Parts, Tree, end_place},
     user,
+    watcher::Watcher,
 };
 use crate::{
     ident::{InstanceId, Port},
@@ -56,6 +57,7 @@ pub struct Launcher {
     sessions: PathBuf,
     null: OwnedFd,
     kernel: Arc<dyn Kernel>,
+    watcher: Watcher,
     /// Children are born inside their cgroup (`CLONE_INTO_CGROUP`), not moved there.
     born_inside: AtomicBool,
     /// There may be leaves that limit what is born in them.
@@ -96,7 +98,16 @@ impl Launcher {
         let sessions = runtime_dir.join("sessions");
         let born_inside = AtomicBool::new(true);
         let controlled = AtomicBool::new(base.as_ref().is_some_and(Base::has_controllers));
-        Ok(Arc::new(Self { boot_id, base, sessions, null, kernel, born_inside, controlled }))
+        Ok(Arc::new(Self {
+            boot_id,
+            base,
+            sessions,
+            null,
+            kernel,
+            watcher: Watcher::default(),
+            born_inside,
+            controlled,
+        }))
     }
 
     /// The present boot of the host: random(4).
@@ -300,13 +311,8 @@ impl Launcher {
         pidfd: OwnedFd,
         place: Place,
     ) -> Result<Tree, ProcessError> {
-        Tree::watch(Parts {
-            name: name.clone(),
-            identity,
-            pidfd,
-            place,
-            kernel: Arc::clone(&self.kernel),
-        })
+        let (name, kernel) = (name.clone(), Arc::clone(&self.kernel));
+        Tree::watch(Parts { name, identity, pidfd, place, kernel }, &self.watcher)
     }
 
     /// Where there is no cgroup, what a sweep by the next daemon needs is kept in a file.

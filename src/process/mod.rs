@@ -18,6 +18,7 @@ mod relimit;
 mod shelf;
 mod tree;
 mod user;
+mod watcher;
 
 #[cfg(test)]
 #[allow(clippy::indexing_slicing)]

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::sys::{pidfd, proc};
 
-/// Main processes of trees, which their own tasks reap. One table, as the kernel has one of our
+/// Main processes of trees, which the watcher reaps. One table, as the kernel has one of our
 /// children.
 static TRACKED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 

@@ -9,7 +9,6 @@ use std::{
 
 use rustix::process::Signal;
 use tokio::{
-    io::unix::AsyncFd,
     sync::SetOnce,
     time::{Instant, sleep, timeout_at},
 };
@@ -18,11 +17,11 @@ use super::{
     Exit, Identity, ProcessError,
     confine::{Confined, Request},
     error::Left,
-    reaper,
+    watcher::{Main, Watcher},
 };
 use crate::{
     ident::InstanceId,
-    sys::{cgroup::Leaf, kernel::Kernel, pidfd, place::Place, proc},
+    sys::{cgroup::Leaf, kernel::Kernel, place::Place, proc},
 };
 
 /// How long a shortage is waited out before the next attempt.
@@ -32,9 +31,7 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Tree {
     name: InstanceId,
-    identity: Identity,
-    pidfd: Arc<AsyncFd<OwnedFd>>,
-    exit: Arc<SetOnce<Exit>>,
+    main: Arc<Main>,
     place: Place,
     kernel: Arc<dyn Kernel>,
     confined: Confined,
@@ -50,28 +47,12 @@ pub(super) struct Parts {
 }
 
 impl Tree {
-    /// Begins to watch the main process; a task reaps it, whether anybody asks or not.
-    pub(super) fn watch(parts: Parts) -> Result<Self, ProcessError> {
+    /// `watcher` watches the main process from now on.
+    pub(super) fn watch(parts: Parts, watcher: &Watcher) -> Result<Self, ProcessError> {
         let Parts { name, identity, pidfd, place, kernel } = parts;
-        let pidfd = pidfd::watch(pidfd).map_err(ProcessError::kernel("watch a process"))?;
-        let pidfd = Arc::new(pidfd);
-        let exit = Arc::new(SetOnce::new());
-        let (watched, tell) = (Arc::clone(&pidfd), Arc::clone(&exit));
-        let pid = identity.pid;
-        let start_ticks = identity.start_ticks;
-        tokio::spawn(async move {
-            let ended = pidfd::ended(pidfd::Watched { pidfd: &watched, pid, start_ticks })
-                .await
-                .unwrap_or_else(|error| {
-                    tracing::error!(pid, %error, "cannot learn how a process ended");
-                    pidfd::Ended::Unknown
-                });
-            reaper::forget(pid);
-            // Nobody else tells.
-            let _ = tell.set(ended.into());
-        });
-        let confined = Confined::default();
-        Ok(Self { name, identity, pidfd, exit, place, kernel, confined })
+        let main = Arc::new(Main { identity, pidfd, exit: SetOnce::new() });
+        watcher.add(&main).map_err(ProcessError::kernel("watch a process"))?;
+        Ok(Self { name, main, place, kernel, confined: Confined::default() })
     }
 
     pub(super) fn confined_by(self, request: Request) -> Self {
@@ -96,23 +77,23 @@ impl Tree {
     /// Who its main process is.
     #[must_use]
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.main.identity
     }
 
     /// A pidfd of the main process, for whoever keeps it.
     pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
-        self.pidfd.get_ref().try_clone()
+        self.main.pidfd.try_clone()
     }
 
     /// Waits until the main process has ended. May be asked again; the answer stays.
     pub async fn exited(&self) -> Exit {
-        *self.exit.wait().await
+        *self.main.exit.wait().await
     }
 
     /// How the main process ended; `None` while it lives.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
-        self.exit.get().copied()
+        self.main.exit.get().copied()
     }
 
     /// Sends `signal` to the main process.
@@ -120,7 +101,7 @@ impl Tree {
     /// # Errors
     /// When the kernel refuses; a process that is gone is no error.
     pub fn signal(&self, signal: Signal) -> Result<(), ProcessError> {
-        let sent = self.kernel.signal(self.pidfd.as_fd(), signal);
+        let sent = self.kernel.signal(self.main.pidfd.as_fd(), signal);
         sent.map(|_| ()).map_err(ProcessError::kernel("send a signal to a process"))
     }
 
@@ -131,7 +112,7 @@ impl Tree {
     pub async fn end(&self, deadline: Duration) -> Result<(), ProcessError> {
         let until = Instant::now() + deadline;
         end_place(&self.name, &self.place, deadline).await?;
-        if self.exit.initialized() {
+        if self.main.exit.initialized() {
             return Ok(());
         }
         // A main process that moved itself out of its cgroup is ended as well; not before the
@@ -139,7 +120,7 @@ impl Tree {
         self.signal(Signal::KILL)?;
         timeout_at(until, self.exited()).await.map_err(|_| ProcessError::NotEnded {
             instance: self.name.clone(),
-            left: Left::of(&[self.identity.pid]),
+            left: Left::of(&[self.main.identity.pid]),
             after: deadline,
         })?;
         Ok(())
