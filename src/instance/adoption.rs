@@ -1,6 +1,6 @@
 //! What an earlier daemon left in the slot: adopted (`P4`), or ended (`P3`).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -68,7 +68,7 @@ impl Driver {
     }
 
     /// One that may have become ready while nobody looked has its start deadline anew.
-    fn take_over(&mut self, row: SlotRow, tree: Tree, seen: Seen) -> Event {
+    fn take_over(&mut self, row: Arc<SlotRow>, tree: Tree, seen: Seen) -> Event {
         let generation = row.generation;
         let deadline = self.service.ready.deadline;
         let starting = seen == Seen::Starting && tree.identity().uptime() < deadline;

@@ -89,6 +89,9 @@ impl Chart {
         };
         if kept.len() >= KEPT {
             kept.pop_front();
+        } else if kept.is_empty() {
+            // Most processes that are not asked give one answer, and room would be made for four.
+            kept.reserve_exact(1);
         }
         kept.push_back(answer);
     }

@@ -49,15 +49,15 @@ pub(super) struct Driver {
     /// Where it accepts, on a socket of the daemon's.
     pub(super) door: Option<Door>,
     /// What is durable of the slot; `None` before its first start.
-    pub(super) row: Option<SlotRow>,
+    pub(super) row: Option<Arc<SlotRow>>,
     /// What the running generation is of.
-    pub(super) runs: Option<SlotRow>,
+    pub(super) runs: Option<Arc<SlotRow>>,
     pub(super) life: Life,
     pub(super) tree: Option<Tree>,
     /// One that has ended and is to be forgotten; not before its successor is there, which should not
     /// wait for that.
-    pub(super) ended: Option<Tree>,
-    pub(super) death: Option<Death>,
+    pub(super) ended: Option<Box<Tree>>,
+    pub(super) death: Option<Arc<Death>>,
     /// How the tree ended that was ended last.
     pub(super) exit: Option<Exit>,
     /// What holds of the confinement of the tree that runs.
@@ -111,7 +111,7 @@ impl Driver {
             capture,
             door,
             runs: None,
-            row,
+            row: row.map(Arc::new),
             life: Life::default(),
             tree: None,
             ended: None,
@@ -221,7 +221,7 @@ impl Driver {
         let (probing, appetite, saving) = (&mut self.probing, &mut self.appetite, &mut self.saving);
         let (id, service, ground) = (&self.id, &self.service, &self.ground);
         let door = self.door.as_ref();
-        let whom = self.runs.as_ref().map(|runs| Whom { id, service, ground, door, runs });
+        let whom = self.runs.as_deref().map(|runs| Whom { id, service, ground, door, runs });
         let pids = || tree.map(Tree::pids).unwrap_or_default();
         let probed = probing.is_due(state).then(|| probing.next(state, whom, pids));
         let grown = tree.filter(|_| life::in_good_order(state).is_some());
@@ -258,13 +258,14 @@ impl Driver {
                     rest: None,
                 };
                 self.write(self.until_spawned(&intent)).await?;
-                self.row = Some(intent);
+                self.row = Some(Arc::new(intent));
                 self.death = None;
                 self.handle(Event::Start).await;
             }
             Order::Stop => {
                 if let Some(row) = self.row.clone() {
-                    self.write(SlotRow { wanted: false, rest: None, ..row }).await?;
+                    let row = SlotRow { wanted: false, rest: None, ..SlotRow::clone(&row) };
+                    self.write(row).await?;
                 }
                 self.handle(Event::Stop).await;
             }
@@ -296,7 +297,7 @@ impl Driver {
     /// that a daemon that begins now adopts it as what it is.
     fn until_spawned(&self, intent: &SlotRow) -> SlotRow {
         match (&self.tree, &self.runs) {
-            (Some(_), Some(runs)) => SlotRow { wanted: true, ..runs.clone() },
+            (Some(_), Some(runs)) => SlotRow { wanted: true, ..SlotRow::clone(runs) },
             _ => intent.clone(),
         }
     }
@@ -379,7 +380,7 @@ impl Driver {
             id: self.id.clone(),
             phase: self.life.state.into(),
             wanted: self.row.as_ref().is_some_and(|row| row.wanted),
-            rest: self.row.as_ref().and_then(Resting::read).map(|resting| resting.rest),
+            rest: self.row.as_deref().and_then(Resting::read).map(|resting| resting.rest),
             release: shown
                 .map(|row| Release { id: row.release.clone(), directory: (&row.directory).into() }),
             rollout: shown.and_then(|row| row.rollout),

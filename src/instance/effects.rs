@@ -1,6 +1,9 @@
 //! What a driver does to the world: spawns processes, writes the slot down, tells.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::timeout;
 
@@ -33,11 +36,11 @@ impl Driver {
             Ok(generation) => Event::Spawned(generation),
             Err(why) => {
                 let message = format!("cannot be started: {why}");
-                self.death = Some(Death {
+                self.death = Some(Arc::new(Death {
                     generation: None,
                     cause: Cause::System(message),
                     last_lines: vec![],
-                });
+                }));
                 // What was durable may still be what ran before.
                 if let Some(row) = self.row.clone() {
                     self.saving.owe(row);
@@ -48,7 +51,7 @@ impl Driver {
     }
 
     async fn try_spawn(&mut self) -> Result<Generation, String> {
-        let row = self.row.clone().ok_or("no release is known for this slot")?;
+        let row = self.row.as_deref().cloned().ok_or("no release is known for this slot")?;
         let listener = self.listener().await?;
         let generation = self.ground.store.next_generation().await.map_err(|e| e.to_string())?;
         let row = SlotRow { generation, ..row };
@@ -61,14 +64,14 @@ impl Driver {
         self.enter();
         let spawned = self.ground.launcher.spawn(&self.id, &spec, &self.capture).await;
         let tree = spawned.inspect_err(|_| self.leave()).map_err(|e| e.to_string())?;
-        let row = SlotRow { identity: Kept::of(&tree, Seen::Starting), ..row };
+        let row = Arc::new(SlotRow { identity: Kept::of(&tree, Seen::Starting), ..row });
         self.confined = tree.confined().clone();
         self.appetite = Appetite::of(&tree, &self.service.confinement);
         self.ground.shelf.put_process(&self.id, &tree);
         self.tree = Some(tree);
-        self.runs = Some(row.clone());
+        self.runs = Some(Arc::clone(&row));
         sync_point!("instance.spawned");
-        self.row = Some(row.clone());
+        self.row = Some(Arc::clone(&row));
         self.saving.owe(row);
         let _ = timeout(RESULT_PATIENCE, self.saving.attempt(&self.ground.store)).await;
         self.tell_refusals();
@@ -126,10 +129,11 @@ impl Driver {
         if matches!(self.service.ready.sign, Sign::Alive { .. }) {
             return;
         }
-        let row = SlotRow { identity: Kept::of(tree, Seen::Ready), ..runs.clone() };
+        let identity = Kept::of(tree, Seen::Ready);
+        let row = Arc::new(SlotRow { identity, ..SlotRow::clone(runs) });
         if self.row.as_ref().is_some_and(|is| is.generation == row.generation && is.wanted) {
-            self.row = Some(row.clone());
-            self.saving.owe(row.clone());
+            self.row = Some(Arc::clone(&row));
+            self.saving.owe(Arc::clone(&row));
         }
         self.runs = Some(row);
     }
@@ -141,11 +145,11 @@ impl Driver {
             death.generation == Some(generation) && !matches!(death.cause, Cause::Exited(_))
         });
         if !known {
-            self.death = Some(Death {
+            self.death = Some(Arc::new(Death {
                 generation: Some(generation),
                 cause: self.memory_killed(exit).unwrap_or(Cause::Exited(exit)),
                 last_lines: self.last_lines(generation),
-            });
+            }));
         }
         self.record("instance.died", format!("{} {}", self.id, exit.told()));
     }
@@ -163,7 +167,7 @@ impl Driver {
         let cause = Cause::Memory { used: Some(used), limit };
         self.record("instance.memory", format!("{} {cause}", self.id));
         let last_lines = self.last_lines(generation);
-        self.death = Some(Death { generation: Some(generation), cause, last_lines });
+        self.death = Some(Arc::new(Death { generation: Some(generation), cause, last_lines }));
     }
 
     /// Keeps that the start deadline passed; the exit that follows is a consequence.
@@ -171,11 +175,11 @@ impl Driver {
         if let State::Starting(generation) = self.life.state {
             let last_probe =
                 self.probing.complaint().unwrap_or_else(|| "not enough successes yet".to_owned());
-            self.death = Some(Death {
+            self.death = Some(Arc::new(Death {
                 generation: Some(generation),
                 cause: Cause::NotReady { last_probe },
                 last_lines: self.last_lines(generation),
-            });
+            }));
         }
     }
 
@@ -189,7 +193,7 @@ impl Driver {
                 let cause = Cause::Hung { last_probe };
                 self.record("instance.hung", format!("{} {cause}", self.id));
                 let last_lines = self.last_lines(of);
-                self.death = Some(Death { generation: Some(of), cause, last_lines });
+                self.death = Some(Arc::new(Death { generation: Some(of), cause, last_lines }));
             }
             (State::Hung(_), State::Unready(_)) => {
                 self.record("instance.woke", format!("{} gives signs of life again", self.id));
@@ -214,12 +218,13 @@ impl Driver {
     pub(super) async fn write(&mut self, row: SlotRow) -> Result<(), InstanceError> {
         if let Err(source) = self.ground.store.put_slot(row.clone()).await {
             // A store that stalled may write it yet: what stands is written after it.
-            let stands = self.row.clone().unwrap_or(SlotRow { wanted: false, ..row });
+            let stands = self.row.clone();
+            let stands = stands.unwrap_or_else(|| Arc::new(SlotRow { wanted: false, ..row }));
             self.saving.owe(stands);
             return Err(InstanceError::Store { id: self.id.clone(), source });
         }
         self.saving.settle();
-        self.row = Some(row);
+        self.row = Some(Arc::new(row));
         Ok(())
     }
 

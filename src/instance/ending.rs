@@ -70,7 +70,7 @@ impl Driver {
         // Only now: what could not be ended is tried again.
         if let Some(tree) = self.tree.take() {
             self.exit = tree.exit();
-            self.ended = Some(tree);
+            self.ended = Some(Box::new(tree));
         }
         self.leave();
         self.capture.settle().await;
@@ -107,6 +107,7 @@ impl Driver {
     }
 
     pub(super) fn give_up(&mut self, generation: Option<Generation>, why: String) {
-        self.death = Some(Death { generation, cause: Cause::System(why), last_lines: vec![] });
+        let death = Death { generation, cause: Cause::System(why), last_lines: vec![] };
+        self.death = Some(Arc::new(death));
     }
 }

@@ -34,12 +34,11 @@ impl Driver {
         let kept = |row: &crate::store::SlotRow| Kept::read(row.identity.as_deref()?);
         let Some(runs) = self.runs.as_mut() else { return };
         let seen = kept(runs).map_or(Seen::Starting, |kept| kept.seen);
-        runs.identity = Kept::of(tree, seen);
-        let runs = runs.clone();
+        Arc::make_mut(runs).identity = Kept::of(tree, seen);
+        let runs = Arc::clone(runs);
         if let Some(row) = self.row.as_mut().filter(|row| row.generation == runs.generation) {
-            row.identity = runs.identity;
-            let row = row.clone();
-            self.saving.owe(row);
+            Arc::make_mut(row).identity.clone_from(&runs.identity);
+            self.saving.owe(Arc::clone(row));
         }
         self.tell_refusals();
     }

@@ -1,5 +1,7 @@
 //! What is durable of an instance that stays as it is.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -50,7 +52,8 @@ impl Driver {
         if self.life.state != State::Stopped {
             return;
         }
-        let died = |cause| Death { generation: Some(row.generation), cause, last_lines: vec![] };
+        let generation = Some(row.generation);
+        let died = |cause| Arc::new(Death { generation, cause, last_lines: vec![] });
         let is_free = self.service.depends.is_free();
         let given_up = self.service.restart.policy == RestartPolicy::Never;
         let event = match Resting::read(&row) {
@@ -80,8 +83,8 @@ impl Driver {
         };
         let why = self.death.as_ref().map(ToString::to_string);
         if let Some(row) = &mut self.row {
-            row.rest = Resting::text(rest, why);
-            self.saving.owe(row.clone());
+            Arc::make_mut(row).rest = Resting::text(rest, why);
+            self.saving.owe(Arc::clone(row));
             let _ = timeout(RESULT_PATIENCE, self.saving.attempt(&self.ground.store)).await;
         }
     }
@@ -96,7 +99,8 @@ impl Driver {
         }
         self.death = None;
         if let Some(row) = self.row.clone().filter(|row| row.wanted) {
-            self.write(SlotRow { rest: Some(stopped_for_now()), ..row }).await?;
+            let row = SlotRow { rest: Some(stopped_for_now()), ..SlotRow::clone(&row) };
+            self.write(row).await?;
         }
         self.publish();
         Ok(())

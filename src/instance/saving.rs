@@ -3,7 +3,7 @@
 //! A daemon that dies without the row of a living tree leaves its successor no way to know that
 //! tree: it would be ended as a leftover.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
@@ -21,7 +21,7 @@ pub(super) struct Saving {
 }
 
 struct Owed {
-    row: SlotRow,
+    row: Arc<SlotRow>,
     due: Instant,
     pause: Duration,
     told: Told,
@@ -37,7 +37,7 @@ enum Told {
 
 impl Saving {
     /// `row` must become durable; the first attempt is due at once.
-    pub(super) fn owe(&mut self, row: SlotRow) {
+    pub(super) fn owe(&mut self, row: Arc<SlotRow>) {
         let (due, pause, writing) = (Instant::now(), PAUSE.0, None);
         let told = self.owed.take().map_or(Told::No, |before| before.told);
         self.owed = Some(Box::new(Owed { row, due, pause, told, writing }));
@@ -63,7 +63,7 @@ impl Saving {
             Some(writing) => writing,
             none => {
                 sleep_until(owed.due).await;
-                none.insert(write(store.clone(), owed.row.clone()))
+                none.insert(write(store.clone(), SlotRow::clone(&owed.row)))
             }
         };
         let Err(e) = writing.await else { return self.settle() };
@@ -111,7 +111,7 @@ mod tests {
         let disk = Disk::new();
         let mut saving = Saving::default();
         disk.refuse();
-        saving.owe(row());
+        saving.owe(Arc::new(row()));
         within(saving.attempt(&disk.store)).await;
         assert!(saving.owed.as_ref().is_some_and(|owed| owed.told == Told::Yes));
         assert!(disk.store.slots().await.unwrap().is_empty());

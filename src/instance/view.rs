@@ -1,6 +1,6 @@
 //! What everybody else sees of an instance: one value, replaced at each change.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     config::Socket,
@@ -39,7 +39,7 @@ pub struct View {
     /// What the last probe said against it.
     pub complaint: Option<String>,
     /// How it ended last.
-    pub death: Option<Death>,
+    pub death: Option<Arc<Death>>,
     /// How its main process ended when it was last told to.
     pub exit: Option<Exit>,
     /// What holds of its confinement, while it runs.

@@ -111,6 +111,11 @@ fn concerns(event: &Event) -> bool {
     )
 }
 
+/// Somebody sends requests to it, and has somebody else to send them to.
+fn can_be_relieved(crew: &Crew) -> bool {
+    crew.nginx.is_some() && matches!(crew.service.slots, Slots::Two { .. })
+}
+
 impl Engine {
     /// From now on looks after the health of every service behind nginx with two slots.
     pub fn look_after(&self) {
@@ -119,9 +124,11 @@ impl Engine {
             let mut events = engine.events();
             let mut wards: BTreeMap<ServiceName, Arc<Notify>> = BTreeMap::new();
             let mut ring = |service: &ServiceName| {
-                let bell =
-                    wards.entry(service.clone()).or_insert_with(|| engine.take_care(service));
-                bell.notify_one();
+                if engine.crew(service).is_ok_and(|crew| can_be_relieved(&crew)) {
+                    let bell =
+                        wards.entry(service.clone()).or_insert_with(|| engine.take_care(service));
+                    bell.notify_one();
+                }
             };
             engine.crews().keys().for_each(&mut ring);
             loop {
@@ -170,7 +177,7 @@ impl Engine {
         tried: &mut Tried,
     ) -> Result<Option<Duration>, EngineError> {
         let Ok(crew) = self.crew(service) else { return Ok(None) };
-        if crew.nginx.is_none() || !matches!(crew.service.slots, Slots::Two { .. }) {
+        if !can_be_relieved(&crew) {
             return Ok(None);
         }
         let last = self.newest_of(service).await?;

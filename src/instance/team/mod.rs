@@ -359,7 +359,7 @@ impl Team {
         }
         if let Some(trouble) = self.trouble.clone().filter(|_| view.phase == Phase::Stopped) {
             view.phase = Phase::Failed;
-            view.death = Some(trouble);
+            view.death = Some(Arc::new(trouble));
         }
         let charts = self.facing.as_ref().map(Set::charts).unwrap_or_default();
         self.board.hang(Chart::merged(&charts));

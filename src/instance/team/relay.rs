@@ -107,7 +107,8 @@ mod tests {
         assert_eq!(after(&hung, &view(Phase::Ready, true)), Turn::Relieve);
         assert_eq!(after(&hung, &view(Phase::Failed, true)), Turn::GiveUp);
         let cause = Cause::System("no".to_owned());
-        let death = Some(Death { generation: None, cause, last_lines: vec![] });
+        let death =
+            Some(std::sync::Arc::new(Death { generation: None, cause, last_lines: vec![] }));
         assert_eq!(after(&hung, &View { death, ..view(Phase::Starting, true) }), Turn::GiveUp);
         assert_eq!(turn(None, Some(&hung), None), Turn::GiveUp);
         let ready = view(Phase::Ready, true);
