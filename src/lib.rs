@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod ident;
 pub mod instance;
 pub mod job;
+pub mod latest;
 mod mailbox;
 pub mod migration;
 pub mod nginx;

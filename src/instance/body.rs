@@ -3,15 +3,13 @@
 
 use std::{future::Future, path::PathBuf, sync::Arc};
 
-use tokio::sync::watch;
-
 use super::{
     Command, Ground, InstanceError, Order, View, chart::Board, driver::Driver, team::Team,
 };
 use crate::{
     config::Service,
     ident::{InstanceId, Port},
-    mailbox,
+    latest, mailbox,
     process::{Capture, Gate},
 };
 
@@ -37,9 +35,9 @@ pub(super) struct Place {
     pub(super) ground: Ground,
     pub(super) capture: Capture,
     pub(super) runtime_dir: PathBuf,
-    pub(super) view: watch::Sender<View>,
+    pub(super) view: latest::Sender<View>,
     pub(super) board: Board,
-    pub(super) stand_in: watch::Receiver<Option<watch::Receiver<View>>>,
+    pub(super) stand_in: latest::Receiver<Option<latest::Receiver<View>>>,
 }
 
 impl Place {

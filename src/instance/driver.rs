@@ -10,10 +10,7 @@ use std::{
 };
 
 use futures_util::future::OptionFuture;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     Command, Ground, InstanceError, Order, adoption,
@@ -31,7 +28,7 @@ use super::{
 use crate::{
     config::{Service, Slots, Socket},
     ident::InstanceId,
-    mailbox,
+    latest, mailbox,
     process::{self, Capture, Confined, Door, Exit, Tree},
     release::{Censor, Release},
     store::SlotRow,
@@ -71,7 +68,7 @@ pub(super) struct Driver {
     timers: Timers,
     born: Instant,
     since: std::time::Instant,
-    view: watch::Sender<View>,
+    view: latest::Sender<View>,
 }
 
 /// What is known of what an earlier daemon left in the slot.
@@ -104,7 +101,7 @@ impl Driver {
     ) -> Self {
         let probing = Probing::new(&service, id.slot, door.clone());
         let mut driver = Self {
-            view: watch::channel(View::unknown(id.clone())).0,
+            view: latest::channel(View::unknown(id.clone())).0,
             id,
             service,
             ground,
@@ -141,7 +138,7 @@ impl Driver {
         driver
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<View> {
+    pub(super) fn subscribe(&self) -> latest::Receiver<View> {
         self.view.subscribe()
     }
 
@@ -151,7 +148,7 @@ impl Driver {
 
     /// Goes on where somebody else was shown.
     pub(super) fn shown_on(mut self, place: &Place) -> Self {
-        place.view.send_replace(self.view.borrow().clone());
+        place.view.send(self.view.borrow().clone());
         self.view = place.view.clone();
         self.probing.tell_on(place.board.clone());
         self
@@ -376,7 +373,7 @@ impl Driver {
 
     pub(super) fn publish(&self) {
         let shown = self.runs.as_ref().or(self.row.as_ref());
-        self.view.send_replace(View {
+        self.view.send(View {
             id: self.id.clone(),
             phase: self.life.state.into(),
             wanted: self.row.as_ref().is_some_and(|row| row.wanted),

@@ -37,7 +37,7 @@ mod view;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 pub use chart::{Answer, Chart};
 pub use error::InstanceError;
@@ -56,7 +56,7 @@ use self::{
 use crate::{
     config::{ReloadSignal, Service},
     ident::{InstanceId, RolloutId},
-    mailbox,
+    latest, mailbox,
     process::{Capture, Door, Keeping, Launcher, Shelf},
     release::Release,
     store::{SlotRow, Store},
@@ -131,10 +131,10 @@ pub struct Instance(Arc<Handle>);
 struct Handle {
     id: InstanceId,
     commands: mailbox::Sender<Command>,
-    view: watch::Receiver<View>,
+    view: latest::Receiver<View>,
     board: Board,
     capture: Capture,
-    stand_in: watch::Sender<Option<watch::Receiver<View>>>,
+    stand_in: latest::Sender<Option<latest::Receiver<View>>>,
 }
 
 impl Instance {
@@ -188,9 +188,9 @@ impl Instance {
         let capture = Capture::open(&id, runtime_dir, log_dir, keeping, &ground.shelf)
             .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
         let (commands, orders) = mailbox::mailbox();
-        let (view, shown) = watch::channel(View::unknown(id.clone()));
+        let (view, shown) = latest::channel(View::unknown(id.clone()));
         let board = Board::default();
-        let (stand_in, standing) = watch::channel(None);
+        let (stand_in, standing) = latest::channel(None);
         let handle = Self(Arc::new(Handle {
             id: id.clone(),
             commands,
@@ -215,7 +215,7 @@ impl Instance {
         let mut driver = Driver::new(id.clone(), service, row, ground, capture.clone(), door);
         let (view, board) = (driver.subscribe(), driver.board());
         tokio::spawn(async move { driver.run(&mut orders, None).await });
-        let stand_in = watch::Sender::default();
+        let stand_in = latest::channel(None).0;
         Self(Arc::new(Handle { id, commands, view, board, capture, stand_in }))
     }
 
@@ -233,7 +233,7 @@ impl Instance {
 
     /// What it is, and every change.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<View> {
+    pub fn watch(&self) -> latest::Receiver<View> {
         self.0.view.clone()
     }
 
@@ -349,7 +349,7 @@ impl Instance {
     /// socket they are refused then while `other` is ready and nothing of this one is left; else
     /// they wait.
     pub fn cover(&self, other: Option<&Self>) {
-        self.0.stand_in.send_replace(other.map(Self::watch));
+        self.0.stand_in.send(other.map(Self::watch));
     }
 
     /// Waits until `is` holds of it, at most `within`.

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::watch;
-
 use super::{
     EngineError,
     left::Tell,
@@ -15,6 +13,7 @@ use crate::{
     config::{Service, Socket},
     ident::{ServiceName, Slot},
     instance::{Instance, Phase, View},
+    latest,
     nginx::{Edited, Members, Nginx, NginxError, Serving},
     release::Release,
 };
@@ -212,7 +211,7 @@ impl Crew {
         })
     }
 
-    async fn trouble(&self, mut view: watch::Receiver<View>) -> View {
+    async fn trouble(&self, mut view: latest::Receiver<View>) -> View {
         let well = |view: &View| {
             view.phase == Phase::Ready || self.is_done(view) || self.may_be_done(view)
         };

@@ -2,9 +2,6 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
-
 use super::{
     EngineError,
     draft::Refusal,
@@ -16,7 +13,9 @@ use super::{
 use crate::{
     ident::{ServiceName, Slot},
     instance::{Phase, View},
+    latest,
 };
+use serde::{Deserialize, Serialize};
 
 /// How long a promotion waits to be heeded.
 const HEED: Duration = Duration::from_secs(30);
@@ -86,7 +85,7 @@ impl Crew {
 
 /// Waits until the instance is not the one that was there, or none. Whether it is ready decides once
 /// it is promoted: what it depends on may come and go meanwhile.
-async fn gone(mut view: watch::Receiver<View>) -> View {
+async fn gone(mut view: latest::Receiver<View>) -> View {
     let first = view.borrow().generation;
     let stays = |view: &View| {
         let is_up = matches!(view.phase, Phase::Starting | Phase::Ready | Phase::Unready);

@@ -3,9 +3,6 @@
 
 use std::time::Duration;
 
-use futures_util::future::select_all;
-use tokio::sync::watch;
-
 use super::{
     EngineError,
     begin::blank,
@@ -18,10 +15,11 @@ use super::{
     words,
     world::World,
 };
-use crate::{ident::Slot, instance::View, nginx::Members, sync_point};
+use crate::{ident::Slot, instance::View, latest, nginx::Members, sync_point};
+use futures_util::future::select_all;
 
 /// The instances of a service as they were when they were looked at.
-pub(super) struct Stirring(Vec<watch::Receiver<View>>);
+pub(super) struct Stirring(Vec<latest::Receiver<View>>);
 
 impl Stirring {
     /// Returns once one of them has changed.
@@ -47,7 +45,7 @@ impl Drive {
         let crew = self.engine.crew(&self.rollout.service).ok();
         let views = crew.iter().flat_map(|crew| crew.instances.values()).map(|instance| {
             let mut view = instance.watch();
-            view.mark_unchanged();
+            drop(view.borrow_and_update());
             view
         });
         Stirring(views.collect())

@@ -1,19 +1,18 @@
 //! Another slot that stands in for this one while nothing of it is left.
 
-use tokio::sync::watch;
-
 use super::Team;
 use crate::{
     instance::{Phase, View},
+    latest,
     process::StandIn,
 };
 
 impl Team {
     /// Tells the gate whether somebody stands in; returns who, to be looked at again.
-    pub(super) fn look_at_stand_in(&mut self) -> Option<watch::Receiver<View>> {
+    pub(super) fn look_at_stand_in(&mut self) -> Option<latest::Receiver<View>> {
         let mut other = self.stand_in.borrow_and_update().clone();
         let is_ready =
-            |view: &mut watch::Receiver<View>| view.borrow_and_update().phase == Phase::Ready;
+            |view: &mut latest::Receiver<View>| view.borrow_and_update().phase == Phase::Ready;
         let ready = other.as_mut().is_some_and(is_ready);
         self.gate.cover(if ready { StandIn::Ready } else { StandIn::Nobody });
         other
@@ -22,8 +21,8 @@ impl Team {
 
 /// Waits until somebody else stands in, or whoever does has changed.
 pub(super) async fn changed(
-    stand_in: &mut watch::Receiver<Option<watch::Receiver<View>>>,
-    other: Option<watch::Receiver<View>>,
+    stand_in: &mut latest::Receiver<Option<latest::Receiver<View>>>,
+    other: Option<latest::Receiver<View>>,
 ) {
     let other = async {
         let gone = match other {

@@ -13,10 +13,7 @@ mod takeover;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use self::set::Set;
 use super::{
@@ -29,7 +26,7 @@ use super::{
 use crate::{
     config::Service,
     ident::{InstanceId, RolloutId, Side, Worker},
-    mailbox,
+    latest, mailbox,
     process::{self, Capture, Gate, Identity},
     release::Release,
     store::{self, SlotRow},
@@ -58,10 +55,10 @@ pub(super) struct Team {
     /// Why it is not stopped although nothing of it runs.
     trouble: Option<Death>,
     born: std::time::Instant,
-    view: watch::Sender<View>,
+    view: latest::Sender<View>,
     board: Board,
     /// Another slot, which gets the connections that this one refuses.
-    stand_in: watch::Receiver<Option<watch::Receiver<View>>>,
+    stand_in: latest::Receiver<Option<latest::Receiver<View>>>,
 }
 
 impl Team {
@@ -75,7 +72,7 @@ impl Team {
         (capture, runtime_dir): (Capture, PathBuf),
     ) -> Result<Self, InstanceError> {
         let mut team = Self {
-            view: watch::channel(View::unknown(id.clone())).0,
+            view: latest::channel(View::unknown(id.clone())).0,
             id,
             service,
             count,
@@ -89,7 +86,7 @@ impl Team {
             trouble: None,
             born: std::time::Instant::now(),
             board: Board::default(),
-            stand_in: watch::channel(None).1,
+            stand_in: latest::channel(None).1,
         };
         // The older one faces, until somebody knows better.
         let mut sides: Vec<(Side, Vec<SlotRow>)> =
@@ -363,11 +360,10 @@ impl Team {
         }
         let charts = self.facing.as_ref().map(Set::charts).unwrap_or_default();
         self.board.hang(Chart::merged(&charts));
-        self.view.send_if_modified(|shown| {
-            let changed = *shown != view;
-            *shown = view;
-            changed
-        });
+        let is_news = *self.view.borrow() != view;
+        if is_news {
+            self.view.send(view);
+        }
     }
 
     fn record(&self, kind: &str, message: String) {

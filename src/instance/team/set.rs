@@ -2,23 +2,22 @@
 
 use std::sync::Arc;
 
-use futures_util::future::select_all;
-use tokio::sync::watch;
-
 use super::relay::Relay;
 use crate::{
     config::{ReloadSignal, Service},
     ident::{InstanceId, RolloutId, Side, Worker},
     instance::{Chart, Fresh, Ground, Instance, InstanceError, Order, Phase, View},
+    latest,
     process::{Capture, Door, Gate},
     release::Release,
     store::SlotRow,
 };
+use futures_util::future::select_all;
 
 /// The workers on one side.
 pub(super) struct Set {
     door: Door,
-    workers: Vec<(Instance, watch::Receiver<View>)>,
+    workers: Vec<(Instance, latest::Receiver<View>)>,
     /// All of them were ready at once since they were started.
     proven: bool,
     /// Workers of it that hang, and who is to take their places.
