@@ -32,7 +32,10 @@ pub(super) enum Seen {
 impl Kept {
     pub(super) fn of(tree: &Tree, seen: Seen) -> Option<String> {
         let (who, confined) = (tree.identity().clone(), tree.confined().clone());
-        serde_json::to_string(&Self { who, confined, seen }).ok()
+        let mut text = serde_json::to_string(&Self { who, confined, seen }).ok()?;
+        // It is kept for as long as the tree, and writing made room for twice as much.
+        text.shrink_to_fit();
+        Some(text)
     }
 
     pub(super) fn read(text: &str) -> Option<Self> {

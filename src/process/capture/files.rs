@@ -9,6 +9,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -80,12 +81,12 @@ pub(super) struct Closed {
 
 #[derive(Debug, Clone)]
 pub(super) struct LogFiles {
-    current: PathBuf,
+    current: Arc<Path>,
 }
 
 impl LogFiles {
     pub(super) fn new(dir: &Path, name: &InstanceId) -> Self {
-        Self { current: dir.join(format!("{name}.log")) }
+        Self { current: dir.join(format!("{name}.log")).into() }
     }
 
     /// The one that is written.

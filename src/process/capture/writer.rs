@@ -149,7 +149,8 @@ impl Slot {
         let journal = match keeping.also {
             Also::Nowhere => None,
             Also::Journal => {
-                Some(Journal::new(name.clone(), Path::new(SOCKET), Arc::clone(&writer.gate)))
+                let gate = Arc::clone(&writer.gate);
+                Some(Box::new(Journal::new(name.clone(), Path::new(SOCKET), gate)))
             }
         };
         let log = Arc::new(Log {
@@ -197,7 +198,7 @@ impl Slot {
 struct Log {
     dropped: Mutex<Option<Span>>,
     file: Mutex<LogFile>,
-    journal: Mutex<Option<Journal>>,
+    journal: Mutex<Option<Box<Journal>>>,
 }
 
 impl Log {
@@ -223,7 +224,7 @@ impl Log {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
+    fn journal(&self) -> MutexGuard<'_, Option<Box<Journal>>> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
