@@ -28,7 +28,7 @@ pub enum Sign {
         after: Duration,
     },
     /// It is asked.
-    Asked(Check),
+    Asked(Box<Check>),
 }
 
 /// One question about an instance: how it is put, how often, and what counts.
@@ -195,8 +195,10 @@ pub(super) fn ready(s: &mut Section<'_>, around: Around) -> Ready {
         s.complain("alive", wrong.instead("keep one"));
     }
     let check = asks.then(|| check(s, how, (seconds(5), seconds(2)), (2, 3))).flatten();
-    let sign =
-        check.map_or_else(|| Sign::Alive { after: after.unwrap_or(seconds(1)) }, Sign::Asked);
+    let sign = match check {
+        Some(check) => Sign::Asked(Box::new(check)),
+        None => Sign::Alive { after: after.unwrap_or(seconds(1)) },
+    };
     Ready { sign, deadline: deadline_after(s, after) }
 }
 
@@ -225,14 +227,18 @@ pub(super) fn startup(s: &mut Section<'_>, around: Around, ready: &Ready) -> Opt
 /// Reads `live`. Without the key, an `app` that is asked by HTTP whether it is ready is alive as
 /// long as it gives any answer to that; `none` is none.
 pub(super) fn live(s: &mut Section<'_>, around: Around, ready: &Ready) -> Option<Check> {
-    let usual = match &ready.sign {
-        Sign::Asked(Check { how: How::Http(http), .. }) => Some(How::Http(Box::new(Http {
+    let asked = match &ready.sign {
+        Sign::Asked(check) => Some(&check.how),
+        Sign::Alive { .. } => None,
+    };
+    let usual = match asked {
+        Some(How::Http(http)) => Some(How::Http(Box::new(Http {
             status: Statuses::any(),
             header: None,
             body: None,
             ..(**http).clone()
         }))),
-        Sign::Asked(_) | Sign::Alive { .. } => None,
+        _ => None,
     };
     let read = |s: &mut Section<'_>, usual| {
         let how = how(s, around, usual);

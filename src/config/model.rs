@@ -140,11 +140,11 @@ pub struct Service {
     /// What it waits for.
     pub depends: Depends,
     /// When it has come up; `None`: when it is ready.
-    pub startup: Option<Check>,
+    pub startup: Option<Box<Check>>,
     /// When it may have traffic.
     pub ready: Ready,
     /// When it hangs; `None`: nobody asks.
-    pub live: Option<Check>,
+    pub live: Option<Box<Check>>,
     /// How it is ended.
     pub stop: Stop,
     /// What happens when it ends by itself.

@@ -88,8 +88,8 @@ impl Reader<'_> {
             kind: kind.unwrap_or_else(|| Kind::Command(Vec::new())),
             directory: directory.unwrap_or_default(),
             slots: slots(&ports),
-            startup: health::startup(s, around, &ready),
-            live: health::live(s, around, &ready),
+            startup: health::startup(s, around, &ready).map(Box::new),
+            live: health::live(s, around, &ready).map(Box::new),
             ready,
             drain,
         };

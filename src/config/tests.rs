@@ -164,7 +164,7 @@ fn every_way_to_ask_is_read() {
          ready: {command: [pg_isready, -p, '{port}']}\n    live: {tcp: true, failures: 5}\n",
     )
     .unwrap();
-    let told = |check: &Option<Check>| check.as_ref().map(|check| check.how.to_string());
+    let told = |check: &Option<Box<Check>>| check.as_ref().map(|check| check.how.to_string());
     let asked = |ready: &Ready| match &ready.sign {
         Sign::Asked(check) => check.how.to_string(),
         Sign::Alive { .. } => panic!("is not asked"),

@@ -63,7 +63,8 @@ pub(super) async fn assemble(
     store.begin_daemon(&boot, &stopped_for_now()).await?;
     let disabled = Disabled::new(store.disabled().await?);
     let rows = store.slots().await?;
-    let ground = Ground { launcher, store: store.clone(), shelf };
+    let runtime_dir = config.runtime_dir.as_path().into();
+    let ground = Ground { launcher, store: store.clone(), shelf, runtime_dir };
     strays::find_fifos(&config, &rows, &ground);
     let nginx = config.nginx.as_ref().map(|nginx| Nginx::new(nginx.clone(), site(&config)));
     if let Some(nginx) = &nginx {

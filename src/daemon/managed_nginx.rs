@@ -43,11 +43,11 @@ pub(super) fn service(name: ServiceName, nginx: &Nginx, config: &config::Nginx) 
         depends: config::Depends::default(),
         startup: None,
         ready: Ready {
-            sign: Sign::Asked(ask(Statuses::success(), 3)),
+            sign: Sign::Asked(Box::new(ask(Statuses::success(), 3))),
             deadline: Duration::from_secs(20),
         },
         // Ending it cuts whatever it serves, so it gets longer than others.
-        live: Some(ask(Statuses::any(), 6)),
+        live: Some(Box::new(ask(Statuses::any(), 6))),
         // SIGTERM would make nginx cut what it serves; SIGQUIT lets it finish (nginx(8)).
         stop: Stop { signal: StopSignal::Quit, deadline: Duration::from_secs(30) },
         restart: Restart {

@@ -125,11 +125,7 @@ impl Muster<'_> {
 
     /// Where the output of the instances goes.
     pub(super) fn outlet(&self) -> Outlet<'_> {
-        Outlet {
-            runtime_dir: &self.config.runtime_dir,
-            log_dir: &self.config.log_dir,
-            keeping: keeping(&self.config.logs),
-        }
+        Outlet { log_dir: &self.config.log_dir, keeping: keeping(&self.config.logs) }
     }
 
     /// Slots that are not configured any more and in which a process lives.

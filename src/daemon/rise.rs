@@ -16,14 +16,14 @@ use super::{
     Daemon,
     order::{self, Graph, Hold, Lack, Standing, Standings},
 };
-use crate::{config::Depends, ident::ServiceName, instance::Phase, rollout::Crew};
+use crate::{config::Depends, ident::ServiceName, instance::Phase, job::Job, rollout::Crew};
 
 /// How long it may take to find out what of an earlier daemon's services lives.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// So many are started at once: what a start takes of the memory is taken so often, and given back
 /// for the next one. Whoever is only waited for, until it is ready, is not counted.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 64;
 
 /// Leave to be started, until this is dropped.
 pub(super) type Turn = Option<OwnedSemaphorePermit>;
@@ -96,7 +96,14 @@ impl Daemon {
             for (name, turn) in turns {
                 let standing = match turn {
                     order::Turn::Start => {
-                        boots.spawn(Arc::clone(&self).start_in(Arc::clone(&places), name.clone()));
+                        if let Some(job) = self.jobs.get(&name) {
+                            boots.spawn(Arc::clone(&self).run_first(job));
+                        } else {
+                            // Not in its task: there is none before there is a place. Nobody closes
+                            // it.
+                            let place = Arc::clone(&places).acquire_owned().await.ok();
+                            boots.spawn(Arc::clone(&self).start_in(place, name.clone()));
+                        }
                         Standing::Starting
                     }
                     order::Turn::Hold(hold) => {
@@ -112,20 +119,17 @@ impl Daemon {
         while hear(&mut boots, &mut standings).await {}
     }
 
-    /// Boots `name`, or runs it where it is a job, once there is one of `places`; how it stands then.
-    async fn start_in(
-        self: Arc<Self>,
-        places: Arc<Semaphore>,
-        name: ServiceName,
-    ) -> (ServiceName, Standing) {
-        if let Some(job) = self.jobs.get(&name) {
-            self.run_before(&job).await;
-        } else {
-            // Nobody closes it.
-            let turn = places.acquire_owned().await.ok();
-            // Boxed, so that one that waits is small.
-            Box::pin(Arc::clone(&self).boot(name.clone(), turn)).await;
-        }
+    /// Boots `name`; how it stands then.
+    async fn start_in(self: Arc<Self>, place: Turn, name: ServiceName) -> (ServiceName, Standing) {
+        Arc::clone(&self).boot(name.clone(), place).await;
+        let standing = self.booted(&name);
+        (name, standing)
+    }
+
+    /// Runs `job`; how it stands then.
+    async fn run_first(self: Arc<Self>, job: Job) -> (ServiceName, Standing) {
+        self.run_before(&job).await;
+        let name = job.service.name.clone();
         let standing = self.booted(&name);
         (name, standing)
     }

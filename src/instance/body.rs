@@ -1,7 +1,7 @@
 //! What is behind a handle: a process tree with a socket of its own, or several on one that the
 //! daemon holds. Where its service gets the other kind, the next start of a slot is of that kind.
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use super::{
     Command, Ground, InstanceError, Order, View, chart::Board, driver::Driver, team::Team,
@@ -34,7 +34,6 @@ pub(super) struct Place {
     pub(super) id: InstanceId,
     pub(super) ground: Ground,
     pub(super) capture: Capture,
-    pub(super) runtime_dir: PathBuf,
     pub(super) view: latest::Sender<View>,
     pub(super) board: Board,
     pub(super) stand_in: latest::Receiver<Option<latest::Receiver<View>>>,
@@ -56,8 +55,7 @@ impl Place {
             return Ok(Body::Tree(Box::new(driver.shown_on(self))));
         };
         let gate = self.gate(&service);
-        let own = (capture, self.runtime_dir.clone());
-        let team = Team::new(id, service, (count, gate), &[], ground, own)?;
+        let team = Team::new(id, service, (count, gate), &[], ground, capture)?;
         Ok(Body::Team(Box::new(team.shown_on(self))))
     }
 

@@ -101,9 +101,9 @@ impl Bed {
             launcher: Arc::clone(&self.launcher),
             store: self.disk.store.clone(),
             shelf: Shelf::default(),
+            runtime_dir: self.disk.dir.path().into(),
         };
-        let dir = self.disk.dir.path();
-        let outlet = Outlet { runtime_dir: dir, log_dir: dir, keeping: Keeping::default() };
+        let outlet = Outlet { log_dir: self.disk.dir.path(), keeping: Keeping::default() };
         Instance::begin(id(), Arc::new(service()), row, ground, outlet).unwrap()
     }
 

@@ -21,7 +21,8 @@ const fn seconds(n: u64) -> Duration {
 fn ready() -> Ready {
     let thresholds = Thresholds { successes: 2, failures: 3 };
     let (how, interval, timeout) = (How::Tcp, seconds(1), seconds(1));
-    Ready { sign: Sign::Asked(Check { how, interval, timeout, thresholds }), deadline: seconds(10) }
+    let check = Check { how, interval, timeout, thresholds };
+    Ready { sign: Sign::Asked(Box::new(check)), deadline: seconds(10) }
 }
 
 const STOP: Stop = Stop { signal: StopSignal::Term, deadline: seconds(20) };

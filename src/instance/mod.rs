@@ -71,6 +71,8 @@ pub struct Ground {
     pub store: Store,
     /// Keeps listening sockets for the next daemon.
     pub shelf: Shelf,
+    /// The FIFOs are below this.
+    pub runtime_dir: Arc<Path>,
 }
 
 /// Which processes will do.
@@ -85,8 +87,6 @@ pub enum Fresh {
 /// Where the output of an instance goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Outlet<'a> {
-    /// Its FIFOs are below this.
-    pub runtime_dir: &'a Path,
     /// Its files are in this.
     pub log_dir: &'a Path,
     /// How much of it they keep.
@@ -171,8 +171,8 @@ impl Instance {
     ) -> Result<Self, InstanceError> {
         let (place, orders, handle) = Self::place(id.clone(), &ground, outlet)?;
         let gate = place.gate(&service);
-        let own = (place.capture.clone(), place.runtime_dir.clone());
-        let team = Team::new(id, service, (count, gate), rows, ground, own)?;
+        let capture = place.capture.clone();
+        let team = Team::new(id, service, (count, gate), rows, ground, capture)?;
         let body = Body::Team(Box::new(team.shown_on(&place)));
         tokio::spawn(place.live(body, orders));
         Ok(handle)
@@ -184,8 +184,8 @@ impl Instance {
         ground: &Ground,
         outlet: Outlet<'_>,
     ) -> Result<(Place, mailbox::Receiver<Command>, Self), InstanceError> {
-        let Outlet { runtime_dir, log_dir, keeping } = outlet;
-        let capture = Capture::open(&id, runtime_dir, log_dir, keeping, &ground.shelf)
+        let Outlet { log_dir, keeping } = outlet;
+        let capture = Capture::open(&id, &ground.runtime_dir, log_dir, keeping, &ground.shelf)
             .map_err(|source| InstanceError::Capture { id: id.clone(), source })?;
         let (commands, orders) = mailbox::mailbox();
         let (view, shown) = latest::channel(View::unknown(id.clone()));
@@ -199,8 +199,8 @@ impl Instance {
             capture: capture.clone(),
             stand_in,
         }));
-        let (ground, runtime_dir) = (ground.clone(), runtime_dir.to_owned());
-        let place = Place { id, ground, capture, runtime_dir, view, board, stand_in: standing };
+        let ground = ground.clone();
+        let place = Place { id, ground, capture, view, board, stand_in: standing };
         Ok((place, orders, handle))
     }
 

@@ -7,7 +7,7 @@ use super::{
     schedule::Schedule,
 };
 use crate::{
-    config::{Check, How, Service, Sign},
+    config::{How, Service, Sign},
     ident::Slot,
     process::{self, Door},
 };
@@ -113,15 +113,15 @@ impl Probing {
     /// The port's answer says who is there, and so does whoever lives; a program may ask anybody.
     fn is_about_the_port(&self, question: Question) -> bool {
         let schedule = self.schedules.iter().find(|schedule| schedule.question() == question);
-        match schedule.map(Schedule::sign) {
-            Some(Sign::Asked(Check { how: How::Command(_), .. })) | None => false,
-            Some(Sign::Asked(Check { how: How::Http(http), .. })) => {
-                http.socket.is_none() && question != Question::Live
-            }
-            Some(Sign::Asked(Check { how: How::Tcp, .. }) | Sign::Alive { .. }) => {
-                question != Question::Live
-            }
-        }
+        let answers = |sign: &Sign| match sign {
+            Sign::Alive { .. } => true,
+            Sign::Asked(check) => match &check.how {
+                How::Command(_) => false,
+                How::Http(http) => http.socket.is_none(),
+                How::Tcp => true,
+            },
+        };
+        question != Question::Live && schedule.map(Schedule::sign).is_some_and(answers)
     }
 
     /// An old process on the port can never vouch for a new generation.

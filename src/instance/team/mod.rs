@@ -11,7 +11,7 @@ mod relay;
 mod set;
 mod takeover;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -45,7 +45,6 @@ pub(super) struct Team {
     ground: Ground,
     gate: Arc<Gate>,
     capture: Capture,
-    runtime_dir: PathBuf,
     /// FIFOs that were opened; a FIFO has one reader.
     branches: BTreeMap<Worker, Capture>,
     /// The set that new connections go to.
@@ -69,7 +68,7 @@ impl Team {
         (count, gate): (u16, Arc<Gate>),
         rows: &[SlotRow],
         ground: Ground,
-        (capture, runtime_dir): (Capture, PathBuf),
+        capture: Capture,
     ) -> Result<Self, InstanceError> {
         let mut team = Self {
             view: latest::channel(View::unknown(id.clone())).0,
@@ -79,7 +78,6 @@ impl Team {
             ground,
             gate,
             capture,
-            runtime_dir,
             branches: BTreeMap::new(),
             facing: None,
             beside: None,
@@ -302,7 +300,7 @@ impl Team {
             return Ok(branch.clone());
         }
         let id = self.id.with_worker(worker);
-        let branch = self.capture.branch(&id, &self.runtime_dir, &self.ground.shelf);
+        let branch = self.capture.branch(&id, &self.ground.runtime_dir, &self.ground.shelf);
         let branch = branch.map_err(|source| InstanceError::Capture { id, source })?;
         self.branches.insert(worker, branch.clone());
         Ok(branch)
