@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// So many are started at once: what a start takes of the memory is taken so often, and given back
 /// for the next one. Whoever is only waited for, until it is ready, is not counted.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 16;
 
 /// Leave to be started, until this is dropped.
 pub(super) type Turn = Option<OwnedSemaphorePermit>;
@@ -99,9 +99,9 @@ impl Daemon {
                         if let Some(job) = self.jobs.get(&name) {
                             boots.spawn(Arc::clone(&self).run_first(job));
                         } else {
-                            // Not in its task: there is none before there is a place. Nobody closes
-                            // it.
+                            // Its task begins once there is a place for it. Nobody closes them.
                             let place = Arc::clone(&places).acquire_owned().await.ok();
+                            standings.extend(ended(&mut boots));
                             boots.spawn(Arc::clone(&self).start_in(place, name.clone()));
                         }
                         Standing::Starting
@@ -121,7 +121,8 @@ impl Daemon {
 
     /// Boots `name`; how it stands then.
     async fn start_in(self: Arc<Self>, place: Turn, name: ServiceName) -> (ServiceName, Standing) {
-        Arc::clone(&self).boot(name.clone(), place).await;
+        // Boxed: the task is kept for a while after its end, and should be small then.
+        Box::pin(Arc::clone(&self).boot(name.clone(), place)).await;
         let standing = self.booted(&name);
         (name, standing)
     }
@@ -233,10 +234,15 @@ impl Daemon {
 /// Waits until one of `boots` has ended, or more; whether there was one.
 async fn hear(boots: &mut JoinSet<(ServiceName, Standing)>, standings: &mut Standings) -> bool {
     let Some(first) = boots.join_next().await else { return false };
-    let others = std::iter::from_fn(|| boots.try_join_next());
-    // An error is a panic, which was told where it happened; whoever waits for it waits on.
-    standings.extend(std::iter::once(first).chain(others).flatten());
+    standings.extend(first.ok().into_iter().chain(ended(boots)));
     true
+}
+
+/// Those of `boots` that have ended. A panic was told where it happened; whoever waits for it waits on.
+fn ended(
+    boots: &mut JoinSet<(ServiceName, Standing)>,
+) -> impl Iterator<Item = (ServiceName, Standing)> {
+    std::iter::from_fn(|| boots.try_join_next()).flatten()
 }
 
 /// Whether something of it was taken over from an earlier daemon.

@@ -50,6 +50,12 @@ impl Deaths {
         self.in_a_row = 0;
     }
 
+    /// Whether the next restart is at once.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.in_a_row == 0
+    }
+
     fn too_many(&mut self, now: Duration, policy: &Restart) -> bool {
         let Some(window) = policy.window else { return self.in_a_row > policy.limit };
         self.recent.push(now);

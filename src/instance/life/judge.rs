@@ -69,13 +69,11 @@ fn fails_to_start(life: Life, g: Generation, startup: Thresholds, policy: &Polic
 }
 
 fn is_ready(life: Life, g: Generation, policy: &Policy<'_>) -> Judged {
-    (
-        Life { state: State::Ready(g), ..life },
-        vec![
-            Action::Disarm(Timer::StartDeadline),
-            Action::Arm(Timer::Stable, policy.restart.stable),
-        ],
-    )
+    let mut actions = vec![Action::Disarm(Timer::StartDeadline)];
+    if !life.deaths.is_settled() {
+        actions.push(Action::Arm(Timer::Stable, policy.restart.stable));
+    }
+    (Life { state: State::Ready(g), ..life }, actions)
 }
 
 fn misses_a_beat(life: Life, g: Generation, policy: &Policy<'_>) -> Judged {
