@@ -21,8 +21,9 @@ use crate::{config::Depends, ident::ServiceName, instance::Phase, job::Job, roll
 /// How long it may take to find out what of an earlier daemon's services lives.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// So many are started at once: what a start takes of the memory is taken so often, and given back
-/// for the next one. Whoever is only waited for, until it is ready, is not counted.
+/// So many are started at once: what a start takes of the memory is taken so often, and is used again
+/// for the next ones; more of it would leave holes between what stays. It keeps several processors
+/// busy. Whoever is only waited for, until it is ready, is not counted.
 const AT_ONCE: usize = 16;
 
 /// Leave to be started, until this is dropped.

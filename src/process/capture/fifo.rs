@@ -56,7 +56,9 @@ impl Fifo {
     /// Makes the one at `path`, or finds it again: by its name, or on `shelf`. Needs a runtime.
     pub(super) fn make(path: PathBuf, shelf: &Shelf) -> Result<Self, ProcessError> {
         if let Some(found) = shelf.take_fifo(&path) {
-            let reader = watched(found).map_err(ProcessError::file("open the FIFO", &path))?;
+            let found = rustix::io::ioctl_fionbio(&found, true).map(|()| found);
+            let reader = found.map_err(io::Error::from).and_then(watched);
+            let reader = reader.map_err(ProcessError::file("open the FIFO", &path))?;
             return Ok(Self { path, since: Since::Before, reader });
         }
         let since = match make(&path) {
@@ -149,12 +151,11 @@ fn open(path: &Path) -> Result<AsyncFd<OwnedFd>, ProcessError> {
     Ok(reader)
 }
 
-/// `fd`, which must be of a FIFO, as the runtime watches it.
+/// `fd`, which must be of a FIFO and never wait, as the runtime watches it.
 fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
     if kind != FileType::Fifo {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is no FIFO"));
     }
-    rustix::io::ioctl_fionbio(&fd, true)?;
     watch(fd, Interest::READABLE)
 }
