@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// So many are started at once: what a start takes of the memory is taken so often, and is used again
 /// for the next ones; more of it would leave holes between what stays. It keeps several processors
 /// busy. Whoever is only waited for, until it is ready, is not counted.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 32;
 
 /// Leave to be started, until this is dropped.
 pub(super) type Turn = Option<OwnedSemaphorePermit>;

@@ -87,22 +87,16 @@ impl Watched {
     }
 
     async fn run(self: Arc<Self>) {
-        loop {
-            let seen = match self.epoll.readable().await {
-                Ok(mut ready) => self.ended().inspect(|ended| {
-                    if ended.len() < AT_ONCE {
-                        ready.clear_ready();
-                    }
-                }),
-                Err(e) => Err(e),
-            };
-            match seen {
-                Ok(ended) => ended.into_iter().for_each(take_down),
-                Err(error) => {
-                    tracing::error!(%error, "cannot learn any more how processes end");
-                    return;
-                }
+        // An error: the runtime is ending.
+        while let Ok(mut ready) = self.epoll.readable().await {
+            let ended = self.ended().unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot learn which processes have ended");
+                vec![]
+            });
+            if ended.len() < AT_ONCE {
+                ready.clear_ready();
             }
+            ended.into_iter().for_each(take_down);
         }
     }
 
@@ -117,7 +111,8 @@ impl Watched {
         let ended = events.iter().filter_map(|event| living.by_number.remove(&event.data.u64()));
         let ended: Vec<Arc<Main>> = ended.collect();
         for main in &ended {
-            epoll::delete(&self.epoll, &main.pidfd)?;
+            // One that is told of again is known to nobody.
+            let _ = epoll::delete(&self.epoll, &main.pidfd);
         }
         Ok(ended)
     }
