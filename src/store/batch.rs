@@ -131,11 +131,16 @@ fn apart<T>(
     db: &mut Connection,
     work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
 ) -> Result<T, Failure> {
-    // Dropped, it is rolled back.
-    let part = db.savepoint()?;
-    let done = caught(|| work(&part))?;
-    part.commit()?;
-    Ok(done)
+    let db: &Connection = db;
+    // Not rusqlite's own savepoint, whose words SQLite reads anew each time.
+    let say = |words| db.prepare_cached(words)?.execute([]).map(drop);
+    say("SAVEPOINT part")?;
+    let done = caught(|| work(db)).and_then(|value| Ok(say("RELEASE part").map(|()| value)?));
+    if done.is_err() {
+        // There is none any more where the error has undone the whole transaction.
+        let _ = say("ROLLBACK TO part").and_then(|()| say("RELEASE part"));
+    }
+    done
 }
 
 /// A panic in `work` is a failure of it alone.

@@ -185,6 +185,8 @@ fn raw(path: &Path) -> rusqlite::Result<Connection> {
     // Memory: 256 KiB of pages at most, nothing mapped.
     db.pragma_update(None, "cache_size", -256)?;
     db.pragma_update(None, "mmap_size", 0)?;
+    // A plan is made once, and not anew for each value that is asked for.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(db)
 }
 
