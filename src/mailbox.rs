@@ -57,14 +57,6 @@ impl<T> Default for Letters<T> {
     }
 }
 
-impl<T> Letters<T> {
-    fn knock(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-    }
-}
-
 impl<T> Place<T> {
     fn letters(&self) -> MutexGuard<'_, Letters<T>> {
         // Nothing that is done under the lock leaves it half done.
@@ -81,7 +73,9 @@ impl<T> Sender<T> {
             return Err(letter);
         }
         letters.waiting.push_back(letter);
-        letters.knock();
+        let reader = letters.reader.take();
+        drop(letters);
+        wake(reader);
         Ok(())
     }
 
@@ -127,9 +121,12 @@ impl<T> Receiver<T> {
 
 impl<T> Drop for Post<T> {
     fn drop(&mut self) {
-        let mut letters = self.0.letters();
-        letters.ends = Ends::NoSender;
-        letters.knock();
+        let reader = {
+            let mut letters = self.0.letters();
+            letters.ends = Ends::NoSender;
+            letters.reader.take()
+        };
+        wake(reader);
     }
 }
 
@@ -138,10 +135,17 @@ impl<T> Drop for Receiver<T> {
         let left = {
             let mut letters = self.0.letters();
             letters.ends = Ends::NoReceiver;
-            std::mem::take(&mut letters.waiting)
+            (std::mem::take(&mut letters.waiting), letters.reader.take())
         };
         // Not under the lock: a letter may hold a sender.
         drop(left);
+    }
+}
+
+/// Not under the lock: it may run whatever it likes.
+fn wake(reader: Option<Waker>) {
+    if let Some(reader) = reader {
+        reader.wake();
     }
 }
 

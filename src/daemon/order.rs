@@ -73,8 +73,8 @@ pub(super) enum Turn {
     Hold(Hold),
 }
 
-/// Whose turn it is. Asked again whenever a standing has changed, by a turn that was taken too; when
-/// it names nobody and nobody is starting, everybody has had their turn.
+/// Whose turn it is. Asked again once all of these have been taken and whenever a standing has changed
+/// since; when it names nobody and nobody is starting, everybody has had their turn.
 pub(super) fn turns(graph: &Graph, standings: &Standings) -> Vec<(ServiceName, Turn)> {
     let waiting = standings.iter().filter(|(_, standing)| **standing == Standing::Waiting);
     waiting

@@ -51,6 +51,9 @@ impl Waits {
                     let on: Vec<_> = order::waits_for(graph.get(name)?, standings)
                         .map(ServiceName::as_str)
                         .collect();
+                    if on.is_empty() {
+                        return None;
+                    }
                     format!("it starts after {}", on.join(", "))
                 }
                 _ => return None,
@@ -87,13 +90,15 @@ impl Daemon {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         // Once everybody has had their turn there is nobody to look for.
         while standings.values().any(|standing| *standing == Standing::Waiting) {
-            let turns = order::turns(&graph, &standings);
-            if turns.is_empty() {
-                self.waits.show(&graph, &standings);
-                if !hear(&mut boots, &mut standings).await {
-                    break;
-                }
+            let mut turns = order::turns(&graph, &standings);
+            self.waits.show(&graph, &standings);
+            if turns.is_empty() && !hear(&mut boots, &mut standings).await {
+                break;
             }
+            // Those that need no place wait for none.
+            turns.sort_by_key(|(name, turn)| {
+                matches!(turn, order::Turn::Start) && !self.jobs.has(name)
+            });
             for (name, turn) in turns {
                 let standing = match turn {
                     order::Turn::Start => {

@@ -6,6 +6,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use rustix::{
@@ -18,6 +19,7 @@ use rustix::{
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::SetOnce,
+    time::{Instant, sleep},
 };
 
 use super::{Exit, Identity, reaper};
@@ -28,6 +30,9 @@ use crate::sys::{
 
 /// Ends that are taken at once.
 const AT_ONCE: usize = 64;
+/// How long a want of descriptors is waited out, and the time between two tries.
+const SHORTAGE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A main process, and how it ended.
 #[derive(Debug)]
@@ -132,9 +137,21 @@ fn take_down(main: Arc<Main>) {
 
 impl Main {
     async fn ended(&self) -> io::Result<Ended> {
-        let pidfd = &pidfd::watch(self.pidfd.try_clone()?)?;
-        let Identity { pid, start_ticks, .. } = self.identity;
-        pidfd::ended(pidfd::Watched { pidfd, pid, start_ticks }).await
+        let late = Instant::now() + SHORTAGE;
+        loop {
+            match self.pidfd.try_clone().and_then(pidfd::watch) {
+                Ok(pidfd) => {
+                    let Identity { pid, start_ticks, .. } = self.identity;
+                    return pidfd::ended(pidfd::Watched { pidfd: &pidfd, pid, start_ticks }).await;
+                }
+                Err(e) if Instant::now() >= late => return Err(e),
+                // There may be a descriptor in a moment, or the answer without one.
+                Err(_) => sleep(PAUSE).await,
+            }
+            if let Some(ended) = pidfd::try_ended(self.pidfd.as_fd())? {
+                return Ok(ended);
+            }
+        }
     }
 
     fn known(&self, ended: io::Result<Ended>) -> Ended {
